@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kmem(9): a pool cache for each size class, and whole pages from the arena.
+ *
+ * The caller says the size at free, so that the class is known without looking
+ * at the memory; the cache then checks that the object is one of its own.  A
+ * range of pages is looked up before it is freed, because a slab is one too: its
+ * first byte with a plausible size must not take it away from its pool.
+ *
+ * The intr forms have caches of their own, with locks that mask interrupts,
+ * over the arena that was wired ahead.
+ */
+#include "kmem/kmem_impl.h"
+
+struct kva_pool_cache kva__kmem_cache[KVA__KMEM_CLASSES];
+uint8_t kva__kmem_class[KVA__KMEM_SMALL_MAX / KVA__KMEM_STEP + 1u];
+
+static struct kva_pool_cache intr_cache[KVA__KMEM_CLASSES];
+
+/* "kmem_intr-3840" and its NUL; 64 KiB pages need one more digit. */
+#define NAME_MAX 16u
+static char names[2u * KVA__KMEM_CLASSES][NAME_MAX];
+
+/* Requests of this and more are compared with the address space there is. */
+#define LARGE_ENOUGH ((size_t)1 << 20)
+
+/* ---- classes --------------------------------------------------------- */
+
+/* From a class to the next one. */
+static size_t
+class_step(size_t size)
+{
+    size_t eighth = ((size_t)1 << kva_fls(size)) >> 3;
+
+    if (size < KVA_CACHE_LINE) {
+        return KVA__KMEM_STEP;
+    }
+    return eighth < KVA_CACHE_LINE ? KVA_CACHE_LINE : eighth;
+}
+
+static void
+class_init(struct kva_pool_cache *pc, char *name, const char *prefix,
+           size_t size, struct kva_pool_allocator *pa, enum kva_ipl ipl)
+{
+    unsigned align =
+        size < KVA_CACHE_LINE ? KVA__KMEM_STEP : (unsigned)KVA_CACHE_LINE;
+
+    kva__format(name, NAME_MAX, "%s-%u", prefix, (unsigned)size);
+    pool_cache_bootstrap(pc, size, align, 0, 0, name, pa, ipl, NULL, NULL,
+                         NULL);
+}
+
+void
+kmem_init(void)
+{
+    size_t size = KVA__KMEM_STEP, covered = 0;
+    unsigned i;
+
+    for (i = 0; size <= KVA__KMEM_SMALL_MAX; i++) {
+        KVA_ASSERT(i < KVA__KMEM_CLASSES);
+        class_init(&kva__kmem_cache[i], names[i], "kmem", size,
+                   &pool_allocator_kmem, KVA_IPL_NONE);
+        class_init(&intr_cache[i], names[KVA__KMEM_CLASSES + i], "kmem_intr",
+                   size, &pool_allocator_intr, KVA_IPL_VM);
+        for (; covered <= size; covered += KVA__KMEM_STEP) {
+            kva__kmem_class[covered / KVA__KMEM_STEP] = (uint8_t)i;
+        }
+        size += class_step(size);
+    }
+    KVA_ASSERT(i == KVA__KMEM_CLASSES);
+}
+
+void
+kmem_fini(void)
+{
+    for (unsigned i = 0; i < KVA__KMEM_CLASSES; i++) {
+        pool_cache_bootstrap_destroy(&kva__kmem_cache[i]);
+        pool_cache_bootstrap_destroy(&intr_cache[i]);
+    }
+    if (kva_pool_list == NULL) {
+        kva__pool_shutdown();
+    }
+}
+
+size_t
+kmem_roundup_size(size_t size)
+{
+    if (size - 1u < KVA__KMEM_SMALL_MAX) {
+        return kva__kmem_cache[kva__kmem_class_of(size)].slabs.size;
+    }
+    return kva_round_up(size, KVA_PAGE_SIZE);
+}
+
+size_t
+kmem_drain(void)
+{
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < KVA__KMEM_CLASSES; i++) {
+        bytes += pool_cache_drain(&kva__kmem_cache[i], SIZE_MAX, 0);
+        bytes += pool_cache_drain(&intr_cache[i], SIZE_MAX, 0);
+    }
+    return bytes;
+}
+
+/* ---- whole pages ----------------------------------------------------- */
+
+size_t
+kva__kmem_pages(size_t size)
+{
+    size_t rounded = kva_round_up(size, KVA_PAGE_SIZE);
+
+    if (rounded < size) {
+        return 0;
+    }
+#if KVA_TIER >= 2
+    /* Below that tier the arenas are fed with frames and have no end. */
+    if (rounded >= LARGE_ENOUGH &&
+        rounded > vmem_size(kva_kernel_va_arena, VMEM_ALLOC | VMEM_FREE)) {
+        return 0;
+    }
+#endif
+    return rounded;
+}
+
+/* Sizes that never were right, before anything is looked up. */
+static void
+check_size(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    if (size == 0) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a size above 0, found size 0");
+    }
+    if (kva_round_up(size, KVA_PAGE_SIZE) < size) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a size that can be rounded up to pages, found "
+                    "size %zu", size);
+    }
+}
+
+static void *
+pages_alloc(const char *func, kva_vmem_t *vm, size_t size, km_flag_t flags,
+            bool zero)
+{
+    uintptr_t addr;
+    size_t bytes;
+
+    check_size(func, vm, 0, size);
+    if (flags != KM_SLEEP && flags != KM_NOSLEEP) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x",
+                    flags);
+    }
+    bytes = kva__kmem_pages(size);
+    if (bytes == 0 ||
+        vmem_alloc(vm, bytes,
+                   (flags == KM_SLEEP ? VM_SLEEP : VM_NOSLEEP) | VM_INSTANTFIT,
+                   &addr) != 0) {
+        return NULL;
+    }
+    if (zero) {
+        __builtin_memset((void *)addr, 0, bytes);
+    }
+    return (void *)addr;
+}
+
+/* addr is in a slab: say for which sizes. */
+static _Noreturn void
+bad_slab(const char *func, const struct kva__slab *slab, uintptr_t addr,
+         size_t size)
+{
+    const struct kva_pool_cache *pc =
+        KVA_CONTAINER(slab->owner, struct kva_pool_cache, slabs);
+    bool intr = (uintptr_t)pc - (uintptr_t)intr_cache < sizeof(intr_cache);
+    size_t below = KVA__KMEM_STEP;
+
+    if (!kva__kmem_owns(slab->owner) && !intr) {
+        kva__misuse(func, kva__pool_kind(slab->owner), slab->owner->name,
+                    addr, "expected memory of kmem, found an object of this "
+                    "%s", kva__pool_kind(slab->owner));
+    }
+    while (below + class_step(below) < slab->owner->size) {
+        below += class_step(below);
+    }
+    below = slab->owner->size == KVA__KMEM_STEP ? 0 : below;
+    kva__misuse(func, "cache", slab->owner->name, addr,
+                "expected size %zu to %zu, found size %zu", below + 1u,
+                slab->owner->size, size);
+}
+
+size_t
+kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    const struct kva__slab *slab = kva__slab_of(addr);
+    struct kva_range range = { 0, 0, KVA_RANGE_NONE };
+
+    if (slab != NULL) {
+        bad_slab(func, slab, addr, size);
+    }
+    (void)kva__vmem_lookup(vm, addr, &range);
+    if (range.kind == KVA_RANGE_CACHED) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected live memory, found free memory");
+    }
+    if (range.kind != KVA_RANGE_ALLOC) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected memory of this arena, found none");
+    }
+    if (range.base != addr) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected the start of a range, found an address inside "
+                    "the one at 0x%lx", (unsigned long)range.base);
+    }
+    if (size != 0 && range.size != kva_round_up(size, KVA_PAGE_SIZE)) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected size %zu to %zu, found size %zu",
+                    (size_t)range.size - KVA_PAGE_SIZE + 1u,
+                    (size_t)range.size, size);
+    }
+    return range.size;
+}
+
+static void
+pages_free(const char *func, kva_vmem_t *vm, void *p, size_t size)
+{
+    uintptr_t addr = (uintptr_t)p;
+
+    check_size(func, vm, addr, size);
+    vmem_free(vm, addr, kva__kmem_range(func, vm, addr, size));
+}
+
+/* ---- objects --------------------------------------------------------- */
+
+/*
+ * The put did not go the short way.  Another class's object is a wrong size;
+ * the cache knows all the rest.
+ */
+static __attribute__((noinline)) void
+free_unusual(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
+             size_t size)
+{
+    const struct kva__slab *slab = kva__slab_of(addr);
+
+    if (slab != NULL && slab->owner != &pc->slabs) {
+        bad_slab(func, slab, addr, size);
+    }
+    kva__cache_put_unusual(pc, addr, func);
+}
+
+static inline void
+small_free(const char *func, struct kva_pool_cache *pc, void *p, size_t size)
+{
+    uintptr_t addr = (uintptr_t)p;
+
+    if (KVA_CONFIG_CHECKS &&
+        KVA_UNLIKELY(!kva__object_retire(&pc->slabs, addr))) {
+        free_unusual(func, pc, addr, size);
+        return;
+    }
+    kva__cache_put_magazine(pc, addr);
+}
+
+void *
+kmem_alloc(size_t size, km_flag_t flags)
+{
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
+        return pages_alloc("kmem_alloc", kva_kmem_arena, size, flags, false);
+    }
+    return pool_cache_get(&kva__kmem_cache[kva__kmem_class_of(size)],
+                          (int)flags);
+}
+
+void *
+kmem_zalloc(size_t size, km_flag_t flags)
+{
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
+        return pages_alloc("kmem_zalloc", kva_kmem_arena, size, flags, true);
+    }
+    return pool_cache_get(&kva__kmem_cache[kva__kmem_class_of(size)],
+                          (int)(flags | PR_ZERO));
+}
+
+void
+kmem_free(void *p, size_t size)
+{
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
+        pages_free("kmem_free", kva_kmem_arena, p, size);
+        return;
+    }
+    small_free("kmem_free", &kva__kmem_cache[kva__kmem_class_of(size)], p,
+               size);
+}
+
+void *
+kmem_intr_alloc(size_t size, km_flag_t flags)
+{
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
+        return pages_alloc("kmem_intr_alloc", kva_kmem_intr_arena, size,
+                           flags, false);
+    }
+    return pool_cache_get(&intr_cache[kva__kmem_class_of(size)], (int)flags);
+}
+
+void *
+kmem_intr_zalloc(size_t size, km_flag_t flags)
+{
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
+        return pages_alloc("kmem_intr_zalloc", kva_kmem_intr_arena, size,
+                           flags, true);
+    }
+    return pool_cache_get(&intr_cache[kva__kmem_class_of(size)],
+                          (int)(flags | PR_ZERO));
+}
+
+void
+kmem_intr_free(void *p, size_t size)
+{
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
+        pages_free("kmem_intr_free", kva_kmem_intr_arena, p, size);
+        return;
+    }
+    small_free("kmem_intr_free", &intr_cache[kva__kmem_class_of(size)], p,
+               size);
+}

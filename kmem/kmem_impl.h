@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The size classes of kmem, for kmem.c and for malloc_compat/.
+ *
+ * Up to a cache line: multiples of 8.  Then as fine as an eighth of the power
+ * of two below, but never finer than a cache line, because of the alignment
+ * that kmem promises:
+ *
+ *     8 16 24 32 40 48 56 64 | 128 192 256 .. 512 | 576 640 .. 1024 |
+ *     1152 1280 .. 2048 | 2304 2560 .. 3840
+ *
+ * What is above the last one takes whole pages.
+ */
+#ifndef KVA_KMEM_KMEM_IMPL_H
+#define KVA_KMEM_KMEM_IMPL_H
+
+#include "kmem/kmem.h"
+#include "pool/pool_impl.h"
+
+#define KVA__KMEM_STEP 8u
+#define KVA__LINE_SHIFT ((unsigned)__builtin_ctz(KVA_CACHE_LINE))
+
+/*
+ * How many: a line in steps of 8; 2 to 8 lines in steps of a line; eight for
+ * each power of two from there to the page, less the page itself.
+ */
+#define KVA__KMEM_CLASSES                                    \
+    (KVA_CACHE_LINE / KVA__KMEM_STEP + 7u +                  \
+     8u * (KVA_PAGE_SHIFT - KVA__LINE_SHIFT - 3u) - 1u)
+
+/* The last class, and so the largest request that is not whole pages. */
+#define KVA__KMEM_SMALL_MAX (KVA_PAGE_SIZE - (KVA_PAGE_SIZE >> 4))
+
+_Static_assert(KVA_CACHE_LINE <= KVA_PAGE_SIZE / 16,
+               "the last step below a page is at least a cache line");
+
+extern struct kva_pool_cache kva__kmem_cache[KVA__KMEM_CLASSES];
+
+/* The class of a request of 8 i - 7 to 8 i bytes. */
+extern uint8_t kva__kmem_class[KVA__KMEM_SMALL_MAX / KVA__KMEM_STEP + 1u];
+
+/* size is 1 to KVA__KMEM_SMALL_MAX. */
+static inline unsigned
+kva__kmem_class_of(size_t size)
+{
+    return kva__kmem_class[(size + KVA__KMEM_STEP - 1u) / KVA__KMEM_STEP];
+}
+
+/* Is the pool that of a class of kmem's (not of the intr forms)? */
+static inline bool
+kva__kmem_owns(const struct kva_pool *pp)
+{
+    return (uintptr_t)pp - (uintptr_t)kva__kmem_cache <
+           sizeof(kva__kmem_cache);
+}
+
+/* size rounded up to pages; 0 if that overflows, or if it is more than the
+ * address space that there is, however empty. */
+size_t kva__kmem_pages(size_t size);
+
+/* A live range of whole pages that starts at addr: its size.  Else a misuse
+ * of func, which asked for size (0: did not say). */
+size_t kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr,
+                       size_t size);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The tower of arenas: starting, ending, and what it holds.
+ *
+ * kernel_va_arena is the one allocator of kernel VA; no map has a say in it.
+ * It is made first, from donated tags if need be, and never sleeps for anything
+ * but itself.  Arenas above import in large pieces: a unit of address space,
+ * so that the number of spans, which cannot be joined, stays small.
+ *
+ * Metadata pages come from the port and not from an arena (port.h, meta_get),
+ * so there is no arena for metadata whose tags would need metadata.
+ */
+#include "kva/kva_impl.h"
+
+#include "reclaim/reclaim.h"
+
+kva_vmem_t *kva_kernel_va_arena;
+kva_vmem_t *kva_heap_arena;
+kva_vmem_t *kva_heap_va_arena;
+kva_vmem_t *kva_kmem_arena;
+kva_vmem_t *kva_kmem_intr_arena;
+enum kva_mode kva__mode;
+
+/* Storage of the arenas: they are there before any allocator. */
+static struct kva_vmem kernel_va_store, heap_store, heap_va_store, kmem_store,
+    intr_store;
+
+/* Sizes up to this come from quantum caches: slabs of up to 32 pages. */
+#define QCACHE_MAX (32 * KVA_PAGE_SIZE)
+
+static struct {
+    size_t unit;      /* address space imported at a time */
+    size_t intr_mark; /* bytes kept wired for interrupts */
+    size_t intr_bytes; /* the same, from kva_boot to kva_start */
+    struct kva_cleaner heap_va, kmem;
+} kva;
+
+/* ---- address space ---------------------------------------------------- */
+
+/*
+ * A unit is a 64th of all address space, a power of two between 4 MiB and
+ * 1 GiB: coarse enough that a gigabyte of heap is a few spans, fine enough that
+ * other users of kernel_va_arena keep room.
+ */
+static size_t
+unit_for(size_t va_bytes)
+{
+    size_t unit = (size_t)4 << 20;
+
+    while (unit < (size_t)1 << 30 && unit < va_bytes / 64) {
+        unit *= 2;
+    }
+    return unit;
+}
+
+/* A unit, or several, aligned to a unit; or just what is asked for. */
+static int
+unit_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
+            size_t *actual, uintptr_t *addr)
+{
+    size_t units = kva_round_up(rq->size, kva.unit);
+    bool anywhere = rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX;
+
+    if (anywhere && units >= rq->size && rq->align <= kva.unit &&
+        vmem_xalloc(source, units, kva.unit, 0, 0, VMEM_ADDR_MIN,
+                    VMEM_ADDR_MAX, rq->flags, addr) == 0) {
+        *actual = units;
+        return 0;
+    }
+    *actual = rq->size;
+    return vmem_xalloc(source, rq->size, rq->align, rq->phase, rq->nocross,
+                       rq->min, rq->max, rq->flags, addr);
+}
+
+static void
+unit_release(kva_vmem_t *source, uintptr_t addr, size_t size)
+{
+    vmem_xfree(source, addr, size);
+}
+
+/* ---- starting --------------------------------------------------------- */
+
+static size_t
+arena_clean(void *arg, size_t bytes, size_t retain)
+{
+    kva_vmem_t **vm = arg;
+
+    return vmem_drain(*vm, bytes, retain);
+}
+
+/* kmem_arena and kmem_intr_arena, whatever is below them. */
+static int
+wired_arenas(kva_vmem_t *source)
+{
+    kva_kmem_arena = vmem_init(&kmem_store, "kmem", 0, 0, KVA_PAGE_SIZE, NULL,
+                               kva__wire_release, source, QCACHE_MAX,
+                               VM_NOSLEEP, KVA_IPL_NONE);
+    kva_kmem_intr_arena = vmem_init(
+        &intr_store, "kmem_intr", 0, 0, KVA_PAGE_SIZE, NULL, NULL, source,
+        QCACHE_MAX, VM_NOSLEEP, KVA_IPL_VM);
+    if (kva_kmem_arena == NULL || kva_kmem_intr_arena == NULL) {
+        return KVA_ENOMEM;
+    }
+    kva__vmem_set_cimport(kva_kmem_arena, kva__wire_import);
+    kva__vmem_set_cimport(kva_kmem_intr_arena, kva__wire_intr_import);
+    kva.kmem.clean = arena_clean;
+    kva.kmem.arg = &kva_kmem_arena;
+    kva.kmem.name = "kmem_arena";
+    kva_reclaim_register(&kva.kmem);
+    return 0;
+}
+
+static int
+heap_arenas(void)
+{
+    kva_heap_arena = vmem_init(&heap_store, "heap", 0, 0, KVA_PAGE_SIZE, NULL,
+                               unit_release, kva_kernel_va_arena, 0,
+                               VM_NOSLEEP, KVA_IPL_VM);
+    kva_heap_va_arena = vmem_init(&heap_va_store, "heap_va", 0, 0,
+                                  KVA_PAGE_SIZE, NULL, unit_release,
+                                  kva_heap_arena, QCACHE_MAX, VM_NOSLEEP,
+                                  KVA_IPL_VM);
+    if (kva_heap_arena == NULL || kva_heap_va_arena == NULL) {
+        return KVA_ENOMEM;
+    }
+    kva__vmem_set_cimport(kva_heap_arena, unit_import);
+    kva__vmem_set_cimport(kva_heap_va_arena, unit_import);
+    kva.heap_va.clean = arena_clean;
+    kva.heap_va.arg = &kva_heap_va_arena;
+    kva.heap_va.name = "heap_va_arena";
+    kva_reclaim_register(&kva.heap_va);
+    return 0;
+}
+
+/* Arenas to nothing again, in the reverse order of their making. */
+static void
+arena_end(kva_vmem_t **vm)
+{
+    if (*vm != NULL) {
+        vmem_destroy(*vm);
+        *vm = NULL;
+    }
+}
+
+void
+kva_shutdown(void)
+{
+    if (kva__mode == KVA_MODE_NONE) {
+        return;
+    }
+    kva__map_fini();
+    if (kva.kmem.clean != NULL) {
+        kva_reclaim_unregister(&kva.kmem);
+        kva.kmem.clean = NULL;
+    }
+    if (kva.heap_va.clean != NULL) {
+        kva_reclaim_unregister(&kva.heap_va);
+        kva.heap_va.clean = NULL;
+    }
+    if (kva_kmem_intr_arena != NULL) {
+        vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
+        kva__arena_trim(kva_kmem_intr_arena, 0, kva__wire_release);
+    }
+    arena_end(&kva_kmem_intr_arena);
+    arena_end(&kva_kmem_arena);
+    arena_end(&kva_heap_va_arena);
+    arena_end(&kva_heap_arena);
+    arena_end(&kva_kernel_va_arena);
+    kva__mode = KVA_MODE_NONE;
+    kva__meta_port_ready(true);
+}
+
+int
+kva_boot_simple(void *base, size_t bytes)
+{
+    uintptr_t first = kva_round_up((uintptr_t)base, KVA_PAGE_SIZE);
+    uintptr_t end = kva_round_down((uintptr_t)base + bytes, KVA_PAGE_SIZE);
+    size_t meta;
+
+    if (bytes < KVA_BOOT_SIMPLE_MIN) {
+        return KVA_EINVAL;
+    }
+    /* A 64th of the region for metadata, at least 16 pages. */
+    meta = kva_round_up((end - first) / 64, KVA_PAGE_SIZE);
+    if (meta < 16 * KVA_PAGE_SIZE) {
+        meta = 16 * KVA_PAGE_SIZE;
+    }
+    vmem_bootstrap(NULL, 0);
+    kva__meta_donate((void *)first, meta);
+    kva__wire_init(0);
+    kva__map_init();
+    kva__mode = KVA_MODE_REGION;
+    kva_kernel_va_arena = vmem_init(
+        &kernel_va_store, "kernel_va", first + meta, end - first - meta,
+        KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+    if (kva_kernel_va_arena == NULL ||
+        wired_arenas(kva_kernel_va_arena) != 0) {
+        kva_shutdown();
+        return KVA_ENOMEM;
+    }
+    kva__wire_start();
+    return 0;
+}
+
+int
+kva_boot(const struct kva_boot *kb)
+{
+    vmem_bootstrap(NULL, 0);
+    if (kb->donated != NULL) {
+        kva__meta_donate(kb->donated, kb->donated_bytes);
+        kva__meta_port_ready(false);
+    }
+    if (kb->ncpu != 0) {
+        kva__mag_set_ncpu(kb->ncpu);
+    }
+    kva__wire_init(kb->wired_limit);
+    kva__map_init();
+    kva.intr_bytes = kb->intr_bytes;
+    kva__mode = KVA_TIER >= 2 ? KVA_MODE_VA : KVA_MODE_FRAMES;
+    if (kva__mode == KVA_MODE_FRAMES) {
+        kva_kernel_va_arena =
+            vmem_init(&kernel_va_store, "kernel_va", 0, 0, KVA_PAGE_SIZE,
+                      NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+        if (kva_kernel_va_arena == NULL || wired_arenas(NULL) != 0) {
+            kva_shutdown();
+            return KVA_ENOMEM;
+        }
+        return 0;
+    }
+    kva.unit = unit_for(kb->va_bytes);
+    kva_kernel_va_arena = vmem_init(
+        &kernel_va_store, "kernel_va", kb->va_base, kb->va_bytes,
+        KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+    if (kva_kernel_va_arena == NULL || heap_arenas() != 0 ||
+        wired_arenas(kva_heap_va_arena) != 0) {
+        kva_shutdown();
+        return KVA_ENOMEM;
+    }
+    return 0;
+}
+
+int
+kva_start(void)
+{
+    kva__meta_port_ready(true);
+    kva__wire_start();
+    kva.intr_mark = kva.intr_bytes;
+    return kva_intr_refill();
+}
+
+int
+kva_intr_refill(void)
+{
+    size_t have = vmem_size(kva_kmem_intr_arena, VMEM_FREE | VMEM_CACHED);
+
+    if (have >= kva.intr_mark) {
+        return 0;
+    }
+    return kva__arena_import(kva_kmem_intr_arena,
+                             kva_round_up(kva.intr_mark - have,
+                                          KVA_PAGE_SIZE));
+}
+
+size_t
+kva_intr_drain(void)
+{
+    vmem_drain(kva_kmem_intr_arena, SIZE_MAX, kva.intr_mark);
+    return kva__arena_trim(kva_kmem_intr_arena, kva.intr_mark,
+                           kva__wire_release);
+}
+
+/* ---- what it holds ---------------------------------------------------- */
+
+void
+kva_stat(struct kva_stat *st)
+{
+    kva__memset(st, 0, sizeof(*st));
+    st->wired_bytes = kva__wire_bytes();
+    st->wired_max = kva__wire_max();
+    st->map_entries = kva__map_entries();
+    st->map_entry_bytes = kva__map_entry_bytes();
+    for (kva_vmem_t *vm = kva_vmem_list; vm != NULL; vm = vm->next) {
+        struct kva_vmem_stat vs;
+
+        vmem_stat(vm, &vs);
+        st->tags += vs.tags_busy + vs.tags_free + vs.tags_span;
+        st->spans += vs.spans;
+    }
+    st->tag_bytes = st->tags * sizeof(struct kva_vmem_btag);
+    for (unsigned k = 0; k < KVA_META_KINDS; k++) {
+        st->meta_bytes[k] = kva__meta_bytes((enum kva_meta_kind)k);
+        st->meta_pages_bytes += st->meta_bytes[k];
+    }
+}

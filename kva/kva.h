@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kva: the kernel's address space as a stack of arenas.
+ *
+ *     kernel_va_arena    all kernel VA; no quantum caches; one static span
+ *       +- heap_arena            the heap's share, imported in large pieces
+ *       |    +- heap_va_arena    VA only; quantum caches
+ *       |         +- kmem_arena  wired: pages are attached when a span is
+ *       |                        imported and detached when it is released
+ *       +- kmem_intr_arena       wired in advance, for interrupt context
+ *       +- kernel_map            the few pageable ranges, for fault handling
+ *
+ * After NetBSD's kmem_arena / kmem_va_arena and the discussion of 2011 on
+ * tech-kern; the wiring arena is what that thread called option c.
+ *
+ * At tiers 0 and 1 there is no address space to manage: kernel_va_arena is
+ * the donated region, or empty and fed by page_get, and an address is its frame.
+ */
+#ifndef KVA_KVA_KVA_H
+#define KVA_KVA_KVA_H
+
+#include "vmem/vmem.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern kva_vmem_t *kva_kernel_va_arena;
+extern kva_vmem_t *kva_heap_arena;
+extern kva_vmem_t *kva_heap_va_arena;
+extern kva_vmem_t *kva_kmem_arena;
+extern kva_vmem_t *kva_kmem_intr_arena;
+
+/*
+ * A working kmem from one donated, mapped region, page-aligned inside: nothing
+ * else of the port is needed than panic, log and locks.  Frames are addresses.
+ * Returns 0, or KVA_EINVAL if bytes is below KVA_BOOT_SIMPLE_MIN.
+ */
+#define KVA_BOOT_SIMPLE_MIN (32 * KVA_PAGE_SIZE)
+int kva_boot_simple(void *base, size_t bytes);
+
+/*
+ * The full start.  Called once, before threads or interrupts; kva_start() when
+ * paging and the port's other tiers are up.  Between the two the arenas hand
+ * out addresses, with metadata from the donated memory only (if there is any);
+ * wired memory is to be had from kva_start on.
+ */
+struct kva_boot {
+    uintptr_t va_base; /* the kernel's address range, page-aligned */
+    size_t va_bytes;
+    void *donated;     /* mapped memory for the first metadata, or NULL */
+    size_t donated_bytes;
+    size_t wired_limit; /* bytes that kmem_arena may wire, 0: no limit */
+    size_t intr_bytes; /* kept wired ahead for kmem_intr_arena */
+    unsigned ncpu;     /* CPU slots to use, 0: what the port says */
+};
+int kva_boot(const struct kva_boot *kb);
+int kva_start(void);
+
+/* Undo kva_boot and kva_start: all must be free.  For tests and tools. */
+void kva_shutdown(void);
+
+/*
+ * Wired pages to kmem_intr_arena until its free bytes reach the mark again.
+ * Thread context.
+ */
+int kva_intr_refill(void);
+
+/* Spans of kmem_intr_arena that are all free go back, but for the mark.
+ * Returns bytes.  Thread context. */
+size_t kva_intr_drain(void);
+
+/*
+ * Pageable ranges: VA from kernel_va_arena and an entry in kernel_map, which
+ * is kept for fault handling only.  Sizes in bytes, rounded to pages.  free
+ * never allocates.
+ */
+int kva_pageable_alloc(size_t size, kva_vm_flag_t flags, kva_vmem_addr_t *va);
+void kva_pageable_free(kva_vmem_addr_t va, size_t size);
+
+/* The entry that holds va: true and its bounds, or false.  Logarithmic. */
+bool kva_map_lookup(kva_vmem_addr_t va, kva_vmem_addr_t *first,
+                    kva_vmem_addr_t *last);
+
+/* What the tower holds now, in bytes unless said otherwise. */
+struct kva_stat {
+    size_t wired_bytes;   /* attached by arenas */
+    size_t wired_max;     /* its high-water mark */
+    size_t map_entries;   /* in kernel_map */
+    size_t map_entry_bytes;
+    size_t tags;          /* of all arenas: busy, free and span */
+    size_t tag_bytes;     /* of those */
+    size_t spans;
+    size_t meta_pages_bytes; /* all metadata pages */
+    size_t meta_bytes[8]; /* by enum kva_meta_kind */
+};
+void kva_stat(struct kva_stat *st);
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifndef KVA_NO_NAMES
+#include "kva/kva_names.h"
+#endif
+
+#endif

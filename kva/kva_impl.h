@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of kva/ share.
+ */
+#ifndef KVA_KVA_KVA_IMPL_H
+#define KVA_KVA_KVA_IMPL_H
+
+#include "kva/kva.h"
+#include "vmem/vmem_impl.h"
+
+/* Where wired memory comes from. */
+enum kva_mode {
+    KVA_MODE_NONE,   /* not started */
+    KVA_MODE_REGION, /* one donated region; addresses are memory */
+    KVA_MODE_FRAMES, /* frames of the port, identity mapped */
+    KVA_MODE_VA      /* address space, to which frames are attached */
+};
+
+extern enum kva_mode kva__mode;
+
+/* ---- wire.c ---------------------------------------------------------- */
+
+void kva__wire_init(size_t limit);
+/* From here on pages can be attached. */
+void kva__wire_start(void);
+size_t kva__wire_bytes(void);
+size_t kva__wire_max(void);
+
+/* kmem_arena's import and release, and those of kmem_intr_arena. */
+kva__vmem_cimport_t kva__wire_import;
+kva_vmem_release_t kva__wire_release;
+kva__vmem_cimport_t kva__wire_intr_import;
+
+/* ---- map.c ----------------------------------------------------------- */
+
+void kva__map_init(void);
+void kva__map_fini(void);
+size_t kva__map_entries(void);
+size_t kva__map_entry_bytes(void);
+
+#endif

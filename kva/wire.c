@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Wiring: pages are attached when an arena imports a span, and detached when
+ * the span goes back whole.  Nothing above kmem_arena knows of pages.
+ *
+ * Attaching takes frames in runs as long as the port has them, halving what it
+ * asks for on refusal (as Nanos' vmem heap does); all or nothing: when a later
+ * run cannot be had or mapped, the earlier ones are detached again.
+ *
+ * Detaching: the frames of a range are noted run by run and unmapped, the TLBs
+ * flushed once, and only then the frames given back: a frame must not be
+ * somebody else's while a stale translation still leads to it.
+ *
+ * Which arena a range came from when it is released: ranges of up to 32 pages
+ * and a power of two come from heap_va_arena's quantum caches, which align them
+ * and take no tag; others by vmem_xalloc.  The state byte tells them apart.
+ */
+#include "kva/kva_impl.h"
+
+#include "vmem/lookup.h"
+
+static struct {
+    kva_lock_t lock;
+    size_t bytes; /* (w) attached */
+    size_t max;   /* (w) most there ever was */
+    size_t limit; /* (c) 0: none */
+    bool started; /* (c) from kva_start on */
+} wired;
+
+void
+kva__wire_init(size_t limit)
+{
+    kva_port_lock_init(&wired.lock, "wired", KVA_IPL_VM, KVA_RANK_META);
+    wired.bytes = 0;
+    wired.max = 0;
+    wired.limit = limit;
+    wired.started = false;
+}
+
+void
+kva__wire_start(void)
+{
+    wired.started = true;
+}
+
+size_t
+kva__wire_bytes(void)
+{
+    return __atomic_load_n(&wired.bytes, __ATOMIC_RELAXED);
+}
+
+size_t
+kva__wire_max(void)
+{
+    return __atomic_load_n(&wired.max, __ATOMIC_RELAXED);
+}
+
+/* Account for size bytes before they are attached; false: over the limit. */
+static bool
+account(size_t size)
+{
+    bool ok;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    ok = wired.limit == 0 ||
+         (size <= wired.limit && wired.bytes <= wired.limit - size);
+    if (ok) {
+        __atomic_store_n(&wired.bytes, wired.bytes + size, __ATOMIC_RELAXED);
+        if (wired.bytes > wired.max) {
+            __atomic_store_n(&wired.max, wired.bytes, __ATOMIC_RELAXED);
+        }
+    }
+    kva_port_unlock(&wired.lock, irq);
+    return ok;
+}
+
+static void
+unaccount(size_t size)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    KVA_ASSERT(wired.bytes >= size);
+    __atomic_store_n(&wired.bytes, wired.bytes - size, __ATOMIC_RELAXED);
+    kva_port_unlock(&wired.lock, irq);
+}
+
+/* ---- frames under addresses ------------------------------------------- */
+
+#if KVA_TIER >= 2
+
+/* Runs of frames noted before a flush; they lie on the stack, 128 bytes. */
+#define RUNS 8u
+
+static void
+detach(uintptr_t va, size_t n)
+{
+    kva_pa_t pa[RUNS];
+    size_t len[RUNS];
+
+    while (n > 0) {
+        uintptr_t first = va;
+        unsigned runs = 0;
+
+        for (; n > 0 && runs < RUNS; runs++) {
+            len[runs] = kva_port_translate(va, n, &pa[runs]);
+            if (len[runs] == 0) {
+                kva__panic("kva: 0x%lx: expected an attached page, found none",
+                           (unsigned long)va);
+            }
+            kva_port_unmap(va, len[runs]);
+            va += len[runs] << KVA_PAGE_SHIFT;
+            n -= len[runs];
+        }
+        kva_port_flush(first, (va - first) >> KVA_PAGE_SHIFT);
+        for (unsigned i = 0; i < runs; i++) {
+            kva_port_page_put(len[i], pa[i]);
+        }
+    }
+}
+
+/* One run of at most n frames at va; how many, 0: none to be had. */
+static size_t
+attach_run(uintptr_t va, size_t n, unsigned flags)
+{
+    kva_pa_t pa;
+
+    while (kva_port_page_get(n, flags, &pa) != 0) {
+        n /= 2;
+        if (n == 0) {
+            return 0;
+        }
+    }
+    if (kva_port_map(va, pa, n, KVA_PROT_READ | KVA_PROT_WRITE) != 0) {
+        kva_port_page_put(n, pa);
+        return 0;
+    }
+    return n;
+}
+
+static int
+attach(uintptr_t va, size_t n, unsigned flags)
+{
+    size_t done = 0, run = n;
+
+    while (done < n) {
+        run = attach_run(va + (done << KVA_PAGE_SHIFT),
+                         run < n - done ? run : n - done, flags);
+        if (run == 0) {
+            detach(va, done);
+            return KVA_ENOMEM;
+        }
+        done += run;
+    }
+    return 0;
+}
+
+/* Address space for the request. */
+static int
+va_get(const struct kva__vmem_request *rq, uintptr_t *addr)
+{
+    bool plain = rq->nocross == 0 || kva_is_pow2(rq->size);
+
+    if (rq->size <= kva_heap_va_arena->qcache_max && plain &&
+        rq->phase == 0 && rq->min == VMEM_ADDR_MIN &&
+        rq->max == VMEM_ADDR_MAX &&
+        (rq->align <= KVA_PAGE_SIZE ||
+         (kva_is_pow2(rq->size) && rq->align <= rq->size))) {
+        return vmem_alloc(kva_heap_va_arena, rq->size, rq->flags, addr);
+    }
+    return vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
+                       rq->nocross, rq->min, rq->max, rq->flags, addr);
+}
+
+static void
+va_put(uintptr_t addr, size_t size)
+{
+    struct kva_range range;
+
+    if (kva__vmem_lookup(kva_heap_va_arena, addr, &range) ==
+        KVA_RANGE_XALLOC) {
+        vmem_xfree(kva_heap_va_arena, addr, size);
+    } else {
+        vmem_free(kva_heap_va_arena, addr, size);
+    }
+}
+
+static int
+va_import(const struct kva__vmem_request *rq, uintptr_t *addr)
+{
+    int err = va_get(rq, addr);
+
+    if (err == 0) {
+        err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
+        if (err != 0) {
+            va_put(*addr, rq->size);
+        }
+    }
+    return err;
+}
+
+static void
+va_release(uintptr_t addr, size_t size)
+{
+    detach(addr, size >> KVA_PAGE_SHIFT);
+    va_put(addr, size);
+}
+
+#else /* no address space: never called */
+
+static int
+va_import(const struct kva__vmem_request *rq, uintptr_t *addr)
+{
+    (void)rq;
+    (void)addr;
+    return KVA_ENOTSUP;
+}
+
+static void
+va_release(uintptr_t addr, size_t size)
+{
+    (void)addr;
+    (void)size;
+}
+
+#endif
+
+/* ---- frames as addresses ---------------------------------------------- */
+
+/*
+ * Frames whose addresses satisfy the request: contiguous, and more of them
+ * than needed if the first come out misaligned; what is over goes back.
+ */
+static int
+frames_import(const struct kva__vmem_request *rq, uintptr_t *addr)
+{
+    size_t more = rq->size + (rq->align - KVA_PAGE_SIZE), size = rq->size;
+    uintptr_t base, end;
+    kva_pa_t pa;
+
+    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP, &pa) !=
+        0) {
+        return KVA_ENOMEM;
+    }
+    base = (uintptr_t)pa;
+    if (!kva__request_fits(rq, base, base + (size - 1), addr)) {
+        kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
+        size = more;
+        if (more < rq->size ||
+            kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP,
+                              &pa) != 0) {
+            return KVA_ENOMEM;
+        }
+        base = (uintptr_t)pa;
+        if (!kva__request_fits(rq, base, base + (size - 1), addr)) {
+            kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
+            return KVA_ENOMEM;
+        }
+    }
+    end = *addr + rq->size;
+    if (*addr != base) {
+        kva_port_page_put((*addr - base) >> KVA_PAGE_SHIFT, pa);
+    }
+    if (end != base + size) {
+        kva_port_page_put((base + size - end) >> KVA_PAGE_SHIFT, end);
+    }
+    return 0;
+}
+
+/* ---- what the arenas call --------------------------------------------- */
+
+int
+kva__wire_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
+                 size_t *actual, uintptr_t *addr)
+{
+    int err;
+
+    (void)source;
+    if (!wired.started || !account(rq->size)) {
+        return KVA_ENOMEM;
+    }
+    *actual = rq->size;
+    switch (kva__mode) {
+    case KVA_MODE_REGION:
+        err = vmem_xalloc(kva_kernel_va_arena, rq->size, rq->align, rq->phase,
+                          rq->nocross, rq->min, rq->max, rq->flags, addr);
+        break;
+    case KVA_MODE_FRAMES:
+        err = frames_import(rq, addr);
+        break;
+    default:
+        err = va_import(rq, addr);
+    }
+    if (err != 0) {
+        unaccount(rq->size);
+    }
+    return err;
+}
+
+void
+kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
+{
+    (void)source;
+    switch (kva__mode) {
+    case KVA_MODE_REGION:
+        vmem_xfree(kva_kernel_va_arena, addr, size);
+        break;
+    case KVA_MODE_FRAMES:
+        kva_port_page_put(size >> KVA_PAGE_SHIFT, addr);
+        break;
+    default:
+        va_release(addr, size);
+    }
+    unaccount(size);
+}
+
+/*
+ * The arena for interrupts imports in thread context only: nothing is mapped
+ * from an interrupt.  In between it lives on what kva_intr_refill put there.
+ */
+int
+kva__wire_intr_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
+                      size_t *actual, uintptr_t *addr)
+{
+#if KVA_TIER >= 3
+    if (!kva_port_may_sleep()) {
+        return KVA_ENOMEM;
+    }
+#endif
+    return kva__wire_import(source, rq, actual, addr);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * malloc(9) over kmem: the classes are kmem's, a free finds the size itself.
+ *
+ * From an address to its size: the map of slabs says where the slab starts that
+ * holds it, the slab's header says whose it is.  What is in no slab is a range
+ * of pages, which the arena knows.  So a free trusts nothing but what the
+ * library wrote itself, and every wrong address gets the same diagnosis as with
+ * kmem_free.
+ *
+ * Sizes between a cache line and a page are aligned to cache lines like kmem's:
+ * finer classes for malloc alone would be a second set of half-empty slabs.
+ */
+#include "malloc_compat/malloc_impl.h"
+
+static inline unsigned
+pool_flags(int flags)
+{
+    return ((flags & KVA_M_NOWAIT) != 0 ? KVA_PR_NOWAIT : KVA_PR_WAITOK) |
+           ((flags & KVA_M_ZERO) != 0 ? KVA_PR_ZERO : 0);
+}
+
+/* ---- sizes ----------------------------------------------------------- */
+
+unsigned long
+malloc_roundup(unsigned long size)
+{
+    return kva_kmem_roundup_size(size == 0 ? 1 : size);
+}
+
+/* The cache of kmem's that addr's slab belongs to, if any. */
+static struct kva_pool_cache *
+cache_of(uintptr_t addr, uintptr_t *base)
+{
+    struct kva__slab *slab = kva__slab_of(addr);
+
+    if (slab == NULL || !kva__kmem_owns(slab->owner)) {
+        return NULL;
+    }
+    *base = kva__slab_base(slab);
+    return KVA_CONTAINER(slab->owner, struct kva_pool_cache, slabs);
+}
+
+size_t
+kva__malloc_size(const char *func, uintptr_t addr)
+{
+    struct kva_pool_cache *pc;
+    struct kva__place place;
+    uintptr_t base;
+
+    pc = cache_of(addr, &base);
+    if (pc == NULL) {
+        return kva__kmem_range(func, kva_kmem_arena, addr, 0);
+    }
+    if (!kva__slab_find(&pc->slabs, addr, &place) || place.state == NULL ||
+        kva__state_get(place.state) != KVA__OBJECT_LIVE) {
+        kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
+    }
+    return pc->slabs.size;
+}
+
+/* ---- allocation ------------------------------------------------------ */
+
+/* Refused: count it, and say so where the caller was promised memory. */
+static void *
+malloc_failed(struct kva_malloc_type *mt, size_t size, size_t taken, int flags)
+{
+    bool absurd = taken == 0 || (mt->limit != 0 && taken > mt->limit);
+
+    kva__malloc_failed(mt);
+    if (absurd && (flags & (KVA_M_NOWAIT | KVA_M_CANFAIL)) == 0) {
+        kva__misuse("malloc", "type", mt->name, 0,
+                    "expected a size that can be had or M_CANFAIL, found "
+                    "size %zu", size);
+    }
+    return NULL;
+}
+
+static void *
+malloc_take(size_t size, int flags)
+{
+    kva_km_flag_t km =
+        (flags & KVA_M_NOWAIT) != 0 ? KVA_KM_NOSLEEP : KVA_KM_SLEEP;
+
+    return (flags & KVA_M_ZERO) != 0 ? kva_kmem_zalloc(size, km)
+                                     : kva_kmem_alloc(size, km);
+}
+
+/* Whole pages, a type with a limit, size 0. */
+static __attribute__((noinline)) void *
+malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
+{
+    bool limited = __atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0;
+    size_t taken;
+    void *p;
+
+    size = size == 0 ? 1 : size;
+    taken = size <= KVA__KMEM_SMALL_MAX ? kva_kmem_roundup_size(size)
+                                        : kva__kmem_pages(size);
+    if (taken == 0 || (limited && !kva__malloc_reserve(mt, taken, flags))) {
+        return malloc_failed(mt, size, taken, flags);
+    }
+    p = malloc_take(size, flags);
+    if (p == NULL) {
+        if (limited) {
+            kva__malloc_unreserve(mt, taken, true);
+        }
+        return malloc_failed(mt, size, taken, flags);
+    }
+    if (!limited) {
+        kva__malloc_count_up(mt, taken, true);
+    }
+    return p;
+}
+
+void *
+kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags)
+{
+    struct kva_pool_cache *pc;
+    void *p;
+
+    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX) ||
+        KVA_UNLIKELY(__atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0)) {
+        return malloc_slow(size, mt, flags);
+    }
+    pc = &kva__kmem_cache[kva__kmem_class_of(size)];
+    p = kva_pool_cache_get(pc, (int)pool_flags(flags));
+    if (KVA_UNLIKELY(p == NULL)) {
+        return malloc_failed(mt, size, pc->slabs.size, flags);
+    }
+    kva__malloc_count_up(mt, pc->slabs.size, true);
+    return p;
+}
+
+/* ---- free ------------------------------------------------------------ */
+
+static inline void
+count_down(struct kva_malloc_type *mt, size_t bytes)
+{
+    if (KVA_UNLIKELY(__atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0)) {
+        kva__malloc_unreserve(mt, bytes, false);
+    } else {
+        kva__malloc_count_up(mt, bytes, false);
+    }
+}
+
+/* Everything but a live object of kmem's with its header in the slab. */
+static __attribute__((noinline)) void
+free_slow(uintptr_t addr, struct kva_malloc_type *mt)
+{
+    struct kva_pool_cache *pc;
+    uintptr_t base;
+    size_t bytes;
+
+    if (addr == 0) {
+        return;
+    }
+    bytes = kva__malloc_size("free", addr);
+    pc = cache_of(addr, &base);
+    if (pc != NULL) {
+        kva__cache_put_unusual(pc, addr, "free");
+    } else {
+        kva_vmem_free(kva_kmem_arena, addr, bytes);
+    }
+    count_down(mt, bytes);
+}
+
+/* The cache of a live object with its header in the slab, now retired; or
+ * NULL.  Without checks here, what is wrong comes out at its slab. */
+static inline struct kva_pool_cache *
+free_retire(uintptr_t addr)
+{
+    uintptr_t base = kva__map_before(addr, KVA__MAP_IN);
+    const struct kva__slab *slab = (const struct kva__slab *)base;
+    struct kva_pool *pp;
+
+    if (KVA_UNLIKELY(base == 0)) {
+        return NULL;
+    }
+    pp = slab->owner;
+    if (KVA_UNLIKELY(!kva__kmem_owns(pp)) || KVA_UNLIKELY(pp->key != pp) ||
+        KVA_UNLIKELY(addr - base > pp->slab_mask)) {
+        return NULL;
+    }
+    if (KVA_CONFIG_CHECKS &&
+        KVA_UNLIKELY(!kva__object_retire_in(pp, base, addr))) {
+        return NULL;
+    }
+    return KVA_CONTAINER(pp, struct kva_pool_cache, slabs);
+}
+
+void
+kva_free(void *p, struct kva_malloc_type *mt)
+{
+    uintptr_t addr = (uintptr_t)p;
+    struct kva_pool_cache *pc = free_retire(addr);
+
+    if (KVA_UNLIKELY(pc == NULL)) {
+        free_slow(addr, mt);
+        return;
+    }
+    count_down(mt, pc->slabs.size);
+    kva__cache_put_magazine(pc, addr);
+}
+
+void *
+kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt, int flags)
+{
+    size_t old, taken;
+    void *q;
+
+    if (p == NULL) {
+        return kva_malloc(size, mt, flags);
+    }
+    old = kva__malloc_size("realloc", (uintptr_t)p);
+    if (size == 0) {
+        kva_free(p, mt);
+        return NULL;
+    }
+    taken = size <= KVA__KMEM_SMALL_MAX ? kva_kmem_roundup_size(size)
+                                        : kva__kmem_pages(size);
+    if (taken == old) {
+        return p;
+    }
+    q = kva_malloc(size, mt, flags);
+    if (q != NULL) {
+        __builtin_memcpy(q, p, old < taken ? old : taken);
+        kva_free(p, mt);
+    }
+    return q;
+}

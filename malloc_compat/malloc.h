@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * malloc(9): memory by size and type, freed without a size.  Statistics are
+ * kept per type and CPU slot, without a shared counter on the hot path.
+ * Signatures are NetBSD's.  The memory is kmem's: the same classes, the same
+ * alignment, and not from interrupts.
+ *
+ * The names malloc, realloc and free are mapped only where KVA_MALLOC_NAMES is
+ * defined: many programs that include this have their own.
+ */
+#ifndef KVA_MALLOC_COMPAT_MALLOC_H
+#define KVA_MALLOC_COMPAT_MALLOC_H
+
+#include "kmem/kmem.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KVA_M_WAITOK 0x0000
+#define KVA_M_NOWAIT 0x0001
+#define KVA_M_ZERO 0x0002
+#define KVA_M_CANFAIL 0x0004
+
+struct kva_malloc_type;
+
+/*
+ * bytes are those taken, that is, sizes rounded up to their class: what was
+ * asked for is not kept anywhere.  requests, active and bytes are exact when
+ * nobody allocates meanwhile.  high is exact where the type has a limit;
+ * otherwise the true mark lies above it by less than KVA_MALLOC_WINDOW for each
+ * CPU slot.
+ */
+#define KVA_MALLOC_WINDOW ((size_t)16 << 10)
+
+struct kva_malloc_stat {
+    const char *name;
+    size_t requests; /* met, ever */
+    size_t active;   /* allocations now */
+    size_t bytes;    /* taken now */
+    size_t high;     /* high-water mark of bytes */
+    size_t failures; /* requests refused */
+    size_t limit;    /* 0: none */
+};
+
+/*
+ * All storage is in struct kva_malloc_type (malloc_compat/malloc_store.h); a
+ * zeroed one with a name is ready for use.  attach makes its counters, which
+ * the first allocation does otherwise.  Live memory at detach is a misuse.
+ * Thread or boot context.
+ */
+void kva_malloc_type_attach(struct kva_malloc_type *mt);
+void kva_malloc_type_detach(struct kva_malloc_type *mt);
+
+/* Detach all types; before kmem_fini, for tests and tools. */
+void kva_malloc_fini(void);
+
+/* At most so many bytes, as malloc_roundup counts them; 0: no limit.  A type
+ * with a limit is counted under a lock. */
+void kva_malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes);
+void kva_malloc_type_stat(struct kva_malloc_type *mt,
+                          struct kva_malloc_stat *st);
+
+/*
+ * flags: M_NOWAIT fails where M_WAITOK sleeps for memory, or at the type's limit
+ * for a free.  A size that no address space could hold, or that is above the
+ * limit, cannot be waited for: with M_WAITOK it is a misuse unless M_CANFAIL
+ * is given, else NULL.  Size 0 is served as 1.  M_ZERO zeroes.
+ *
+ * realloc: a new size for p, of the same type, at p or elsewhere; p NULL: a
+ * malloc; size 0: a free, and NULL.  If it fails, p is as it was.  Bytes beyond
+ * the old size are not zeroed by M_ZERO unless the memory moves.
+ *
+ * free: NULL is allowed.
+ */
+void *kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags);
+void *kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt,
+                  int flags);
+void kva_free(void *p, struct kva_malloc_type *mt);
+
+/* The bytes that a request of size takes. */
+unsigned long kva_malloc_roundup(unsigned long size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifndef KVA_NO_NAMES
+#include "malloc_compat/malloc_names.h"
+#endif
+
+#endif

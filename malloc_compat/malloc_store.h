@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The storage of malloc types, and the macros that define them:
+ *
+ *     MALLOC_DEFINE(M_MBUF, "mbuf", "network memory");
+ *     p = malloc(size, M_MBUF, M_WAITOK);
+ *
+ * The name of a type is an array of one, as in NetBSD, so that it is passed
+ * as a pointer.  A type attaches itself when it is first used.
+ */
+#ifndef KVA_MALLOC_COMPAT_MALLOC_STORE_H
+#define KVA_MALLOC_COMPAT_MALLOC_STORE_H
+
+#include "malloc_compat/malloc.h"
+#include "port/check.h"
+
+/*
+ * What one CPU slot did.  Written by its owner alone; read by whoever adds up.
+ * A free counts where it happens, so bytes may be below 0: a number modulo the
+ * word size.
+ */
+struct kva__malloc_count {
+    size_t requests;
+    size_t frees;
+    size_t bytes; /* taken less given back */
+    size_t low;   /* outside [low, low + a window] it is time to add up */
+} __attribute__((aligned(KVA_CACHE_LINE)));
+
+/* Slots come in blocks of up to 16. */
+#define KVA__MALLOC_BLOCK_SHIFT 4u
+#define KVA__MALLOC_BLOCKS \
+    ((KVA_CPU_MAX + (1u << KVA__MALLOC_BLOCK_SHIFT) - 1u) >> \
+     KVA__MALLOC_BLOCK_SHIFT)
+
+/* (t) lock of types, (c) constant after attach. */
+struct kva_malloc_type {
+    const char *name;
+    const char *description;
+    size_t limit; /* (t) bytes, 0: none */
+    struct kva__malloc_count *block[KVA__MALLOC_BLOCKS]; /* (c) */
+    struct kva__malloc_count shared; /* (t) what has no slot, or a limit */
+    size_t high;                     /* (t) */
+    size_t failures;                 /* (t) */
+    unsigned waiters;                /* (t) for the limit */
+    unsigned attached;               /* (t) */
+    struct kva_malloc_type *next;    /* (t) */
+    struct kva_malloc_type *prev;    /* (t) */
+};
+
+/* All types in use, for listings. */
+extern struct kva_malloc_type *kva_malloc_type_list;
+
+#define KVA_MALLOC_DEFINE_LIMIT(type, shortdesc, longdesc, max) \
+    struct kva_malloc_type type[1] = {                          \
+        { .name = shortdesc, .description = longdesc, .limit = (max) } \
+    }
+#define KVA_MALLOC_DEFINE(type, shortdesc, longdesc) \
+    KVA_MALLOC_DEFINE_LIMIT(type, shortdesc, longdesc, 0)
+#define KVA_MALLOC_DECLARE(type) extern struct kva_malloc_type type[1]
+
+#ifndef KVA_NO_NAMES
+#define MALLOC_DEFINE_LIMIT KVA_MALLOC_DEFINE_LIMIT
+#define MALLOC_DEFINE KVA_MALLOC_DEFINE
+#define MALLOC_JUSTDEFINE_LIMIT KVA_MALLOC_DEFINE_LIMIT
+#define MALLOC_JUSTDEFINE KVA_MALLOC_DEFINE
+#define MALLOC_DECLARE KVA_MALLOC_DECLARE
+#endif
+
+#endif

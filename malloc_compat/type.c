@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Malloc types and what is counted for them.
+ *
+ * A CPU slot has counters of its own, which its owner writes with plain stores
+ * while it is pinned.  Nobody adds them up but who asks, and the slot itself
+ * when its bytes have left a window around the value at which it last did: so
+ * the high-water mark is seen, to the width of a window for each slot, and a
+ * steady state costs one compare.
+ *
+ * A type with a limit is counted in one place, with the lock of types held,
+ * before the memory is taken: the limit holds exactly.
+ *
+ * An interrupt may not use malloc, as it may not use kmem; so nothing comes
+ * between a load and the store of a counter.
+ */
+#include "malloc_compat/malloc_impl.h"
+
+struct kva_malloc_type *kva_malloc_type_list;
+
+unsigned kva__malloc_ncpu;
+unsigned kva__malloc_shift;
+
+static kva_lock_t types_lock;
+static bool types_ready;
+static struct kva__meta_store counts_store;
+
+static void
+types_bootstrap(void)
+{
+    unsigned ncpu = 0;
+
+    kva_port_lock_init(&types_lock, "malloc types", KVA_IPL_NONE,
+                       KVA_RANK_CACHE);
+#if KVA_TIER >= 1
+    ncpu = kva_port_cpu_count();
+    ncpu = ncpu < KVA_CPU_MAX ? ncpu : KVA_CPU_MAX;
+#endif
+    kva__malloc_shift = 0;
+    while ((1u << kva__malloc_shift) < ncpu &&
+           kva__malloc_shift < KVA__MALLOC_BLOCK_SHIFT) {
+        kva__malloc_shift++;
+    }
+    kva__meta_store_init(&counts_store, "malloc types",
+                         sizeof(struct kva__malloc_count)
+                             << kva__malloc_shift,
+                         KVA_META_OTHER, 0);
+    kva__malloc_ncpu = ncpu;
+    types_ready = true;
+}
+
+static kva_irq_t
+types_lock_enter(void)
+{
+    if (KVA_UNLIKELY(!types_ready)) {
+        types_bootstrap();
+    }
+    return kva_port_lock(&types_lock);
+}
+
+/* Counters for the slots, as far as there is memory; the others share. */
+static void
+type_equip(struct kva_malloc_type *mt)
+{
+    unsigned nblocks =
+        (kva__malloc_ncpu + (1u << kva__malloc_shift) - 1u) >>
+        kva__malloc_shift;
+
+    for (unsigned b = 0; b < nblocks; b++) {
+        struct kva__malloc_count *block = kva__meta_get(&counts_store);
+
+        if (block == NULL) {
+            break;
+        }
+        __atomic_store_n(&mt->block[b], block, __ATOMIC_RELEASE);
+    }
+}
+
+/* Lock of types held. */
+static void
+type_attach(struct kva_malloc_type *mt)
+{
+    if (mt->attached != 0) {
+        return;
+    }
+    mt->attached = 1;
+    type_equip(mt);
+    mt->prev = NULL;
+    mt->next = kva_malloc_type_list;
+    if (mt->next != NULL) {
+        mt->next->prev = mt;
+    }
+    kva_malloc_type_list = mt;
+}
+
+void
+malloc_type_attach(struct kva_malloc_type *mt)
+{
+    kva_irq_t irq = types_lock_enter();
+
+    type_attach(mt);
+    kva_port_unlock(&types_lock, irq);
+}
+
+/* ---- adding up ------------------------------------------------------- */
+
+static void
+count_add(struct kva__malloc_count *sum, const struct kva__malloc_count *count)
+{
+    sum->requests += __atomic_load_n(&count->requests, __ATOMIC_RELAXED);
+    sum->frees += __atomic_load_n(&count->frees, __ATOMIC_RELAXED);
+    sum->bytes += __atomic_load_n(&count->bytes, __ATOMIC_RELAXED);
+}
+
+/* The sum over slots; the high-water mark follows it.  Lock held.  Counts read
+ * while others run may add up to less than nothing. */
+static struct kva__malloc_count
+type_fold(struct kva_malloc_type *mt)
+{
+    struct kva__malloc_count sum = mt->shared;
+
+    for (unsigned b = 0; b < KVA__MALLOC_BLOCKS; b++) {
+        for (unsigned i = 0;
+             mt->block[b] != NULL && i < 1u << kva__malloc_shift; i++) {
+            count_add(&sum, &mt->block[b][i]);
+        }
+    }
+    if (sum.bytes > mt->high && sum.bytes <= SIZE_MAX / 2) {
+        mt->high = sum.bytes;
+    }
+    return sum;
+}
+
+void
+kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count)
+{
+    kva_irq_t irq = types_lock_enter();
+
+    (void)type_fold(mt);
+    __atomic_store_n(&count->low,
+                     __atomic_load_n(&count->bytes, __ATOMIC_RELAXED) -
+                         KVA_MALLOC_WINDOW / 2,
+                     __ATOMIC_RELAXED);
+    kva_port_unlock(&types_lock, irq);
+}
+
+/* A caller without a slot, or the first allocation of a type. */
+void
+kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc)
+{
+    kva_irq_t irq = types_lock_enter();
+
+    type_attach(mt);
+    mt->shared.requests += alloc ? 1u : 0u;
+    mt->shared.frees += alloc ? 0u : 1u;
+    mt->shared.bytes += alloc ? bytes : 0u - bytes;
+    (void)type_fold(mt);
+    kva_port_unlock(&types_lock, irq);
+}
+
+void
+kva__malloc_failed(struct kva_malloc_type *mt)
+{
+    kva_irq_t irq = types_lock_enter();
+
+    mt->failures++;
+    kva_port_unlock(&types_lock, irq);
+}
+
+/* ---- limits ---------------------------------------------------------- */
+
+static bool
+limit_wait(struct kva_malloc_type *mt, size_t bytes, int flags, kva_irq_t *irq)
+{
+#if KVA_TIER >= 3
+    int error;
+
+    if ((flags & KVA_M_NOWAIT) != 0 || bytes > mt->limit ||
+        !kva_port_may_sleep()) {
+        return false;
+    }
+    mt->waiters++;
+    error = kva_port_wait(mt, &types_lock, irq, 0);
+    mt->waiters--;
+    return error == 0;
+#else
+    (void)mt;
+    (void)bytes;
+    (void)flags;
+    (void)irq;
+    return false;
+#endif
+}
+
+/* Count bytes of a type with a limit before they are taken. */
+bool
+kva__malloc_reserve(struct kva_malloc_type *mt, size_t bytes, int flags)
+{
+    kva_irq_t irq = types_lock_enter();
+    bool granted;
+
+    type_attach(mt);
+    do {
+        size_t used = type_fold(mt).bytes;
+
+        granted = mt->limit == 0 ||
+                  (used <= mt->limit && bytes <= mt->limit - used);
+    } while (!granted && limit_wait(mt, bytes, flags, &irq));
+    if (granted) {
+        mt->shared.requests++;
+        mt->shared.bytes += bytes;
+        (void)type_fold(mt);
+    }
+    kva_port_unlock(&types_lock, irq);
+    return granted;
+}
+
+/* Bytes of a type with a limit are back; cancel: they were never taken. */
+void
+kva__malloc_unreserve(struct kva_malloc_type *mt, size_t bytes, bool cancel)
+{
+    kva_irq_t irq = types_lock_enter();
+    bool wake = mt->waiters != 0;
+
+    if (cancel) {
+        mt->shared.requests--;
+    } else {
+        mt->shared.frees++;
+    }
+    mt->shared.bytes -= bytes;
+    kva_port_unlock(&types_lock, irq);
+#if KVA_TIER >= 3
+    if (wake) {
+        kva_port_wake(mt);
+    }
+#else
+    (void)wake;
+#endif
+}
+
+void
+malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes)
+{
+    kva_irq_t irq = types_lock_enter();
+
+    __atomic_store_n(&mt->limit, (size_t)bytes, __ATOMIC_RELAXED);
+    kva_port_unlock(&types_lock, irq);
+#if KVA_TIER >= 3
+    kva_port_wake(mt);
+#endif
+}
+
+/* ---- looking, and leaving -------------------------------------------- */
+
+void
+malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
+{
+    kva_irq_t irq = types_lock_enter();
+    struct kva__malloc_count sum = type_fold(mt);
+
+    *st = (struct kva_malloc_stat){
+        .name = mt->name,
+        .requests = sum.requests,
+        .active = sum.requests - sum.frees,
+        .bytes = sum.bytes,
+        .high = mt->high,
+        .failures = mt->failures,
+        .limit = mt->limit,
+    };
+    kva_port_unlock(&types_lock, irq);
+}
+
+void
+kva_malloc_fini(void)
+{
+    if (types_ready) {
+        while (kva_malloc_type_list != NULL) {
+            kva_malloc_type_detach(kva_malloc_type_list);
+        }
+        kva_port_lock_fini(&types_lock);
+        types_ready = false;
+    }
+}
+
+void
+malloc_type_detach(struct kva_malloc_type *mt)
+{
+    struct kva_malloc_stat st;
+    kva_irq_t irq;
+
+    malloc_type_stat(mt, &st);
+    if (st.active != 0) {
+        kva__misuse("malloc_type_detach", "type", mt->name, (uintptr_t)mt,
+                    "expected no live memory, found %zu allocations of %zu "
+                    "bytes", st.active, st.bytes);
+    }
+    irq = types_lock_enter();
+    if (mt->attached != 0) {
+        if (mt->next != NULL) {
+            mt->next->prev = mt->prev;
+        }
+        if (mt->prev != NULL) {
+            mt->prev->next = mt->next;
+        } else {
+            kva_malloc_type_list = mt->next;
+        }
+        mt->attached = 0;
+    }
+    for (unsigned b = 0; b < KVA__MALLOC_BLOCKS; b++) {
+        if (mt->block[b] != NULL) {
+            kva__meta_put(&counts_store, mt->block[b]);
+            mt->block[b] = NULL;
+        }
+    }
+    mt->shared = (struct kva__malloc_count){ 0, 0, 0, 0 };
+    mt->high = 0;
+    mt->failures = 0;
+    kva_port_unlock(&types_lock, irq);
+}

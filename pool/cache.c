@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pool_cache(9): a pool, magazines over it, and constructed objects in them.
+ *
+ *     get --hit--> magazine --miss--> depot --empty--> slabs, ctor
+ *     put --hit--> magazine --full--> depot --full---> dtor, slabs
+ *
+ * An object in a magazine has the state CACHED, one with a caller LIVE.  A put
+ * checks it and turns it back before the object goes into the magazine, so the
+ * second of two puts is caught wherever the first one went.  With checks at
+ * flush only, both are LIVE, and what is wrong is found when the object meets
+ * its slab.
+ */
+#include "pool/pool_impl.h"
+
+static struct kva__meta_store cache_store;
+static bool cache_store_ready;
+
+/* ---- the supplier of the magazines ----------------------------------- */
+
+/* Objects from on are not constructed: back to their slabs. */
+static unsigned
+cache_construct(struct kva_pool_cache *pc, uintptr_t *round, unsigned n,
+                unsigned flags)
+{
+    int wait = (int)(flags & (PR_WAITOK | PR_NOWAIT));
+
+    for (unsigned i = 0; i < n; i++) {
+        if (pc->ctor(pc->arg, (void *)round[i], wait) != 0) {
+            kva__pool_give(&pc->slabs, round + i, n - i, KVA__OBJECT_OUT,
+                           "pool_cache_get");
+            return i;
+        }
+    }
+    return n;
+}
+
+static unsigned
+cache_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
+{
+    struct kva_pool_cache *pc = arg;
+    unsigned got =
+        kva__pool_take(&pc->slabs, round, n, flags, KVA__OBJECT_OUT);
+
+    if (pc->ctor != NULL) {
+        got = cache_construct(pc, round, got, flags);
+    }
+    return got;
+}
+
+static void
+cache_drain(void *arg, uintptr_t *round, unsigned n)
+{
+    struct kva_pool_cache *pc = arg;
+
+    for (unsigned i = 0; pc->dtor != NULL && i < n; i++) {
+        pc->dtor(pc->arg, (void *)round[i]);
+    }
+    kva__pool_give(&pc->slabs, round, n, KVA__OBJECT_OUT, "pool_cache_put");
+}
+
+static const struct kva__mag_supplier cache_supplier = { cache_fill,
+                                                         cache_drain };
+
+/*
+ * Rounds of a magazine, so that a magazine with its header fills a power of two
+ * bytes, and holds some 4 KiB of objects: two of them at each CPU, for each of
+ * a hundred caches, must not weigh on a small system.
+ */
+static unsigned
+rounds_for(size_t size, unsigned flags)
+{
+    unsigned n = size <= 128 ? 30 : size <= 512 ? 14 : size <= 2048 ? 6 : 2;
+
+    return (flags & PR_LARGECACHE) != 0 ? 4u * n : n;
+}
+
+#define DEPOT_FULL_MAX 2u
+
+/* ---- making and unmaking --------------------------------------------- */
+
+static size_t
+cache_clean(void *arg, size_t bytes, size_t retain)
+{
+    struct kva_pool_cache *pc = arg;
+
+    kva__pool_call_hook(&pc->slabs);
+    return kva_pool_cache_drain(pc, bytes, retain);
+}
+
+void
+pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
+                     unsigned align_offset, int flags, const char *name,
+                     struct kva_pool_allocator *pa, enum kva_ipl ipl,
+                     int (*ctor)(void *arg, void *object, int flags),
+                     void (*dtor)(void *arg, void *object), void *arg)
+{
+    unsigned public_flags = (unsigned)flags & 0xffffffu;
+
+    kva__pool_setup(&pc->slabs, size, align, align_offset,
+                    public_flags | KVA__PR_CACHE, name, pa, ipl);
+    pc->ctor = ctor;
+    pc->dtor = dtor;
+    pc->arg = arg;
+    kva__magcache_init(&pc->mags, name, ipl,
+                       rounds_for(pc->slabs.size, public_flags),
+                       DEPOT_FULL_MAX, &cache_supplier, pc);
+    pc->slabs.cleaner.clean = cache_clean;
+    pc->slabs.cleaner.arg = pc;
+    kva_reclaim_register(&pc->slabs.cleaner);
+}
+
+static void
+cache_teardown(struct kva_pool_cache *pc, const char *func)
+{
+    (void)kva__magcache_drain(&pc->mags, 0);
+    kva__pool_teardown(&pc->slabs, func);
+    kva__magcache_fini(&pc->mags);
+}
+
+void
+pool_cache_bootstrap_destroy(pool_cache_t pc)
+{
+    cache_teardown(pc, "pool_cache_bootstrap_destroy");
+}
+
+pool_cache_t
+pool_cache_init(size_t size, unsigned align, unsigned align_offset, int flags,
+                const char *name, struct kva_pool_allocator *pa,
+                enum kva_ipl ipl,
+                int (*ctor)(void *arg, void *object, int flags),
+                void (*dtor)(void *arg, void *object), void *arg)
+{
+    pool_cache_t pc;
+
+    kva__pool_bootstrap();
+    if (!cache_store_ready) {
+        kva__meta_store_init(&cache_store, "pool caches",
+                             sizeof(struct kva_pool_cache), KVA_META_OTHER,
+                             0);
+        cache_store_ready = true;
+    }
+    pc = kva__meta_get(&cache_store);
+    if (pc != NULL) {
+        pool_cache_bootstrap(pc, size, align, align_offset, flags, name, pa,
+                             ipl, ctor, dtor, arg);
+    }
+    return pc;
+}
+
+void
+pool_cache_destroy(pool_cache_t pc)
+{
+    cache_teardown(pc, "pool_cache_destroy");
+    kva__meta_put(&cache_store, pc);
+}
+
+/* ---- get and put ----------------------------------------------------- */
+
+static void
+object_hand_out(struct kva_pool_cache *pc, uintptr_t object, unsigned flags)
+{
+    if (KVA_CONFIG_CHECKS) {
+        kva__object_revive(&pc->slabs, object);
+    }
+    if (KVA_UNLIKELY((flags & PR_ZERO) != 0)) {
+        __builtin_memset((void *)object, 0, pc->slabs.size);
+    }
+}
+
+static __attribute__((noinline)) void *
+cache_get_slow(struct kva_pool_cache *pc, unsigned flags)
+{
+    uintptr_t object;
+
+    kva__pool_check_flags("pool_cache_get", &pc->slabs, flags);
+    if (!kva__mag_get_slow(&pc->mags, flags, &object)) {
+        return NULL;
+    }
+    object_hand_out(pc, object, flags);
+    return (void *)object;
+}
+
+void *
+pool_cache_get(pool_cache_t pc, int flags)
+{
+    uintptr_t object;
+
+    if (KVA_UNLIKELY(!kva__mag_get(&pc->mags, &object))) {
+        return cache_get_slow(pc, (unsigned)flags);
+    }
+    object_hand_out(pc, object, (unsigned)flags);
+    return (void *)object;
+}
+
+/* Find a live object; anything else is a misuse. */
+static void
+place_of_live(struct kva_pool_cache *pc, uintptr_t object, const char *func,
+              struct kva__place *place)
+{
+    if (!kva__slab_find(&pc->slabs, object, place) || place->state == NULL ||
+        kva__state_get(place->state) != KVA__OBJECT_LIVE) {
+        kva__pool_bad_put(func, &pc->slabs, object, KVA__OBJECT_LIVE);
+    }
+}
+
+/* Straight back to its slab; whoever waits is woken. */
+static void
+cache_put_slab(struct kva_pool_cache *pc, uintptr_t object, const char *func)
+{
+    struct kva__place place;
+
+    /* The destructor may not run on what is no object of ours. */
+    place_of_live(pc, object, func, &place);
+    if (pc->dtor != NULL) {
+        pc->dtor(pc->arg, (void *)object);
+    }
+    kva__pool_give(&pc->slabs, &object, 1, KVA__OBJECT_LIVE, func);
+}
+
+__attribute__((noinline)) void
+kva__cache_put_unusual(struct kva_pool_cache *pc, uintptr_t object,
+                       const char *func)
+{
+    struct kva__place place;
+
+    if (__atomic_load_n(&pc->slabs.key, __ATOMIC_RELAXED) == NULL) {
+        cache_put_slab(pc, object, func);
+        return;
+    }
+    place_of_live(pc, object, func, &place);
+    kva__state_set(place.state, KVA__OBJECT_OUT);
+    kva__cache_put_magazine(pc, object);
+}
+
+void
+pool_cache_put(pool_cache_t pc, void *object)
+{
+    uintptr_t addr = (uintptr_t)object;
+
+    if (KVA_CONFIG_CHECKS &&
+        KVA_UNLIKELY(!kva__object_retire(&pc->slabs, addr))) {
+        kva__cache_put_unusual(pc, addr, "pool_cache_put");
+        return;
+    }
+    kva__cache_put_magazine(pc, addr);
+}
+
+void
+pool_cache_destruct_object(pool_cache_t pc, void *object)
+{
+    cache_put_slab(pc, (uintptr_t)object, "pool_cache_destruct_object");
+}
+
+/* ---- giving back ----------------------------------------------------- */
+
+size_t
+kva__cache_flush(struct kva_pool *pp)
+{
+    if ((pp->flags & KVA__PR_CACHE) == 0) {
+        return 0;
+    }
+    return kva__magcache_drain(
+        &KVA_CONTAINER(pp, struct kva_pool_cache, slabs)->mags, 0);
+}
+
+/*
+ * Empty slabs first, they cost nothing; then what magazines hold beyond what
+ * is to stay.
+ */
+size_t
+pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
+{
+    size_t before = kva__pool_released(&pc->slabs);
+
+    (void)kva__pool_trim(&pc->slabs, true);
+    if (kva__pool_released(&pc->slabs) - before < bytes) {
+        (void)kva__magcache_drain(&pc->mags,
+                                  kva__pool_divide(retain, pc->slabs.size));
+        (void)kva__pool_trim(&pc->slabs, true);
+    }
+    return kva__pool_released(&pc->slabs) - before;
+}
+
+void
+pool_cache_invalidate(pool_cache_t pc)
+{
+    (void)kva__magcache_drain(&pc->mags, 0);
+}
+
+bool
+pool_cache_reclaim(pool_cache_t pc)
+{
+    kva__pool_call_hook(&pc->slabs);
+    return pool_cache_drain(pc, SIZE_MAX, 0) != 0;
+}
+
+/* ---- what is the pool's ---------------------------------------------- */
+
+void
+pool_cache_set_drain_hook(pool_cache_t pc, void (*fn)(void *arg, int flags),
+                          void *arg)
+{
+    kva_pool_set_drain_hook(&pc->slabs, fn, arg);
+}
+
+void
+pool_cache_setlowat(pool_cache_t pc, int n)
+{
+    kva_pool_setlowat(&pc->slabs, n);
+}
+
+void
+pool_cache_sethiwat(pool_cache_t pc, int n)
+{
+    kva_pool_sethiwat(&pc->slabs, n);
+}
+
+void
+pool_cache_sethardlimit(pool_cache_t pc, int n, const char *warnmess,
+                        int ratecap)
+{
+    kva_pool_sethardlimit(&pc->slabs, n, warnmess, ratecap);
+}
+
+int
+pool_cache_prime(pool_cache_t pc, int n)
+{
+    return kva_pool_prime(&pc->slabs, n);
+}
+
+void
+pool_cache_stat(pool_cache_t pc, struct kva_pool_stat *st)
+{
+    kva_pool_stat(&pc->slabs, st);
+    st->objects_cached = kva__magcache_rounds(&pc->mags);
+}

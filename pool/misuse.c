@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a caller did wrong, in words.  All of it runs when the verdict is known
+ * already and no lock is held; it only finds out what to call it.
+ */
+#include "pool/pool_impl.h"
+
+const char *
+kva__pool_kind(const struct kva_pool *pp)
+{
+    return (pp->flags & KVA__PR_CACHE) != 0 ? "cache" : "pool";
+}
+
+const char *
+kva__pool_init_name(const struct kva_pool *pp)
+{
+    return (pp->flags & KVA__PR_CACHE) != 0 ? "pool_cache_init" : "pool_init";
+}
+
+void
+kva__pool_check_flags(const char *func, const struct kva_pool *pp,
+                      unsigned flags)
+{
+    unsigned wait = flags & (PR_WAITOK | PR_NOWAIT);
+
+    if (wait != PR_WAITOK && wait != PR_NOWAIT) {
+        kva__misuse(func, kva__pool_kind(pp), pp->name, (uintptr_t)pp,
+                    "expected PR_WAITOK or PR_NOWAIT, found flags 0x%x",
+                    flags);
+    }
+}
+
+static const char *
+state_name(uint8_t state)
+{
+    return state == KVA__OBJECT_FREE     ? "a free one"
+           : state == KVA__OBJECT_CACHED ? "a free one (cached)"
+           : state == KVA__OBJECT_LIVE   ? "a live one"
+                                         : "a state that does not exist";
+}
+
+/* addr lies in a slab of the pool. */
+static _Noreturn void
+bad_in_slab(const char *func, struct kva_pool *pp, uintptr_t addr,
+            const struct kva__place *place, uint8_t expected)
+{
+    const char *kind = kva__pool_kind(pp);
+    uintptr_t start = kva__slab_object(place->slab, 0);
+    size_t index;
+
+    if (place->state != NULL) {
+        kva__misuse(func, kind, pp->name, addr, "expected %s object, found %s",
+                    expected == KVA__OBJECT_LIVE ? "a live" : "a cached",
+                    state_name(kva__state_get(place->state)));
+    }
+    if (addr < start) {
+        kva__misuse(func, kind, pp->name, addr,
+                    "expected an object, found the header of a slab");
+    }
+    index = kva__pool_divide(addr - start, pp->size);
+    if (index >= pp->nobj) {
+        kva__misuse(func, kind, pp->name, addr,
+                    "expected an object, found the unused end of a slab");
+    }
+    start += pp->size * index;
+    kva__misuse(func, kind, pp->name, addr,
+                "expected the start of an object, found byte %zu of the one "
+                "at 0x%lx", (size_t)(addr - start), (unsigned long)start);
+}
+
+static _Noreturn void
+bad_range(const char *func, struct kva_pool *pp, uintptr_t addr,
+          const struct kva_range *range)
+{
+    const char *kind = kva__pool_kind(pp);
+
+    switch (range->kind) {
+    case KVA_RANGE_SLAB:
+    case KVA_RANGE_ALLOC:
+    case KVA_RANGE_XALLOC:
+        kva__misuse(func, kind, pp->name, addr,
+                    "expected an object, found a range of %zu bytes",
+                    (size_t)range->size);
+    case KVA_RANGE_CACHED:
+        kva__misuse(func, kind, pp->name, addr,
+                    "expected an object, found free memory");
+    case KVA_RANGE_NONE:
+    default:
+        kva__misuse(func, kind, pp->name, addr,
+                    "expected an object, found no slab");
+    }
+}
+
+void
+kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
+                  uint8_t expected)
+{
+    const struct kva__slab *slab;
+    struct kva__place place;
+    struct kva_range range;
+
+    if (kva__slab_find(pp, addr, &place)) {
+        bad_in_slab(func, pp, addr, &place, expected);
+    }
+    slab = kva__slab_of(addr);
+    if (slab != NULL) {
+        kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
+                    "expected an object of this %s, found one of %s %s",
+                    kva__pool_kind(pp), kva__pool_kind(slab->owner),
+                    slab->owner->name);
+    }
+    range.kind = kva__vmem_lookup(*pp->allocator->arena, addr, &range);
+    bad_range(func, pp, addr, &range);
+}
+
+/* Name the first live object, so that it can be looked at. */
+void
+kva__pool_bad_destroy(const char *func, struct kva_pool *pp)
+{
+    uintptr_t addr = 0;
+
+    for (unsigned l = 0; l < KVA__POOL_EMPTY && addr == 0; l++) {
+        struct kva__slab *slab = pp->list[l];
+
+        for (unsigned i = 0; slab != NULL && i < pp->nobj; i++) {
+            if (kva__slab_states(pp, slab)[i] == KVA__OBJECT_LIVE) {
+                addr = kva__slab_object(slab, i);
+                break;
+            }
+        }
+    }
+    kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
+                "expected no live object, found %zu", pp->nout);
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pool(9): objects of one size, one lock, slabs beneath.  See slab.c for where
+ * objects come from, layout.c for the geometry, limit.c for the hard limit.
+ *
+ * The lock is held for list and bit work only.  Slabs are made and unmade with
+ * no lock held: whoever finds no free object makes a slab, adds it and takes
+ * from it in one hold of the lock, so it cannot lose it to others.  Two at once
+ * make two slabs, which is one too many for a moment and never one too few.
+ */
+#include "pool/pool_impl.h"
+#include "kva/kva.h"
+
+struct kva_pool *kva_pool_list;
+
+struct kva_pool_allocator kva_pool_allocator_kmem = { &kva_kmem_arena, 0 };
+struct kva_pool_allocator kva_pool_allocator_nointr = { &kva_kmem_arena, 0 };
+struct kva_pool_allocator kva_pool_allocator_intr = { &kva_kmem_intr_arena,
+                                                      0 };
+
+static kva_lock_t pools_lock; /* of kva_pool_list */
+static bool pools_ready;
+
+/* Slabs that one hold of the lock takes out. */
+#define TRIM_BATCH 64u
+
+void
+kva__pool_bootstrap(void)
+{
+    if (!pools_ready) {
+        kva_port_lock_init(&pools_lock, "pools", KVA_IPL_NONE,
+                           KVA_RANK_CACHE);
+        kva__off_bootstrap();
+        pools_ready = true;
+    }
+}
+
+void
+kva__pool_shutdown(void)
+{
+    if (pools_ready) {
+        KVA_ASSERT(kva_pool_list == NULL);
+        kva__map_fini();
+        kva__off_fini();
+        kva_port_lock_fini(&pools_lock);
+        pools_ready = false;
+    }
+}
+
+static void
+pools_link(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva_port_lock(&pools_lock);
+
+    pp->prev = NULL;
+    pp->next = kva_pool_list;
+    if (pp->next != NULL) {
+        pp->next->prev = pp;
+    }
+    kva_pool_list = pp;
+    kva_port_unlock(&pools_lock, irq);
+}
+
+static void
+pools_unlink(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva_port_lock(&pools_lock);
+
+    if (pp->next != NULL) {
+        pp->next->prev = pp->prev;
+    }
+    if (pp->prev != NULL) {
+        pp->prev->next = pp->next;
+    } else {
+        kva_pool_list = pp->next;
+    }
+    kva_port_unlock(&pools_lock, irq);
+}
+
+/* ---- slabs in and out ------------------------------------------------ */
+
+/* Take surplus slabs out, chained by next.  Pool lock held. */
+static struct kva__slab *
+pool_doom(struct kva_pool *pp, bool all)
+{
+    struct kva__slab *doomed = NULL, *slab;
+
+    for (unsigned n = 0; n < TRIM_BATCH; n++) {
+        slab = kva__slab_surplus(pp, all);
+        if (slab == NULL) {
+            break;
+        }
+        slab->next = doomed;
+        doomed = slab;
+    }
+    return doomed;
+}
+
+static size_t
+pool_destroy_slabs(struct kva_pool *pp, struct kva__slab *doomed)
+{
+    size_t bytes = 0;
+
+    while (doomed != NULL) {
+        struct kva__slab *slab = doomed;
+
+        doomed = slab->next;
+        kva__slab_destroy(pp, slab);
+        bytes += pp->slab_bytes;
+    }
+    return bytes;
+}
+
+size_t
+kva__pool_trim(struct kva_pool *pp, bool all)
+{
+    size_t bytes = 0, freed;
+
+    do {
+        kva_irq_t irq = kva__pool_lock(pp);
+        struct kva__slab *doomed = pool_doom(pp, all);
+
+        kva__pool_unlock(pp, irq);
+        freed = pool_destroy_slabs(pp, doomed);
+        bytes += freed;
+    } while (freed != 0);
+    return bytes;
+}
+
+/* Until so many objects are free; KVA_ENOMEM if there is no memory. */
+int
+kva__pool_grow_to(struct kva_pool *pp, size_t free_wanted)
+{
+    struct kva__slab *slab = NULL;
+
+    for (;;) {
+        kva_irq_t irq = kva__pool_lock(pp);
+        bool enough;
+
+        if (slab != NULL) {
+            kva__slab_add(pp, slab);
+        }
+        enough = pp->nfree >= free_wanted;
+        kva__pool_unlock(pp, irq);
+        if (enough) {
+            return 0;
+        }
+        slab = kva__slab_create(pp, KVA_PR_NOWAIT);
+        if (slab == NULL) {
+            return KVA_ENOMEM;
+        }
+    }
+}
+
+static void
+pool_count_failure(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    pp->fails++;
+    kva__pool_unlock(pp, irq);
+}
+
+unsigned
+kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
+               unsigned flags, uint8_t state)
+{
+    struct kva__slab *slab = NULL;
+    unsigned got, room;
+    size_t lowat;
+    bool low;
+
+    for (;;) {
+        kva_irq_t irq = kva__pool_lock(pp);
+
+        if (slab != NULL) {
+            kva__slab_add(pp, slab);
+            slab = NULL;
+        }
+        room = kva__limit_room(pp, n);
+        got = room == 0 ? 0 : kva__slab_take(pp, object, room, state);
+        lowat = pp->lowat;
+        low = pp->nfree < lowat;
+        kva__pool_unlock(pp, irq);
+        if (got != 0) {
+            break;
+        }
+        if (room == 0) {
+            if (kva__limit_wait(pp, flags)) {
+                continue;
+            }
+        } else {
+            slab = kva__slab_create(pp, flags);
+        }
+        if (slab == NULL) {
+            pool_count_failure(pp);
+            return 0;
+        }
+    }
+    if (KVA_UNLIKELY(low)) {
+        (void)kva__pool_grow_to(pp, lowat);
+    }
+    return got;
+}
+
+void
+kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
+               uint8_t state, const char *func)
+{
+    struct kva__slab *doomed;
+    struct kva__place place;
+    bool wake;
+    unsigned i;
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    for (i = 0; i < n; i++) {
+        if (!kva__slab_find(pp, object[i], &place) || place.state == NULL ||
+            kva__state_get(place.state) != state) {
+            break;
+        }
+        kva__slab_give(pp, &place);
+    }
+    doomed = pp->nempty != 0 ? pool_doom(pp, false) : NULL;
+    wake = pp->waiters != 0;
+    kva__pool_unlock(pp, irq);
+    (void)pool_destroy_slabs(pp, doomed);
+    if (wake) {
+        kva__limit_wake(pp);
+    }
+    if (i < n) {
+        kva__pool_bad_put(func, pp, object[i], state);
+    }
+}
+
+/* ---- making and unmaking pools --------------------------------------- */
+
+static void
+check_geometry(const struct kva_pool *pp, size_t size, size_t align,
+               size_t page_bytes)
+{
+    const char *func = kva__pool_init_name(pp);
+    const char *kind = kva__pool_kind(pp);
+
+    if (size == 0 || size > SIZE_MAX / 2) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected a size above 0, found size %zu", size);
+    }
+    if (!kva_is_pow2(align)) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected a power of two, found align %zu", align);
+    }
+    if (page_bytes != 0 &&
+        (!kva_is_pow2(page_bytes) || page_bytes < KVA_PAGE_SIZE)) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected a power of two of pages, found slab size %zu",
+                    page_bytes);
+    }
+}
+
+static size_t
+pool_clean(void *arg, size_t bytes, size_t retain)
+{
+    (void)bytes;
+    (void)retain;
+    return kva_pool_reclaim(arg);
+}
+
+void
+kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
+                unsigned align_offset, unsigned flags, const char *name,
+                struct kva_pool_allocator *pa, enum kva_ipl ipl)
+{
+    size_t alignment = align == 0 ? sizeof(uintptr_t) : align;
+
+    kva__pool_bootstrap();
+    *pp = (struct kva_pool){
+        .flags = flags,
+        .name = name,
+        .ipl = ipl,
+        .allocator = pa == NULL ? &kva_pool_allocator_kmem : pa,
+        .hiwat = KVA__POOL_NONE,
+        .hardlimit = KVA__POOL_NONE,
+    };
+    check_geometry(pp, size, alignment, pp->allocator->page_bytes);
+    kva__pool_layout(pp, kva_round_up(size, alignment), alignment,
+                     align_offset & (alignment - 1u),
+                     pp->allocator->page_bytes);
+    kva_port_lock_init(&pp->lock, name, ipl, KVA_RANK_SLAB);
+    pp->key = pp;
+    pp->cleaner.clean = pool_clean;
+    pp->cleaner.arg = pp;
+    pp->cleaner.name = name;
+    pools_link(pp);
+}
+
+void
+kva__pool_teardown(struct kva_pool *pp, const char *func)
+{
+    if (pp->nout != 0) {
+        kva__pool_bad_destroy(func, pp);
+    }
+    kva_reclaim_unregister(&pp->cleaner);
+    pp->lowat = 0;
+    pp->primed = 0;
+    (void)kva__pool_trim(pp, true);
+    KVA_ASSERT(pp->nslabs == 0);
+    pools_unlink(pp);
+    kva_port_lock_fini(&pp->lock);
+    pp->key = NULL;
+}
+
+void
+pool_init(struct kva_pool *pp, size_t size, unsigned align,
+          unsigned align_offset, int flags, const char *wchan,
+          struct kva_pool_allocator *pa, enum kva_ipl ipl)
+{
+    kva__pool_setup(pp, size, align, align_offset, (unsigned)flags & 0xffffffu,
+                    wchan, pa, ipl);
+    kva_reclaim_register(&pp->cleaner);
+}
+
+void
+pool_destroy(struct kva_pool *pp)
+{
+    kva__pool_teardown(pp, "pool_destroy");
+}
+
+/* ---- get and put ----------------------------------------------------- */
+
+void *
+pool_get(struct kva_pool *pp, int flags)
+{
+    uintptr_t object;
+
+    kva__pool_check_flags("pool_get", pp, (unsigned)flags);
+    if (kva__pool_take(pp, &object, 1, (unsigned)flags, KVA__OBJECT_LIVE) ==
+        0) {
+        return NULL;
+    }
+    if (((unsigned)flags & PR_ZERO) != 0) {
+        __builtin_memset((void *)object, 0, pp->size);
+    }
+    return (void *)object;
+}
+
+void
+pool_put(struct kva_pool *pp, void *object)
+{
+    uintptr_t addr = (uintptr_t)object;
+
+    kva__pool_give(pp, &addr, 1, KVA__OBJECT_LIVE, "pool_put");
+}
+
+/* ---- marks ----------------------------------------------------------- */
+
+static size_t
+mark_of(int n)
+{
+    return n < 0 ? 0 : (size_t)n;
+}
+
+int
+pool_prime(struct kva_pool *pp, int n)
+{
+    int error = kva__pool_grow_to(pp, mark_of(n));
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    pp->primed = pp->nfree + pp->nout;
+    kva__pool_unlock(pp, irq);
+    return error;
+}
+
+void
+pool_setlowat(struct kva_pool *pp, int n)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    pp->lowat = mark_of(n);
+    kva__pool_unlock(pp, irq);
+    (void)kva__pool_grow_to(pp, mark_of(n));
+}
+
+void
+pool_sethiwat(struct kva_pool *pp, int n)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    pp->hiwat = mark_of(n);
+    kva__pool_unlock(pp, irq);
+    (void)kva__pool_trim(pp, false);
+}
+
+void
+pool_sethardlimit(struct kva_pool *pp, int n, const char *warnmess,
+                  int ratecap)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    pp->hardlimit = n < 0 ? KVA__POOL_NONE : (size_t)n;
+    pp->warning = warnmess;
+    pp->ratecap = ratecap;
+    pp->nwarned = 0;
+    kva__pool_unlock(pp, irq);
+    kva__limit_wake(pp);
+}
+
+void
+pool_set_drain_hook(struct kva_pool *pp, void (*fn)(void *arg, int flags),
+                    void *arg)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    pp->drain_hook = fn;
+    pp->drain_arg = arg;
+    kva__pool_unlock(pp, irq);
+}
+
+/* ---- giving back ----------------------------------------------------- */
+
+void
+kva__pool_call_hook(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+    void (*fn)(void *, int) = pp->drain_hook;
+    void *arg = pp->drain_arg;
+
+    kva__pool_unlock(pp, irq);
+    if (fn != NULL) {
+        fn(arg, PR_NOWAIT);
+    }
+}
+
+size_t
+kva__pool_released(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+    size_t bytes = pp->released;
+
+    kva__pool_unlock(pp, irq);
+    return bytes;
+}
+
+size_t
+pool_reclaim(struct kva_pool *pp)
+{
+    size_t before = kva__pool_released(pp);
+
+    kva__pool_call_hook(pp);
+    (void)kva__pool_trim(pp, true);
+    return kva__pool_released(pp) - before;
+}
+
+size_t
+pool_drain_all(void)
+{
+    struct kva_stat before, after;
+
+    kva_stat(&before);
+    (void)kva_reclaim(SIZE_MAX);
+    /* Cleaners run in no particular order: arenas may have come before the
+     * pools above them. */
+    (void)vmem_drain(kva_kmem_arena, SIZE_MAX, 0);
+    (void)vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
+    (void)vmem_drain(kva_heap_va_arena, SIZE_MAX, 0);
+    (void)vmem_drain(kva_heap_arena, SIZE_MAX, 0);
+    kva_stat(&after);
+    return before.wired_bytes > after.wired_bytes
+               ? before.wired_bytes - after.wired_bytes
+               : 0;
+}
+
+/* ---- statistics ------------------------------------------------------ */
+
+void
+pool_stat(struct kva_pool *pp, struct kva_pool_stat *st)
+{
+    size_t header = (pp->flags & KVA__PR_OFF_SLAB) != 0
+                        ? kva__off_bytes(pp->header_bytes)
+                        : pp->header_bytes;
+    kva_irq_t irq = kva__pool_lock(pp);
+
+    *st = (struct kva_pool_stat){
+        .object_bytes = pp->size,
+        .slab_bytes = pp->slab_bytes,
+        .objects_per_slab = pp->nobj,
+        .slabs = pp->nslabs,
+        .slabs_empty = pp->nempty,
+        .objects_out = pp->nout,
+        .gets = pp->gets,
+        .puts = pp->puts,
+        .fails = pp->fails,
+        .limit_hits = pp->limit_hits,
+        .header_bytes = pp->nslabs * header,
+    };
+    kva__pool_unlock(pp, irq);
+}

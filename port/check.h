@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reports and assertions, and the few bit operations that the core needs.
+ *
+ * Three tiers of checks and nothing cleverer:
+ *   kva__misuse   a caller's bug, found in every build; names the function,
+ *                 the arena or cache, the address, what was expected and found
+ *   KVA_ASSERT    a bug of ours, found in debug builds
+ *   KVA_PARANOID  a walk over whole structures, on request
+ *
+ * A misuse is reported with no library lock held: the port's panic hook may
+ * longjmp out of it (tests do), and the library is then as it was before the
+ * call.
+ */
+#ifndef KVA_PORT_CHECK_H
+#define KVA_PORT_CHECK_H
+
+#include "port/port.h"
+
+/* The longest message, with its NUL; longer ones are cut. */
+#define KVA_MESSAGE_MAX 256
+
+/*
+ * Format into buf like snprintf, with %s %c %d %u %x %p %%, the length z or l,
+ * and a width with or without zero padding.  Returns the length written.
+ */
+size_t kva__format(char *buf, size_t size, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+size_t kva__vformat(char *buf, size_t size, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+
+_Noreturn void kva__panic(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2), cold));
+void kva__log(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2), cold));
+
+/*
+ * Report a caller's bug: "FUNC: KIND NAME: ADDR: expected E, found F", for
+ * example "vmem_free: arena heap_va: 0x7000: expected size 4096, found size
+ * 8192".  kind is "arena", "cache", "pool" or "type"; ADDR is in hexadecimal.
+ * fmt gives "expected ..., found ...".
+ */
+_Noreturn void kva__misuse(const char *func, const char *kind,
+                           const char *name, uintptr_t addr, const char *fmt,
+                           ...) __attribute__((format(printf, 5, 6), cold));
+
+#define KVA_ASSERT(expr)                                                   \
+    do {                                                                   \
+        if (KVA_CONFIG_DEBUG && !(expr)) {                                 \
+            kva__panic("libkva: %s:%d: %s does not hold", __FILE__,        \
+                       __LINE__, #expr);                                   \
+        }                                                                  \
+    } while (0)
+
+#define KVA_LIKELY(expr) __builtin_expect(!!(expr), 1)
+#define KVA_UNLIKELY(expr) __builtin_expect(!!(expr), 0)
+
+/* The compiler may not move memory accesses over this; the CPU may. */
+#define KVA_COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
+
+static inline bool
+kva_is_pow2(uintptr_t x)
+{
+    return x != 0 && (x & (x - 1)) == 0;
+}
+
+/* Number of the highest and lowest bit set; x is not 0. */
+static inline unsigned
+kva_fls(uintptr_t x)
+{
+#if KVA_WORD_64
+    return 63u - (unsigned)__builtin_clzll(x);
+#else
+    return 31u - (unsigned)__builtin_clzl(x);
+#endif
+}
+
+static inline unsigned
+kva_ffs(uintptr_t x)
+{
+#if KVA_WORD_64
+    return (unsigned)__builtin_ctzll(x);
+#else
+    return (unsigned)__builtin_ctzl(x);
+#endif
+}
+
+/* Round to a power of two; up may wrap to 0, which callers check. */
+static inline uintptr_t
+kva_round_up(uintptr_t x, uintptr_t align)
+{
+    return (x + (align - 1)) & ~(align - 1);
+}
+
+static inline uintptr_t
+kva_round_down(uintptr_t x, uintptr_t align)
+{
+    return x & ~(align - 1);
+}
+
+void *kva__memset(void *dst, int byte, size_t n);
+void *kva__memcpy(void *dst, const void *src, size_t n);
+
+/* Lock ranks, outermost first (DESIGN: lock order). */
+enum kva_rank {
+    KVA_RANK_DRAIN = 10,
+    KVA_RANK_CACHE = 20,
+    KVA_RANK_DEPOT = 30,
+    KVA_RANK_SLAB = 40,
+    KVA_RANK_ARENA = 50,
+    KVA_RANK_META = 60,
+    KVA_RANK_PORT = 70
+};
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every knob of the library, with its meaning, default and range.  Each may
+ * be set on the compiler's command line; all files of the library and the
+ * port must be built with the same values.
+ */
+#ifndef KVA_PORT_CONFIG_H
+#define KVA_PORT_CONFIG_H
+
+/* Which hooks the port has, see port.h.  0 to 3; each tier includes those
+ * below it.  What needs a higher tier is compiled out. */
+#ifndef KVA_TIER
+#define KVA_TIER 3
+#endif
+
+/* log2 of the page size.  12 to 16. */
+#ifndef KVA_PAGE_SHIFT
+#define KVA_PAGE_SHIFT 12
+#endif
+
+/* Bytes of a cache line of the machine.  A power of two, 16 to 256. */
+#ifndef KVA_CACHE_LINE
+#define KVA_CACHE_LINE 64
+#endif
+
+/* Most CPU slots that the port may name.  1 to 256. */
+#ifndef KVA_CPU_MAX
+#define KVA_CPU_MAX 256
+#endif
+
+/* 1: assertions of the library about itself (KVA_ASSERT).  Checks of the
+ * caller (misuse) are always on. */
+#ifndef KVA_CONFIG_DEBUG
+#define KVA_CONFIG_DEBUG 0
+#endif
+
+/* 1: walk the whole arena after each operation (KVA_PARANOID).  Slow. */
+#ifndef KVA_CONFIG_PARANOID
+#define KVA_CONFIG_PARANOID 0
+#endif
+
+/* 1: cached items are checked at each get and put; 0: only when a magazine
+ * meets its slab ("-Dchecks=flush"). */
+#ifndef KVA_CONFIG_CHECKS
+#define KVA_CONFIG_CHECKS 1
+#endif
+
+#define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
+#define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
+
+_Static_assert(KVA_TIER >= 0 && KVA_TIER <= 3, "KVA_TIER is 0 to 3");
+_Static_assert(KVA_PAGE_SHIFT >= 12 && KVA_PAGE_SHIFT <= 16,
+               "KVA_PAGE_SHIFT is 12 to 16");
+_Static_assert(KVA_CACHE_LINE >= 16 && KVA_CACHE_LINE <= 256 &&
+                   (KVA_CACHE_LINE & (KVA_CACHE_LINE - 1)) == 0,
+               "KVA_CACHE_LINE is a power of two, 16 to 256");
+_Static_assert(KVA_CPU_MAX >= 1 && KVA_CPU_MAX <= 256,
+               "KVA_CPU_MAX is 1 to 256");
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * port.h: what a kernel supplies.  Plain functions, resolved at link time: a
+ * missing one is named by the linker.  They come in tiers (KVA_TIER); a
+ * kernel supplies its tier and those below, and needs no stub for the rest.
+ *
+ *   0  panic, log, locks, pages               bring-up, identity-mapped kernels
+ *   1  CPU slots, asymmetric barrier          per-CPU caches on SMP
+ *   2  map, unmap, flush, translate, meta     kernel virtual address space
+ *   3  may-sleep, wait, wake, clock           VM_SLEEP, the reclaim daemon
+ *
+ * Unless a hook says otherwise: it may be called in any context in which the
+ * library itself is called, with library locks held, must not call back into
+ * the library, and must not sleep.  Panic and log may be called at any time.
+ *
+ * Addresses are byte addresses, sizes in pages are named n.
+ */
+#ifndef KVA_PORT_PORT_H
+#define KVA_PORT_PORT_H
+
+#include "port/platform.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- tier 0 ---------------------------------------------------------- */
+
+/*
+ * Stop the machine; must not return.  msg is a finished line without newline.
+ * Called with no library lock held when it reports a misuse by the caller.
+ *
+ *     void kva_port_panic(const char *msg) { kprintf("%s\n", msg); halt(); }
+ */
+_Noreturn void kva_port_panic(const char *msg);
+
+/* Print a finished line (no newline in it).  May do nothing. */
+void kva_port_log(const char *msg);
+
+/*
+ * Make a lock.  With ipl at KVA_IPL_VM or above, lock must save and mask
+ * interrupts and unlock must restore what lock returned: never enable what the
+ * caller had off.  With KVA_IPL_NONE interrupts are left alone.  rank orders
+ * locks (a lock may be taken only while all held ones have a smaller rank, or
+ * the same rank for arenas stacked on each other); a port may check it or
+ * ignore it.  name is a string constant.
+ *
+ *     kva_irq_t kva_port_lock(kva_lock_t *l)
+ *     { kva_irq_t s = l->ipl ? irq_save() : 0; spin(l); return s; }
+ */
+void kva_port_lock_init(kva_lock_t *lock, const char *name, enum kva_ipl ipl,
+                        unsigned rank);
+kva_irq_t kva_port_lock(kva_lock_t *lock);
+void kva_port_unlock(kva_lock_t *lock, kva_irq_t saved);
+void kva_port_lock_fini(kva_lock_t *lock);
+
+/*
+ * Take n physically contiguous page frames; *pa is the address of the first.
+ * Returns 0 or KVA_ENOMEM.  The library halves n and tries again when a run of
+ * that length is not to be had.  A run may be given back in parts.  flags:
+ * KVA_PAGE_*.  At tiers 0 and 1 memory is identity mapped: the frame at pa is
+ * used at address pa.
+ */
+#define KVA_PAGE_NOSLEEP 0x1u /* the caller cannot wait */
+#define KVA_PAGE_RESERVE 0x2u /* may dip into the kernel's emergency pages */
+int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa);
+void kva_port_page_put(size_t n, kva_pa_t pa);
+
+/* ---- tier 1 ---------------------------------------------------------- */
+#if KVA_TIER >= 1
+
+/* How many CPU slots there are, 1 to KVA_CPU_MAX.  Asked once, at kva_boot. */
+unsigned kva_port_cpu_count(void);
+
+/*
+ * cpu_enter pins the caller to its CPU (preemption off) and returns the slot's
+ * number below cpu_count, or KVA_CPU_NONE if the caller has none of its own.
+ * cpu_exit unpins.  Declared in platform.h, where they may be inline.
+ */
+
+/*
+ * Asymmetric barrier: when it returns, every other CPU has executed a full
+ * memory barrier since the call (an IPI to all; membarrier(2) on Linux).
+ * Called with no lock held and interrupts on.  Returns 0, or KVA_ENOTSUP if
+ * there is no such thing: then only a slot's owner ever empties it.
+ */
+int kva_port_barrier(void);
+
+/* Let others run for a moment while the caller polls (pause, yield). */
+void kva_port_relax(void);
+#endif
+
+/* ---- tier 2 ---------------------------------------------------------- */
+#if KVA_TIER >= 2
+
+#define KVA_PROT_READ 0x1u
+#define KVA_PROT_WRITE 0x2u
+#define KVA_PROT_EXEC 0x4u
+
+/*
+ * Map the n contiguous frames at pa to va.  All or nothing: on KVA_ENOMEM (no
+ * page for a page table, or the host has no more mappings) nothing is mapped.
+ * The range was not mapped before.  No flush follows.
+ */
+int kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot);
+
+/*
+ * Remove the translations of the n pages at va.  Stale ones may stay in TLBs
+ * until kva_port_flush, which is called once for a batch; the frames are given
+ * back after it.  Neither can fail.
+ */
+void kva_port_unmap(uintptr_t va, size_t n);
+void kva_port_flush(uintptr_t va, size_t n);
+
+/*
+ * What is mapped at va: sets *pa and returns how many pages from there on (at
+ * most n) lie in contiguous frames; 0 if va is not mapped.
+ */
+size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa);
+
+/*
+ * One mapped, zeroed page for the library's own bookkeeping (tags, magazines,
+ * slab headers), aligned to its size.  It must not come from the library.
+ * Kernels with a direct map return the page there; others keep a small window.
+ */
+int kva_port_meta_get(uintptr_t *va);
+void kva_port_meta_put(uintptr_t va);
+#endif
+
+/* ---- tier 3 ---------------------------------------------------------- */
+#if KVA_TIER >= 3
+
+/* True if the caller may sleep now: a thread, no interrupt, no spin lock. */
+bool kva_port_may_sleep(void);
+
+/*
+ * Sleep on channel.  The lock is held with state *irq; it is released while
+ * asleep and held again on return, with *irq renewed.  A wake between the
+ * release and the sleep must not be lost.  timeout_ns 0: no timeout.  Returns
+ * 0, KVA_ETIMEDOUT, or KVA_EINTR if the wait was cancelled.
+ */
+int kva_port_wait(const void *channel, kva_lock_t *lock, kva_irq_t *irq,
+                  uint64_t timeout_ns);
+void kva_port_wake(const void *channel); /* all who wait on channel */
+
+/* Nanoseconds since some fixed moment; never goes back. */
+uint64_t kva_port_clock(void);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

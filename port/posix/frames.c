@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Physical frames.  They are numbers with a state: memory appears only when
+ * a frame is mapped, and is lost when it is unmapped.  At tiers 0 and 1 there
+ * is no mapping and page_get itself attaches the memory, with pa == va.
+ *
+ * Free frames below the mark unused lie in runs; above it all are free.  A
+ * run's length stands at its first and its last frame, so a frame put back
+ * finds its neighbours; runs hang on one list per power of two of their length.
+ */
+#include <sys/mman.h>
+
+#include "port/posix/posix_impl.h"
+
+#define CLASSES 33
+#define NONE (~(uint32_t)0)
+
+/* Runs looked at in a class that may hold shorter ones. */
+#define LOOK_MAX 16
+
+static size_t frames_max;
+static size_t unused;
+static uint8_t *state_of; /* enum posix_frame_state */
+static uint32_t *run_len, *run_next, *run_prev;
+static uint32_t head[CLASSES];
+
+int
+kva__posix_frames_init(void)
+{
+    frames_max = kva__posix.va_pages;
+    if (kva__posix.config.page_limit > frames_max) {
+        kva__posix.config.page_limit = frames_max;
+    }
+    unused = 0;
+    for (unsigned i = 0; i < CLASSES; i++) {
+        head[i] = NONE;
+    }
+    state_of = kva__posix_table(frames_max, sizeof(*state_of));
+    run_len = kva__posix_table(frames_max, sizeof(*run_len));
+    run_next = kva__posix_table(frames_max, sizeof(*run_next));
+    run_prev = kva__posix_table(frames_max, sizeof(*run_prev));
+    if (state_of == NULL || run_len == NULL || run_next == NULL ||
+        run_prev == NULL) {
+        return KVA_ENOMEM;
+    }
+    return 0;
+}
+
+void
+kva__posix_frames_fini(void)
+{
+    kva__posix_table_free(state_of, frames_max, sizeof(*state_of));
+    kva__posix_table_free(run_len, frames_max, sizeof(*run_len));
+    kva__posix_table_free(run_next, frames_max, sizeof(*run_next));
+    kva__posix_table_free(run_prev, frames_max, sizeof(*run_prev));
+    state_of = NULL;
+    run_len = run_next = run_prev = NULL;
+    frames_max = 0;
+}
+
+kva_pa_t
+kva__posix_frame_pa(size_t frame)
+{
+    kva_pa_t base = POSIX_IDENTITY ? kva__posix.va_base : POSIX_PA_BASE;
+
+    return base + ((kva_pa_t)frame << KVA_PAGE_SHIFT);
+}
+
+bool
+kva__posix_frame_find(kva_pa_t pa, size_t n, size_t *frame)
+{
+    kva_pa_t base = kva__posix_frame_pa(0);
+    kva_pa_t number = (pa - base) >> KVA_PAGE_SHIFT;
+
+    if (pa < base || (pa & KVA_PAGE_MASK) != 0 || n == 0 ||
+        n > frames_max || number > frames_max - n) {
+        return false;
+    }
+    *frame = (size_t)number;
+    return true;
+}
+
+enum posix_frame_state
+kva__posix_frame_state(size_t frame)
+{
+    return (enum posix_frame_state)state_of[frame];
+}
+
+void
+kva__posix_frame_set(size_t frame, enum posix_frame_state state)
+{
+    state_of[frame] = (uint8_t)state;
+}
+
+/* ---- free runs ---------------------------------------------------------- */
+
+static void
+run_insert(size_t first, size_t n)
+{
+    unsigned class = kva_fls(n);
+    uint32_t run = (uint32_t)first;
+
+    run_len[first] = (uint32_t)n;
+    run_len[first + n - 1] = (uint32_t)n;
+    run_prev[first] = NONE;
+    run_next[first] = head[class];
+    if (head[class] != NONE) {
+        run_prev[head[class]] = run;
+    }
+    head[class] = run;
+}
+
+static void
+run_remove(size_t first)
+{
+    uint32_t next = run_next[first], prev = run_prev[first];
+
+    if (next != NONE) {
+        run_prev[next] = prev;
+    }
+    if (prev != NONE) {
+        run_next[prev] = next;
+    } else {
+        head[kva_fls(run_len[first])] = next;
+    }
+}
+
+/* A free run of at least n frames; NONE: there is none to be seen. */
+static uint32_t
+run_find(size_t n)
+{
+    unsigned class = kva_fls(n);
+    unsigned look = 0;
+
+    for (uint32_t r = head[class]; r != NONE && look < LOOK_MAX;
+         r = run_next[r], look++) {
+        if (run_len[r] >= n) {
+            return r;
+        }
+    }
+    while (++class < CLASSES) {
+        if (head[class] != NONE) {
+            return head[class];
+        }
+    }
+    return NONE;
+}
+
+/* Take n contiguous frames; false: there are none. */
+static bool
+frames_take(size_t n, size_t *frame)
+{
+    uint32_t run = run_find(n);
+
+    if (run != NONE) {
+        size_t len = run_len[run];
+
+        run_remove(run);
+        if (len > n) {
+            run_insert(run + n, len - n);
+        }
+        *frame = run;
+    } else if (n <= frames_max - unused) {
+        *frame = unused;
+        unused += n;
+    } else {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        state_of[*frame + i] = POSIX_FRAME_HELD;
+    }
+    return true;
+}
+
+static void
+frames_give(size_t frame, size_t n)
+{
+    size_t first = frame, len = n;
+
+    for (size_t i = 0; i < n; i++) {
+        state_of[frame + i] = POSIX_FRAME_FREE;
+    }
+    if (first > 0 && state_of[first - 1] == POSIX_FRAME_FREE) {
+        size_t before = run_len[first - 1];
+
+        first -= before;
+        len += before;
+        run_remove(first);
+    }
+    if (frame + n < unused && state_of[frame + n] == POSIX_FRAME_FREE) {
+        len += run_len[frame + n];
+        run_remove(frame + n);
+    }
+    if (first + len == unused) {
+        unused = first;
+    } else {
+        run_insert(first, len);
+    }
+}
+
+/* ---- the hooks ----------------------------------------------------------- */
+
+/* NULL if n more frames are within the limits, else why not. */
+static const char *
+limit_check(size_t n, unsigned flags)
+{
+    const struct kva_posix_config *c = &kva__posix.config;
+    size_t limit = c->page_limit == 0 ? frames_max : c->page_limit;
+    size_t used = kva__posix.stats.frames;
+
+    if (c->run_max != 0 && n > c->run_max) {
+        return "page_get: no run of this length (run_max)";
+    }
+    if ((flags & KVA_PAGE_RESERVE) == 0) {
+        limit = limit > c->reserve_pages ? limit - c->reserve_pages : 0;
+    }
+    if (n > limit || used > limit - n) {
+        return "page_get: the limit of pages is reached";
+    }
+    return NULL;
+}
+
+/* Take n frames from the tables, with the counts. */
+static const char *
+frames_get(size_t n, unsigned flags, size_t *frame)
+{
+    struct kva_posix_stats *s = &kva__posix.stats;
+    const char *why;
+
+    s->page_gets++;
+    why = limit_check(n, flags);
+    if (why != NULL) {
+        return why;
+    }
+    if (!frames_take(n, frame)) {
+        return "page_get: no contiguous run of this length";
+    }
+    s->frames += n;
+    if (s->frames > s->frames_peak) {
+        s->frames_peak = s->frames;
+    }
+    return NULL;
+}
+
+/* Tiers 0 and 1: the frames are memory. */
+static int
+identity_attach(size_t frame, size_t n)
+{
+    struct kva_posix_stats *s = &kva__posix.stats;
+    uintptr_t va = (uintptr_t)kva__posix_frame_pa(frame);
+    int error = kva__posix_attach(va, n, PROT_READ | PROT_WRITE);
+    kva_irq_t saved = kva__posix_enter(&kva__posix_space_lock);
+
+    if (error != 0) {
+        frames_give(frame, n);
+        s->frames -= n;
+    } else {
+        s->attached_pages += n;
+        if (s->attached_pages > s->attached_peak) {
+            s->attached_peak = s->attached_pages;
+        }
+    }
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    return error;
+}
+
+int
+kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
+{
+    const char *why;
+    size_t frame = 0;
+    kva_irq_t saved;
+
+    posix_yield("page_get");
+    kva__posix_need(__func__);
+    if (n == 0) {
+        kva__panic("%s: expected 1 page or more, found 0", __func__);
+    }
+    if (kva_posix_fault(KVA_POSIX_PAGE_GET)) {
+        kva__posix_error("page_get: injected fault");
+        return KVA_ENOMEM;
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    why = frames_get(n, flags, &frame);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (why != NULL) {
+        kva__posix_error("%s", why);
+        return KVA_ENOMEM;
+    }
+    if (POSIX_IDENTITY && identity_attach(frame, n) != 0) {
+        return KVA_ENOMEM;
+    }
+    *pa = kva__posix_frame_pa(frame);
+    return 0;
+}
+
+/* The first of n frames that is not in this state; n if all are. */
+static size_t
+frames_all(size_t frame, size_t n, enum posix_frame_state state)
+{
+    size_t i = 0;
+
+    while (i < n && state_of[frame + i] == state) {
+        i++;
+    }
+    return i;
+}
+
+static void
+frames_put(size_t frame, size_t n)
+{
+    frames_give(frame, n);
+    kva__posix.stats.frames -= n;
+    kva__posix.stats.attached_pages -= POSIX_IDENTITY ? n : 0;
+}
+
+/* Tiers 0 and 1: the memory goes while the frames are nobody's. */
+static void
+identity_detach(size_t frame, size_t n)
+{
+    kva_irq_t saved;
+
+    kva__posix_detach((uintptr_t)kva__posix_frame_pa(frame), n);
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    frames_put(frame, n);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+}
+
+static _Noreturn void
+put_panic(size_t frame, unsigned state)
+{
+    static const char *const name[] = { "a free one", "a held one",
+                                        "a mapped one", "one not flushed" };
+
+    kva__panic("kva_port_page_put: pa 0x%llx: expected an allocated, unmapped "
+               "frame, found %s",
+               (unsigned long long)kva__posix_frame_pa(frame), name[state]);
+}
+
+/* Any part of a run may be put back. */
+void
+kva_port_page_put(size_t n, kva_pa_t pa)
+{
+    size_t frame, good;
+    unsigned state = 0;
+    kva_irq_t saved;
+
+    posix_yield("page_put");
+    kva__posix_need(__func__);
+    if (!kva__posix_frame_find(pa, n, &frame)) {
+        kva__panic("%s: pa 0x%llx: expected %zu frames of the machine",
+                   __func__, (unsigned long long)pa, n);
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    kva__posix.stats.page_puts++;
+    good = frames_all(frame, n, POSIX_FRAME_HELD);
+    if (good < n) {
+        state = state_of[frame + good];
+    } else if (!POSIX_IDENTITY) {
+        frames_put(frame, n);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            state_of[frame + i] = POSIX_FRAME_STALE;
+        }
+    }
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (good < n) {
+        put_panic(frame + good, state);
+    } else if (POSIX_IDENTITY) {
+        identity_detach(frame, n);
+    }
+}

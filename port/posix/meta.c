@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pages for the library's own bookkeeping: a room of its own, open for access
+ * as a whole, where a page takes memory when it is first written.  A page
+ * that comes back loses its memory at once, so the next one who gets it finds
+ * zeros and the resident size follows.  It costs no mapping.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "port/posix/posix_impl.h"
+
+#if KVA_TIER >= 2
+static uint32_t *free_page; /* a stack of pages that came back */
+static size_t nfree;
+static size_t never_used;
+static uint8_t *in_use;
+
+int
+kva__posix_meta_init(void)
+{
+    size_t bytes = kva__posix.config.meta_bytes;
+    void *p = kva__posix_reserve(bytes, 0);
+
+    if (p == NULL) {
+        return KVA_ENOMEM;
+    }
+    kva__posix.meta_base = (uintptr_t)p;
+    kva__posix.meta_pages = bytes >> KVA_PAGE_SHIFT;
+    nfree = never_used = 0;
+    free_page = kva__posix_table(kva__posix.meta_pages, sizeof(*free_page));
+    in_use = kva__posix_table(kva__posix.meta_pages, sizeof(*in_use));
+    if (free_page == NULL || in_use == NULL) {
+        return KVA_ENOMEM;
+    }
+    if (mprotect(p, bytes, PROT_READ | PROT_WRITE) != 0) {
+        kva__posix_host_error("mprotect", errno);
+        return KVA_ENOMEM;
+    }
+    return 0;
+}
+
+void
+kva__posix_meta_fini(void)
+{
+    kva__posix_table_free(free_page, kva__posix.meta_pages,
+                          sizeof(*free_page));
+    kva__posix_table_free(in_use, kva__posix.meta_pages, sizeof(*in_use));
+    free_page = NULL;
+    in_use = NULL;
+    kva__posix_unreserve(kva__posix.meta_base,
+                         kva__posix.meta_pages << KVA_PAGE_SHIFT);
+    kva__posix.meta_base = 0;
+    kva__posix.meta_pages = 0;
+}
+
+/* A page's number, taken from the tables; false: the room is full. */
+static bool
+meta_take(size_t *page)
+{
+    struct kva_posix_stats *s = &kva__posix.stats;
+
+    s->meta_gets++;
+    if (nfree > 0) {
+        *page = free_page[--nfree];
+    } else if (never_used < kva__posix.meta_pages) {
+        *page = never_used++;
+    } else {
+        return false;
+    }
+    in_use[*page] = 1;
+    s->meta_pages++;
+    if (s->meta_pages > s->meta_peak) {
+        s->meta_peak = s->meta_pages;
+    }
+    return true;
+}
+
+int
+kva_port_meta_get(uintptr_t *va)
+{
+    size_t page = 0;
+    kva_irq_t saved;
+    bool got;
+
+    posix_yield("meta_get");
+    kva__posix_need(__func__);
+    if (kva_posix_fault(KVA_POSIX_META_GET)) {
+        kva__posix_error("meta_get: injected fault");
+        return KVA_ENOMEM;
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    got = meta_take(&page);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (!got) {
+        kva__posix_error("meta_get: the room for metadata is full");
+        return KVA_ENOMEM;
+    }
+    *va = kva__posix.meta_base + (page << KVA_PAGE_SHIFT);
+    return 0;
+}
+
+void
+kva_port_meta_put(uintptr_t va)
+{
+    size_t page = (va - kva__posix.meta_base) >> KVA_PAGE_SHIFT;
+    int error = errno;
+    kva_irq_t saved;
+    bool used;
+
+    posix_yield("meta_put");
+    kva__posix_need(__func__);
+    if (va < kva__posix.meta_base || page >= kva__posix.meta_pages ||
+        (va & KVA_PAGE_MASK) != 0) {
+        kva__misuse(__func__, "space", "meta", va, "expected a metadata page");
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    kva__posix.stats.meta_puts++;
+    used = in_use[page] != 0;
+    if (used) {
+        in_use[page] = 0;
+        (void)madvise((void *)va, KVA_PAGE_SIZE, MADV_DONTNEED);
+        free_page[nfree++] = (uint32_t)page;
+        kva__posix.stats.meta_pages--;
+    }
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    errno = error;
+    if (!used) {
+        kva__misuse(__func__, "space", "meta", va,
+                    "expected a page in use, found a free one");
+    }
+}
+
+#else /* no metadata pages at the lower tiers */
+
+int
+kva__posix_meta_init(void)
+{
+    return 0;
+}
+
+void
+kva__posix_meta_fini(void)
+{
+}
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A port to start from.  Copy it into your kernel, keep the functions of your
+ * tier, and replace each body with what its comment says.  It links as it is,
+ * at every tier, and does the right thing on a machine with one CPU, no
+ * interrupts, no paging and PAGES pages of memory: enough to try the library
+ * before the kernel has any of these.  port/port.h says what each hook must
+ * do and when it is called.
+ *
+ * Tier 0 is all that a first boot needs: compile the library and this file
+ * with -DKVA_TIER=0.
+ */
+#include "port/port.h"
+
+/* ---- tier 0: panic, log, locks, pages ---------------------------------- */
+
+/*
+ * Print the line and stop the machine.  Tell the other CPUs to stop first if
+ * there are any; do not take a lock that they may hold.
+ */
+void
+kva_port_panic(const char *msg)
+{
+    kva_port_log(msg);
+    for (;;) {
+        __asm__ volatile("" ::: "memory"); /* yours: halt */
+    }
+}
+
+/* Print the line and a newline.  Empty is fine. */
+void
+kva_port_log(const char *msg)
+{
+    (void)msg; /* yours: kprintf("%s\n", msg) */
+}
+
+/*
+ * kva_lock_t has room for six words: put your spin lock in it, and the ipl,
+ * since lock and unlock must know whether to mask interrupts.  If your lock is
+ * larger, or should be inline, define KVA_OVERRIDE_PLATFORM (see
+ * port/platform.h).
+ */
+enum { LOCK_HELD, LOCK_IPL };
+
+void
+kva_port_lock_init(kva_lock_t *lock, const char *name, enum kva_ipl ipl,
+                   unsigned rank)
+{
+    (void)name; /* for your lock statistics, if there are any */
+    (void)rank; /* for your lock-order checker, if there is one */
+    lock->word[LOCK_HELD] = 0;
+    lock->word[LOCK_IPL] = (uintptr_t)ipl;
+}
+
+/*
+ * From KVA_IPL_VM on, read the interrupt state, mask, and return what was
+ * read; only then spin, or an interrupt could take the lock from under you.
+ */
+kva_irq_t
+kva_port_lock(kva_lock_t *lock)
+{
+    kva_irq_t saved = 0;
+
+    if (lock->word[LOCK_IPL] >= KVA_IPL_VM) {
+        saved = 0; /* yours: irq_save() */
+    }
+    while (__atomic_exchange_n(&lock->word[LOCK_HELD], 1,
+                               __ATOMIC_ACQUIRE) != 0) {
+        /* yours: pause */
+    }
+    return saved;
+}
+
+/* Open, then give the interrupt state back: what it was, not "on". */
+void
+kva_port_unlock(kva_lock_t *lock, kva_irq_t saved)
+{
+    __atomic_store_n(&lock->word[LOCK_HELD], 0, __ATOMIC_RELEASE);
+    if (lock->word[LOCK_IPL] >= KVA_IPL_VM) {
+        (void)saved; /* yours: irq_restore(saved) */
+    }
+}
+
+/* Nothing to do unless your locks are kept in a list. */
+void
+kva_port_lock_fini(kva_lock_t *lock)
+{
+    (void)lock;
+}
+
+/*
+ * Ask your page allocator for n frames in a row.  When it has no such run,
+ * return KVA_ENOMEM at once: the library tries with fewer.  Without
+ * KVA_PAGE_NOSLEEP the caller may sleep, with KVA_PAGE_RESERVE the last pages
+ * may be given.  This one searches a static array, first fit.
+ */
+#define PAGES 64
+
+static _Alignas(KVA_PAGE_SIZE) unsigned char memory[PAGES][KVA_PAGE_SIZE];
+static bool in_use[PAGES];
+
+int
+kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
+{
+    size_t run = 0;
+
+    (void)flags;
+    for (size_t i = 0; i < PAGES; i++) {
+        run = in_use[i] ? 0 : run + 1;
+        if (run == n) {
+            for (size_t k = i + 1 - n; k <= i; k++) {
+                in_use[k] = true;
+            }
+            *pa = (uintptr_t)memory[i + 1 - n];
+            return 0;
+        }
+    }
+    return KVA_ENOMEM;
+}
+
+/* n may be less than was taken in one piece: runs come back in parts. */
+void
+kva_port_page_put(size_t n, kva_pa_t pa)
+{
+    size_t first = ((uintptr_t)pa - (uintptr_t)memory) >> KVA_PAGE_SHIFT;
+
+    for (size_t i = first; i < first + n; i++) {
+        in_use[i] = false;
+    }
+}
+
+/* ---- tier 1: CPU slots and the barrier ---------------------------------- */
+#if KVA_TIER >= 1
+
+/* The number of CPUs that are or may come online. */
+unsigned
+kva_port_cpu_count(void)
+{
+    return 1;
+}
+
+/* Turn preemption off and say which CPU this is; and on again.  Interrupts
+ * stay on.  On the hot path: make it inline (port/platform.h) when it works. */
+unsigned
+kva_port_cpu_enter(void)
+{
+    return 0; /* yours: preempt_disable(), cpu_id() */
+}
+
+void
+kva_port_cpu_exit(unsigned cpu)
+{
+    (void)cpu; /* yours: preempt_enable() */
+}
+
+/*
+ * Send an interrupt to all other CPUs that executes a full memory barrier, and
+ * wait until all have.  With one CPU there is nobody to wait for.
+ */
+int
+kva_port_barrier(void)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return 0; /* KVA_ENOTSUP if you have no cross-call */
+}
+
+void
+kva_port_relax(void)
+{
+    __asm__ volatile("" ::: "memory"); /* yours: pause, or yield() */
+}
+#endif
+
+/* ---- tier 2: kernel virtual address space -------------------------------- */
+#if KVA_TIER >= 2
+
+/*
+ * In place of page tables: what is mapped where.  Yours walk and write the
+ * real ones.
+ */
+static struct {
+    uintptr_t va;
+    kva_pa_t pa;
+    bool valid;
+} entry[PAGES];
+
+static size_t
+entry_find(uintptr_t va)
+{
+    size_t i = 0;
+
+    while (i < PAGES && !(entry[i].valid && entry[i].va == va)) {
+        i++;
+    }
+    return i;
+}
+
+/* A free entry, found like one that maps. */
+static size_t
+entry_free(void)
+{
+    size_t i = 0;
+
+    while (i < PAGES && entry[i].valid) {
+        i++;
+    }
+    return i;
+}
+
+/*
+ * Enter n translations.  Get the pages for page tables before the first one
+ * is written, so that KVA_ENOMEM leaves nothing behind, or take back what was
+ * done, as here.  No flush: nothing was mapped there.
+ */
+int
+kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
+{
+    (void)prot; /* yours: KVA_PROT_READ, _WRITE, _EXEC */
+    for (size_t i = 0; i < n; i++) {
+        size_t e = entry_free();
+
+        if (e == PAGES) {
+            kva_port_unmap(va, i);
+            return KVA_ENOMEM;
+        }
+        entry[e].va = va + (i << KVA_PAGE_SHIFT);
+        entry[e].pa = pa + ((kva_pa_t)i << KVA_PAGE_SHIFT);
+        entry[e].valid = true;
+    }
+    return 0;
+}
+
+/* Remove n translations and leave the TLBs alone. */
+void
+kva_port_unmap(uintptr_t va, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t e = entry_find(va + (i << KVA_PAGE_SHIFT));
+
+        if (e < PAGES) {
+            entry[e].valid = false;
+        }
+    }
+}
+
+/* Throw the range out of this CPU's TLB and all others'; above a few dozen
+ * pages a full flush is cheaper.  Pages that were not mapped may be among
+ * them. */
+void
+kva_port_flush(uintptr_t va, size_t n)
+{
+    (void)va;
+    (void)n;
+}
+
+/* Walk the tables: how many pages from va on lie in frames in a row. */
+size_t
+kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa)
+{
+    size_t found = 0;
+
+    for (; found < n; found++) {
+        size_t e = entry_find(va + (found << KVA_PAGE_SHIFT));
+
+        if (e == PAGES) {
+            break;
+        }
+        if (found == 0) {
+            *pa = entry[e].pa;
+        } else if (entry[e].pa !=
+                   *pa + ((kva_pa_t)found << KVA_PAGE_SHIFT)) {
+            break;
+        }
+    }
+    return found;
+}
+
+/*
+ * One page that is mapped already: with a direct map, any frame at its place
+ * there.  It must be zeroed.  It must not come from libkva.
+ */
+int
+kva_port_meta_get(uintptr_t *va)
+{
+    kva_pa_t pa;
+    int error = kva_port_page_get(1, KVA_PAGE_NOSLEEP, &pa);
+
+    if (error == 0) {
+        uintptr_t *word = (uintptr_t *)(uintptr_t)pa;
+
+        for (size_t i = 0; i < KVA_PAGE_SIZE / sizeof(*word); i++) {
+            word[i] = 0;
+        }
+        *va = (uintptr_t)pa;
+    }
+    return error;
+}
+
+void
+kva_port_meta_put(uintptr_t va)
+{
+    kva_port_page_put(1, va);
+}
+#endif
+
+/* ---- tier 3: sleep and time ----------------------------------------------- */
+#if KVA_TIER >= 3
+
+/* True in a thread with interrupts and preemption on and no spin lock held.
+ * False is always safe: then VM_SLEEP fails like VM_NOSLEEP. */
+bool
+kva_port_may_sleep(void)
+{
+    return false;
+}
+
+/*
+ * Put the thread on the sleep queue of the channel, then unlock, then switch
+ * away; in this order, or a wake in between is lost.  Lock again before
+ * returning.  A condition variable or a wait queue does all of it.  Here
+ * nobody may sleep, so a wait is over at once.
+ */
+int
+kva_port_wait(const void *channel, kva_lock_t *lock, kva_irq_t *irq,
+              uint64_t timeout_ns)
+{
+    (void)channel;
+    (void)timeout_ns;
+    kva_port_unlock(lock, *irq);
+    *irq = kva_port_lock(lock);
+    return KVA_EINTR;
+}
+
+/* Make all threads on the channel's queue runnable. */
+void
+kva_port_wake(const void *channel)
+{
+    (void)channel;
+}
+
+/* Read the machine's clock; here it ticks when it is read. */
+uint64_t
+kva_port_clock(void)
+{
+    static uint64_t ns;
+
+    ns += 1000;
+    return ns;
+}
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A run: one load through one stack, twice.
+ *
+ * Pass 1 replays every record, looks at the stack again and again, and at the
+ * end frees what is live and drains.  Pass 2 replays up to the peak, and there
+ * frees objects at random: half, drain, nine tenths, drain, the rest.
+ */
+#ifndef REPLAY_REPLAY_H
+#define REPLAY_REPLAY_H
+
+#include "replay/stack.h"
+
+#define RUN_SERIES_MAX 600u
+
+/* Areas at a tick; unpurged: freed since the recorded kernel last purged. */
+struct tick {
+    uint32_t ms;
+    uint32_t areas;
+    uint32_t unpurged;
+};
+
+struct run {
+    const struct trace *trace;
+    const struct stack_ops *ops;
+    double seconds; /* pass 1: records only */
+    struct state peak, max;
+    struct state free50, free50_drained, free90, free90_drained;
+    struct state drained;
+    struct state *series;
+    unsigned nseries;
+    struct state *phase; /* trace->nphase states, each at the end of one */
+    struct tick *tick;   /* trace->ntick */
+    struct totals totals;
+    /* Stacks with real memory: how the process grew up to the peak. */
+    uint64_t resident_bytes;
+    char error[512];
+};
+
+struct replay_config {
+    struct stack_config stack;
+    uint64_t seed;   /* of the random frees */
+    bool verify;     /* complain if anything is left after the last drain */
+};
+
+/* False: run->error says why.  run_free in any case. */
+bool replay_run(const struct trace *t, const struct stack_ops *ops,
+                const struct replay_config *c, struct run *run);
+void run_free(struct run *run);
+
+#endif

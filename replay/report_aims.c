@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The figures that the library set itself for these loads.  Each is printed
+ * with what came out; a figure that needs a stack which did not run is left
+ * out.
+ */
+#include "replay/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct run *
+find(const struct run *run, unsigned n, const struct stack_ops *ops)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (run[i].ops == ops) {
+            return &run[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+at_most(const char *what, double got, double aim, const char *unit)
+{
+    printf("  %-7s %-52s %11.7g%s, aim %.7g%s\n",
+           got <= aim ? "reached" : "MISSED", what, got, unit, aim, unit);
+}
+
+static void
+at_least(const char *what, double got, double aim, const char *unit)
+{
+    printf("  %-7s %-52s %11.7g%s, aim %.7g%s\n",
+           got >= aim ? "reached" : "MISSED", what, got, unit, aim, unit);
+}
+
+static double
+wired_ratio(const struct run *r)
+{
+    return r->peak.live_bytes == 0
+               ? 0
+               : (double)r->peak.wired_bytes / (double)r->peak.live_bytes;
+}
+
+static void
+aims_synthetic(const struct run *ours)
+{
+    const uint64_t *m = ours->peak.meta_bytes;
+    uint64_t own = m[META_TAGS] + m[META_HASH] + m[META_QCACHE] +
+                   m[META_STATE];
+
+    at_most("tags at the peak", (double)ours->peak.tags, 10000, "");
+    at_most("tags, hash, qcache and state, MB", (double)own / 1e6, 1.0, "");
+    printf("          all bookkeeping: tags %s, hash %s, qcache %s, slab "
+           "headers %s,\n          state %s, magazines %s, other %s\n",
+           report_bytes(m[META_TAGS]), report_bytes(m[META_HASH]),
+           report_bytes(m[META_QCACHE]), report_bytes(m[META_SLAB_HEADERS]),
+           report_bytes(m[META_STATE]), report_bytes(m[META_MAGAZINES]),
+           report_bytes(m[META_OTHER]));
+}
+
+static void
+aims_files(const struct run *ours, const struct run *a, const struct run *map,
+           bool pattern)
+{
+    if (a != NULL) {
+        at_most("tags at the peak, below a's entries",
+                (double)ours->peak.tags, (double)a->peak.map_entries - 1, "");
+    }
+    if (map != NULL) {
+        at_most("tags at the peak, a tenth of map's entries",
+                (double)ours->peak.tags,
+                (double)(map->peak.map_entries / 10), "");
+    }
+    at_most("wired / live at the peak", wired_ratio(ours), 1.10, "");
+    if (!pattern) {
+        at_least("million records a second",
+                 (double)ours->trace->nreplay / ours->seconds / 1e6, 3, "");
+    }
+}
+
+static void
+aim_resident(const struct run *ours)
+{
+    double want = (double)(ours->peak.wired_bytes + report_meta(&ours->peak));
+    double apart = want == 0 ? 0 : (double)ours->resident_bytes / want - 1;
+
+    at_most("resident size apart from wired and books, %",
+            100 * (apart < 0 ? -apart : apart), 2, "");
+}
+
+void
+report_aims(const struct run *run, unsigned n, bool pattern)
+{
+    const struct run *ours = find(run, n, &stack_ours);
+    const char *name = run[0].trace->name;
+
+    if (ours == NULL) {
+        return;
+    }
+    printf("\n  aims\n");
+    if (strcmp(name, "synthetic") == 0) {
+        aims_synthetic(ours);
+    } else if (strcmp(name, "files") == 0) {
+        aims_files(ours, find(run, n, &stack_a), find(run, n, &stack_map),
+                   pattern);
+    } else if (strcmp(name, "vmap") == 0) {
+        at_most("tags at the peak", (double)ours->peak.tags, 3483, "");
+        at_most("tags at most, ever", (double)ours->max.tags, 3483, "");
+        at_most("wired / live at the peak", wired_ratio(ours), 1.2, "");
+    } else if (strcmp(name, "build") == 0) {
+        at_most("wired / live at the peak", wired_ratio(ours), 1.35, "");
+    }
+    if (pattern) {
+        aim_resident(ours);
+    }
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The Criterion driver: every row of the tables becomes a test of its own in
+ * Criterion's list, with its suite and name, run in a process of its own and
+ * several at a time.  Which rows, how often and with which seed is settled
+ * before the processes start, and reaches them through the environment.
+ *
+ * Options are Criterion's (--help), and --suite NAME, where NAME is a suite or
+ * suite/test; it may be given several times.  The tier, the seed and the count
+ * come from KVA_TEST_TIER, KVA_TEST_SEED and KVA_TEST_COUNT.
+ */
+#include <criterion/criterion.h>
+#include <criterion/hooks.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/harness/harness.h"
+
+static const struct test *
+row_find(const char *suite, const char *name)
+{
+    const struct test *test;
+
+    for (size_t n = 0; (test = test_at(n)) != NULL; n++) {
+        if (strcmp(test->suite, suite) == 0 && strcmp(test->name, name) == 0) {
+            return test;
+        }
+    }
+    return NULL;
+}
+
+/* The body of all tests; Criterion says which one it is. */
+static void
+run_row(void)
+{
+    const struct test *test = row_find(criterion_current_test->category,
+                                       criterion_current_test->name);
+    struct test_report report;
+    struct test_options o;
+    char replay[512];
+
+    if (test == NULL || !test_options_init(&o)) {
+        cr_assert_fail("no row of the tables, or bad KVA_TEST_ variables");
+    }
+    test_run(test, &o, &report);
+    if (report.result == TEST_SKIPPED) {
+        cr_skip_test("%s", report.text);
+    } else if (report.result == TEST_FAILED) {
+        test_replay(replay, sizeof(replay), "plain driver", test, &o);
+        cr_assert_fail("%s (again: %s)", report.text, replay);
+    }
+}
+
+static void
+run_row_in_criterion(void)
+{
+    criterion_internal_test_setup();
+    criterion_internal_test_main(run_row);
+    criterion_internal_test_teardown();
+}
+
+/* What Criterion keeps of a row until the process ends. */
+struct row {
+    struct criterion_test test;
+    struct criterion_test_extra_data data;
+    char identifier[128];
+};
+
+static void
+row_register(struct criterion_test_set *set, const struct test *test,
+             enum test_tier tier)
+{
+    static const double timeouts[] = { 60, 900, 0 };
+    struct row *row = calloc(1, sizeof(*row));
+    struct criterion_test *t;
+    struct criterion_test_extra_data *data;
+
+    if (row == NULL) {
+        (void)fprintf(stderr, "out of memory\n");
+        exit(1);
+    }
+    t = &row->test;
+    data = &row->data;
+    (void)snprintf(row->identifier, sizeof(row->identifier), "%s/%s",
+                   test->suite, test->name);
+    data->lang_ = CR_LANG_C;
+    data->kind_ = CR_TEST_NORMAL;
+    data->identifier_ = row->identifier;
+    data->file_ = test->suite;
+    data->timeout = timeouts[tier];
+    t->name = test->name;
+    t->category = test->suite;
+    t->test = run_row_in_criterion;
+    t->data = data;
+    criterion_register_test(set, t);
+}
+
+/* Criterion owns the counts and drops them before it returns. */
+static size_t passed, failed, skipped;
+
+ReportHook(POST_ALL)(struct criterion_global_stats *stats)
+{
+    passed = stats->tests_passed;
+    failed = stats->tests_failed + stats->tests_crashed;
+    skipped = stats->tests_skipped;
+}
+
+static void
+print_counts(void)
+{
+    (void)fflush(stderr);
+    (void)printf("%zu passed, %zu failed", passed, failed);
+    if (skipped != 0) {
+        (void)printf(", %zu skipped", skipped);
+    }
+    (void)printf("\n");
+}
+
+/* Take the --suite options out of argv; how many there are.  pattern has room
+ * for all of argv. */
+static size_t
+take_patterns(int *argc, char **argv, const char **pattern)
+{
+    size_t npatterns = 0;
+    int kept = 1;
+
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--suite") != 0) {
+            argv[kept++] = argv[i];
+        } else if (i + 1 < *argc) {
+            pattern[npatterns++] = argv[++i];
+        } else {
+            (void)fprintf(stderr, "%s: --suite: value missing\n", argv[0]);
+            exit(1);
+        }
+    }
+    argv[kept] = NULL;
+    *argc = kept;
+    return npatterns;
+}
+
+/* Register the rows of the tier that match; a pattern without any row is an
+ * error. */
+static void
+register_all(struct criterion_test_set *set, const struct test_options *o,
+             const char **pattern, size_t npatterns)
+{
+    const struct test *test;
+    size_t k = 0;
+
+    do {
+        bool found = npatterns == 0;
+
+        for (size_t n = 0; (test = test_at(n)) != NULL; n++) {
+            if (npatterns != 0 && !test_matches(test, pattern[k])) {
+                continue;
+            }
+            found = true;
+            if (test_count(test, o) != 0) {
+                row_register(set, test, o->tier);
+            }
+        }
+        if (!found) {
+            (void)fprintf(stderr, "no suite or test %s\n", pattern[k]);
+            exit(1);
+        }
+    } while (++k < npatterns);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct criterion_test_set *set = criterion_initialize();
+    const char **pattern = calloc((size_t)argc + 1, sizeof(*pattern));
+    struct test_options o;
+    char seed[24];
+    size_t npatterns;
+    int good = 1;
+
+    if (pattern == NULL || !test_options_init(&o)) {
+        return 1;
+    }
+    (void)snprintf(seed, sizeof(seed), "0x%" PRIx64, o.seed);
+    (void)setenv("KVA_TEST_SEED", seed, 1);
+    npatterns = take_patterns(&argc, argv, pattern);
+    register_all(set, &o, pattern, npatterns);
+    if (criterion_handle_args(argc, argv, true) != 0) {
+        (void)printf("seed %s, tier %s\n", seed, test_tier_name(o.tier));
+        (void)fflush(stdout);
+        good = criterion_run_all_tests(set);
+        print_counts();
+    }
+    criterion_finalize(set);
+    free(pattern);
+    return good != 0 ? 0 : 1;
+}

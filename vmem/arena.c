@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Arenas: a request from its first try to its failure, and frees.
+ *
+ * A request takes these steps, each only if the one before did not do:
+ *   1  a hole in the spans there are
+ *   2  a new span from the source, added and searched with one lock held
+ *   3  what the quantum caches hold, and the arena's reclaim function; then
+ *      1 and 2 once more
+ *   4  with VM_SLEEP: queue up, try 1 and 2 again, sleep until a free may have
+ *      helped, and so on
+ *
+ * The arena lock is dropped for all that is foreign: import and release,
+ * reclaim, waiting.  Tags are ensured before a hole is looked for, so once one
+ * is found nothing can fail.
+ */
+#include "vmem/vmem_impl.h"
+
+/* ---- import and release ---------------------------------------------- */
+
+/*
+ * A span that serves the request, from a plain import function: it is told a
+ * size only, so ask for as much as the alignment may cost.  VM_LARGEIMPORT asks
+ * for 16 times as much first, as NetBSD does.
+ */
+static int
+import_plain(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+             kva_vm_flag_t flags, size_t *actual, uintptr_t *addr)
+{
+    size_t size = rq->size;
+    int err = KVA_ENOMEM;
+
+    if (rq->constrained) {
+        size += rq->align - ((size_t)1 << vm->quantum_shift);
+        if (size < rq->size) {
+            return KVA_ENOMEM;
+        }
+    }
+    *actual = size;
+    if ((vm->flags & VM_XIMPORT) != 0) {
+        kva_vmem_ximport_t *ximport =
+            (kva_vmem_ximport_t *)(void (*)(void))vm->importfn;
+
+        return ximport(vm->source, size, actual, flags, addr);
+    }
+    if ((vm->flags & VM_LARGEIMPORT) != 0 && size <= SIZE_MAX / 16) {
+        *actual = size * 16;
+        err = vm->importfn(vm->source, *actual, flags, addr);
+        if (err == 0) {
+            return 0;
+        }
+        *actual = size;
+    }
+    return vm->importfn(vm->source, size, flags, addr);
+}
+
+/* What importfn brought must be made of whole quanta and not wrap. */
+static void
+import_verify(kva_vmem_t *vm, uintptr_t addr, size_t size, size_t wanted)
+{
+    uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
+
+    if (((addr | size) & low) != 0 || size < wanted ||
+        addr + (size - 1) < addr) {
+        kva__misuse("importfn", "arena", vm->name, addr,
+                    "expected whole quanta of at least %zu bytes, found %zu",
+                    wanted, size);
+    }
+}
+
+/*
+ * Step 2.  Returns with the span in the arena, or an error and all as before.
+ * No lock held.
+ */
+static int
+import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq)
+{
+    kva_vm_flag_t flags = (rq->flags & ~VM_SLEEP) | VM_NOSLEEP;
+    uintptr_t addr, at;
+    size_t actual;
+    kva_irq_t irq;
+    int err;
+
+    if (vm->importfn == NULL) {
+        return KVA_ENOMEM;
+    }
+    if ((vm->flags & KVA__VM_CIMPORT) != 0) {
+        kva__vmem_cimport_t *cimport =
+            (kva__vmem_cimport_t *)(void (*)(void))vm->importfn;
+        struct kva__vmem_request nosleep = *rq;
+
+        nosleep.flags = flags;
+        err = cimport(vm->source, &nosleep, &actual, &addr);
+    } else {
+        err = import_plain(vm, rq, flags, &actual, &addr);
+    }
+    if (err != 0) {
+        return err;
+    }
+    import_verify(vm, addr, actual, rq->size);
+    irq = kva_port_lock(&vm->lock);
+    err = kva__request_fits(rq, addr, addr + (actual - 1), &at)
+              ? kva__span_add(vm, addr, actual,
+                              vm->releasefn != NULL ? BT_SPAN_IMPORT
+                                                    : BT_SPAN)
+              : KVA_ENOMEM;
+    kva_port_unlock(&vm->lock, irq);
+    if (err != 0 && vm->releasefn != NULL) {
+        vm->releasefn(vm->source, addr, actual);
+    }
+    return err;
+}
+
+/* ---- requests -------------------------------------------------------- */
+
+/* Step 1.  Arena locked. */
+static int
+take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+            enum btag_state state, uintptr_t *addr)
+{
+    struct kva_vmem_btag *hole;
+
+    if (!kva__btag_ensure(vm, VMEM_TAGS_PER_ALLOC)) {
+        vm->stat.populate_fail++;
+        return KVA_ENOMEM;
+    }
+    hole = kva__segment_find(vm, rq, addr);
+    if (hole == NULL) {
+        return KVA_ENOMEM;
+    }
+    kva__segment_cut(vm, hole, *addr, rq->size, state);
+    vm->stat.alloc++;
+    return 0;
+}
+
+/*
+ * Steps 1 and 2.  A span that was imported may be gone to somebody else by the
+ * time it is searched; then import again.  Each round somebody got memory, so
+ * this ends.
+ */
+static int
+take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+               enum btag_state state, uintptr_t *addr)
+{
+    kva_irq_t irq;
+    int err;
+
+    do {
+        irq = kva_port_lock(&vm->lock);
+        err = take_locked(vm, rq, state, addr);
+        kva_port_unlock(&vm->lock, irq);
+    } while (err != 0 && import_span(vm, rq) == 0);
+    return err;
+}
+
+/* Step 3.  True if it may be worth another try.  No lock held. */
+static bool
+press(kva_vmem_t *vm, const struct kva__vmem_request *rq)
+{
+    bool worth = false;
+
+    if (vm->qcache != NULL) {
+        worth = kva__qcache_drain(vm, 0, kva__wait_possible(rq->flags)) > 0;
+    }
+    if (vm->reclaimfn != NULL) {
+        vm->reclaimfn(vm, rq->flags);
+        worth = true;
+    }
+    return worth;
+}
+
+int
+kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                enum btag_state state, uintptr_t *addr)
+{
+    struct kva__waiter waiter;
+    bool queued = false;
+    kva_irq_t irq;
+    int err;
+
+    err = take_or_import(vm, rq, state, addr);
+    if (rq->optional) {
+        return err;
+    }
+    if (err != 0 && press(vm, rq)) {
+        err = take_or_import(vm, rq, state, addr);
+    }
+    while (err != 0 && kva__wait_possible(rq->flags)) {
+        if (!queued) {
+            kva__wait_prepare(&waiter, vm, rq->size);
+            queued = true;
+        } else if (kva__wait_sleep(&waiter) != 0) {
+            break;
+        }
+        err = take_or_import(vm, rq, state, addr);
+    }
+    if (queued) {
+        kva__wait_finish(&waiter);
+    }
+    if (queued || err != 0) {
+        irq = kva_port_lock(&vm->lock);
+        vm->stat.wait += queued;
+        vm->stat.fail += err != 0;
+        kva_port_unlock(&vm->lock, irq);
+    }
+    return err;
+}
+
+/* ---- frees ----------------------------------------------------------- */
+
+static const char *
+owner_name(enum btag_state state)
+{
+    switch (state) {
+    case BT_ALLOC:
+        return "vmem_alloc";
+    case BT_XALLOC:
+        return "vmem_xalloc";
+    case BT_PIECE:
+        return "a quantum cache";
+    default:
+        return "nobody";
+    }
+}
+
+/* The segment that holds addr, by a walk; only for reports.  Arena locked. */
+static struct kva_vmem_btag *
+segment_holding(kva_vmem_t *vm, uintptr_t addr)
+{
+    kva__btag_ref_t ref = vm->span_first;
+
+    while (ref != BT_NONE) {
+        struct kva_vmem_btag *span = bt_at(ref), *bt;
+
+        if (addr - bt_span_start(span) < bt_span_size(span)) {
+            bt = bt_next(span);
+            while (addr - bt->start >= bt_size(bt)) {
+                bt = bt_next(bt);
+            }
+            return bt;
+        }
+        ref = span->u.link.next;
+    }
+    return NULL;
+}
+
+/* What a free names is not there: find out what is, and say so. */
+static _Noreturn void
+bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
+         const char *func)
+{
+    size_t quantum = (size_t)1 << vm->quantum_shift;
+    enum btag_state found = BT_UNUSED;
+    uintptr_t start = 0;
+    size_t found_size = 0;
+    struct kva_vmem_btag *bt;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vm->lock);
+    bt = segment_holding(vm, addr);
+    if (bt != NULL) {
+        found = bt_state(bt);
+        start = bt->start;
+        found_size = bt_size(bt);
+    }
+    kva_port_unlock(&vm->lock, irq);
+    if ((addr & (quantum - 1)) != 0) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a multiple of the quantum %zu, found a "
+                    "misaligned address", quantum);
+    }
+    switch (found) {
+    case BT_UNUSED:
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a live range, found an address outside every "
+                    "span");
+    case BT_FREE:
+    case BT_PIECE: /* a live range there would have been seen before */
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a live range, found a free one");
+    default:
+        break;
+    }
+    if (found != state) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a range of %s, found one of %s",
+                    owner_name(state), owner_name(found));
+    }
+    if (start != addr) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected the start of a range, found an address inside "
+                    "the one at 0x%lx", (unsigned long)start);
+    }
+    kva__misuse(func, "arena", vm->name, addr,
+                "expected size %zu, found size %zu", found_size, size);
+}
+
+/* A hole that is a whole imported span leaves the arena.  Arena locked. */
+static bool
+span_is_free(kva_vmem_t *vm, struct kva_vmem_btag *hole)
+{
+    struct kva_vmem_btag *span = bt_prev(hole);
+
+    return vm->releasefn != NULL && span == bt_next(hole) &&
+           bt_state(span) == BT_SPAN_IMPORT;
+}
+
+void
+kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                enum btag_state state, const char *func)
+{
+    struct kva_vmem_btag *bt, *hole;
+    uintptr_t start;
+    size_t hole_size;
+    bool release;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vm->lock);
+    bt = kva__hash_find(vm, addr);
+    if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
+                     bt_size(bt) != size)) {
+        kva_port_unlock(&vm->lock, irq);
+        bad_free(vm, addr, size, state, func);
+    }
+    kva__hash_remove(vm, bt);
+    hole = kva__segment_free(vm, bt);
+    vm->stat.free++;
+    start = hole->start;
+    hole_size = bt_size(hole);
+    release = span_is_free(vm, hole);
+    if (release) {
+        kva__span_remove(vm, bt_prev(hole));
+    }
+    kva_port_unlock(&vm->lock, irq);
+    if (release) {
+        vm->releasefn(vm->source, start, hole_size);
+    } else {
+        kva__wait_freed(vm, hole_size);
+    }
+}
+
+/* ---- for kva ---------------------------------------------------------- */
+
+int
+kva__arena_import(kva_vmem_t *vm, size_t size)
+{
+    struct kva__vmem_request rq = request_plain(vm, size, VM_NOSLEEP);
+
+    return import_span(vm, &rq);
+}
+
+/* The first imported span that is all free, taken out.  Arena locked. */
+static bool
+free_span_remove(kva_vmem_t *vm, size_t keep, uintptr_t *addr, size_t *size)
+{
+    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
+        struct kva_vmem_btag *span = bt_at(ref);
+        struct kva_vmem_btag *bt = bt_next(span);
+
+        ref = span->u.link.next;
+        if (bt_state(bt) == BT_FREE && bt_next(bt) == span &&
+            vm->stat.mem_total - vm->stat.mem_inuse >=
+                keep + bt_span_size(span)) {
+            *addr = bt->start;
+            *size = bt_span_size(span);
+            kva__span_remove(vm, span);
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t
+kva__arena_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn)
+{
+    size_t done = 0, size = 0;
+    uintptr_t addr = 0;
+    kva_irq_t irq;
+    bool more;
+
+    do {
+        irq = kva_port_lock(&vm->lock);
+        more = free_span_remove(vm, keep, &addr, &size);
+        kva_port_unlock(&vm->lock, irq);
+        if (more) {
+            fn(vm->source, addr, size);
+            done += size;
+        }
+    } while (more);
+    return done;
+}

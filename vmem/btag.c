@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tags: where they come from and how a 32-bit reference finds one.
+ *
+ *     group, 4 KiB:   | header | tag 1 | tag 2 | ... | tag 127 |
+ *
+ *     reference:      group number << 7 | slot      directory: two levels
+ *
+ * A group lies anywhere in memory: in a metadata page, or in an array that a
+ * caller gave to an arena.  From a tag its slot leads to the group's header,
+ * which knows the group's number; from a number the directory leads to the
+ * group.  Directory entries are written before the first tag of the group is
+ * handed out and erased after the last is back, so readers need no lock.
+ *
+ * Each arena has a stock of its own (spare), from which operations take what
+ * was ensured before they began; tags come to it and leave it in batches.  A
+ * caller's tags never leave their arena.
+ */
+#include "vmem/vmem_impl.h"
+
+/* Stock above this goes back to the store; half of it stays. */
+#define SPARE_MAX 32u
+/* Tags taken from the store at a time. */
+#define SPARE_BATCH 8u
+
+static struct {
+    kva_lock_t lock;
+    struct btag_group *groups; /* (m) with an unused tag */
+    size_t nunused;            /* (m) in all groups */
+#if KVA_WORD_64
+    uint32_t ngroups;          /* (m) numbers given out so far */
+    uint32_t vacant;           /* (m) chain of numbers given back, +1 */
+#endif
+} store;
+
+/* Unused tags that the store keeps when it gives pages back. */
+#define STORE_RESERVE 64u
+
+#define TAGS_PER_GROUP \
+    ((unsigned)(BT_GROUP_BYTES / sizeof(struct kva_vmem_btag)))
+
+#if KVA_WORD_64
+_Static_assert(sizeof(struct kva_vmem_btag) == 32, "a tag is 32 bytes");
+_Static_assert(sizeof(struct btag_group) == 32, "a header takes one slot");
+_Static_assert(BT_GROUP_BYTES / 32 == 1u << BT_SLOT_BITS, "slots of a group");
+struct kva_vmem_btag **kva__btag_dir[BT_DIR_TOP];
+#else
+_Static_assert(sizeof(struct kva_vmem_btag) == 24, "a tag is 24 bytes");
+_Static_assert(sizeof(struct btag_group) == 24, "a header takes one slot");
+#endif
+
+void
+kva__btag_bootstrap(void)
+{
+    kva_port_lock_init(&store.lock, "tags", KVA_IPL_VM, KVA_RANK_META - 1);
+}
+
+/* ---- directory ------------------------------------------------------- */
+
+#if KVA_WORD_64
+/*
+ * An entry that stands for no group holds the next vacant number, plus one,
+ * shifted left by one with the low bit set.
+ */
+static struct kva_vmem_btag **
+dir_entry(uint32_t id)
+{
+    return &kva__btag_dir[id >> BT_DIR_SHIFT]
+                         [id & ((1u << BT_DIR_SHIFT) - 1u)];
+}
+
+/* A number for the group; false if there is no memory for the directory. */
+static bool
+dir_enter(struct btag_group *group)
+{
+    uint32_t id = store.ngroups;
+
+    if (store.vacant != 0) {
+        id = store.vacant - 1;
+        store.vacant = (uint32_t)((uintptr_t)*dir_entry(id) >> 1);
+    } else {
+        if (id >> BT_DIR_SHIFT >= BT_DIR_TOP) {
+            return false;
+        }
+        if (kva__btag_dir[id >> BT_DIR_SHIFT] == NULL) {
+            kva__btag_dir[id >> BT_DIR_SHIFT] =
+                kva__meta_page_get(KVA_META_TAGS);
+            if (kva__btag_dir[id >> BT_DIR_SHIFT] == NULL) {
+                return false;
+            }
+        }
+        store.ngroups++;
+    }
+    group->id = id;
+    *dir_entry(id) = (struct kva_vmem_btag *)(void *)group;
+    return true;
+}
+
+static void
+dir_leave(struct btag_group *group)
+{
+    *dir_entry(group->id) =
+        (struct kva_vmem_btag *)((uintptr_t)store.vacant << 1 | 1);
+    store.vacant = group->id + 1;
+}
+#else
+static bool
+dir_enter(struct btag_group *group)
+{
+    group->id = 0;
+    return true;
+}
+
+static void
+dir_leave(struct btag_group *group)
+{
+    (void)group;
+}
+#endif
+
+/* ---- groups ---------------------------------------------------------- */
+
+static void
+tag_init(struct kva_vmem_btag *bt, unsigned slot, bool private)
+{
+#if KVA_WORD_64
+    (void)private;
+    bt->prev_bits = (uintptr_t)(slot & 0x60) >> 2;
+    bt->next_bits = slot & 0x1f;
+#else
+    (void)slot;
+    bt->prev_bits = 0;
+    bt->next_bits = private;
+#endif
+    bt->start = 0;
+}
+
+static struct btag_group *
+group_of(struct kva_vmem_btag *bt)
+{
+#if KVA_WORD_64
+    return (struct btag_group *)(void *)(bt - bt_slot(bt));
+#else
+    return (struct btag_group *)kva_round_down((uintptr_t)bt, BT_GROUP_BYTES);
+#endif
+}
+
+static bool
+tag_is_private(struct kva_vmem_btag *bt)
+{
+#if KVA_WORD_64
+    return (group_of(bt)->total & BT_GROUP_PRIVATE) != 0;
+#else
+    return (bt->next_bits & 1) != 0;
+#endif
+}
+
+static void
+group_list(struct btag_group *group)
+{
+    group->prev = NULL;
+    group->next = store.groups;
+    if (group->next != NULL) {
+        group->next->prev = group;
+    }
+    store.groups = group;
+}
+
+static void
+group_unlist(struct btag_group *group)
+{
+    if (group->prev != NULL) {
+        group->prev->next = group->next;
+    } else {
+        store.groups = group->next;
+    }
+    if (group->next != NULL) {
+        group->next->prev = group->prev;
+    }
+}
+
+/* Turn 4 KiB into a group of unused tags.  Store locked. */
+static bool
+group_make(void *mem)
+{
+    struct btag_group *group = mem;
+    struct kva_vmem_btag *bt = mem;
+
+    if (!dir_enter(group)) {
+        return false;
+    }
+    group->unused = NULL;
+    for (unsigned slot = TAGS_PER_GROUP - 1; slot >= 1; slot--) {
+        tag_init(&bt[slot], slot, false);
+        bt[slot].u.chain = group->unused;
+        group->unused = &bt[slot];
+    }
+    group->nunused = group->total = (uint16_t)(TAGS_PER_GROUP - 1);
+    store.nunused += TAGS_PER_GROUP - 1;
+    group_list(group);
+    return true;
+}
+
+/* More tags for the store.  Store locked. */
+static bool
+store_grow(void)
+{
+    char *page = kva__meta_page_get(KVA_META_TAGS);
+    size_t done = 0;
+
+    if (page == NULL) {
+        return false;
+    }
+    for (; done < KVA_PAGE_SIZE; done += BT_GROUP_BYTES) {
+        if (!group_make(page + done)) {
+            break;
+        }
+    }
+    if (done == 0) {
+        kva__meta_page_put(page, KVA_META_TAGS);
+    }
+    return done > 0;
+}
+
+static struct kva_vmem_btag *
+store_get(void)
+{
+    struct btag_group *group = store.groups;
+    struct kva_vmem_btag *bt = group->unused;
+
+    group->unused = bt->u.chain;
+    if (--group->nunused == 0) {
+        group_unlist(group);
+    }
+    store.nunused--;
+    return bt;
+}
+
+/*
+ * A tag back to its group.  A group that is whole again leaves, if a page is
+ * one group and the store keeps its reserve.  Store locked.
+ */
+static void
+store_put(struct kva_vmem_btag *bt)
+{
+    struct btag_group *group = group_of(bt);
+
+    bt->u.chain = group->unused;
+    group->unused = bt;
+    if (++group->nunused == 1) {
+        group_list(group);
+    }
+    store.nunused++;
+    if (group->nunused == group->total && KVA_PAGE_SIZE == BT_GROUP_BYTES &&
+        store.nunused >= group->total + STORE_RESERVE) {
+        group_unlist(group);
+        store.nunused -= group->total;
+        dir_leave(group);
+        kva__meta_page_put(group, KVA_META_TAGS);
+    }
+}
+
+/* ---- an arena's stock ------------------------------------------------ */
+
+bool
+kva__btag_ensure(kva_vmem_t *vm, unsigned n)
+{
+    kva_irq_t irq;
+
+    if (KVA_LIKELY(vm->nspare >= n)) {
+        return true;
+    }
+    if ((vm->flags & VM_PRIVTAGS) != 0) {
+        return false;
+    }
+    irq = kva_port_lock(&store.lock);
+    while (vm->nspare < n + SPARE_BATCH) {
+        struct kva_vmem_btag *bt;
+
+        if (store.nunused == 0 &&
+            (vm->nspare >= n || !store_grow())) {
+            break;
+        }
+        bt = store_get();
+        bt->u.chain = vm->spare;
+        vm->spare = bt;
+        vm->nspare++;
+    }
+    kva_port_unlock(&store.lock, irq);
+    return vm->nspare >= n;
+}
+
+struct kva_vmem_btag *
+kva__btag_take(kva_vmem_t *vm)
+{
+    struct kva_vmem_btag *bt = vm->spare;
+
+    KVA_ASSERT(vm->nspare > 0 && bt != NULL);
+    vm->spare = bt->u.chain;
+    vm->nspare--;
+    return bt;
+}
+
+/* The stock down to keep tags, but for a caller's. */
+static void
+stock_trim(kva_vmem_t *vm, unsigned keep)
+{
+    struct kva_vmem_btag *kept = NULL;
+    unsigned nkept = 0;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&store.lock);
+    while (vm->spare != NULL) {
+        struct kva_vmem_btag *bt = kva__btag_take(vm);
+
+        if (nkept < keep || tag_is_private(bt)) {
+            bt->u.chain = kept;
+            kept = bt;
+            nkept++;
+        } else {
+            store_put(bt);
+        }
+    }
+    kva_port_unlock(&store.lock, irq);
+    vm->spare = kept;
+    vm->nspare = nkept;
+}
+
+void
+kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    bt_set_state(bt, BT_UNUSED);
+    bt->u.chain = vm->spare;
+    vm->spare = bt;
+    if (++vm->nspare > SPARE_MAX &&
+        (vm->flags & (VM_PRIVTAGS | KVA__VM_ADOPTED)) == 0) {
+        stock_trim(vm, SPARE_MAX / 2);
+    }
+}
+
+void
+kva__btag_flush(kva_vmem_t *vm)
+{
+    stock_trim(vm, 0);
+}
+
+/* ---- a caller's tags ------------------------------------------------- */
+
+unsigned
+kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
+{
+    unsigned made = 0;
+
+    vm->flags |= KVA__VM_ADOPTED;
+    while (n >= 2) {
+        struct btag_group *group = (struct btag_group *)(void *)bts;
+        unsigned take = n < TAGS_PER_GROUP ? n : TAGS_PER_GROUP;
+        bool entered;
+        kva_irq_t irq;
+
+        irq = kva_port_lock(&store.lock);
+        entered = dir_enter(group);
+        kva_port_unlock(&store.lock, irq);
+        if (!entered) {
+            break;
+        }
+        group->total = (uint16_t)((take - 1) | BT_GROUP_PRIVATE);
+        for (unsigned slot = take - 1; slot >= 1; slot--) {
+            tag_init(&bts[slot], slot, true);
+            bts[slot].u.chain = vm->spare;
+            vm->spare = &bts[slot];
+            vm->nspare++;
+        }
+        made += take - 1;
+        bts += take;
+        n -= take;
+    }
+    return made;
+}
+
+/*
+ * Forget the caller's groups at the end of an arena: each is found by its
+ * first tag, all tags being in the stock by then.
+ */
+void
+kva__btag_disown(kva_vmem_t *vm)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&store.lock);
+    for (struct kva_vmem_btag *bt = vm->spare; bt != NULL; bt = bt->u.chain) {
+#if KVA_WORD_64
+        if (bt_slot(bt) == 1) {
+            dir_leave(group_of(bt));
+        }
+#endif
+    }
+    kva_port_unlock(&store.lock, irq);
+    vm->spare = NULL;
+    vm->nspare = 0;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The metadata allocator; see meta.h.
+ *
+ * Two levels.  Pages: from the donated region first, then from the port's
+ * meta_get (at tiers 0 and 1: from page_get, memory being identity mapped).
+ * Donated pages that come back are kept for the next request and never given to
+ * the port.  Blocks: each store keeps a list of its pages with a free block; a
+ * page's free blocks are linked through their first word, a block is zeroed
+ * when it is handed out.
+ *
+ * Nothing here calls anything of the library but the port, so that every layer
+ * may ask for metadata with its own lock held.  Nothing here waits.
+ */
+#include "vmem/meta.h"
+
+struct kva__meta_page {
+    struct kva__meta_page *next; /* (m) in the store's list */
+    struct kva__meta_page *prev;
+    void *unused;                /* (m) first free block */
+    unsigned nunused;            /* (m) */
+    unsigned listed;             /* (m) on the list */
+};
+
+/* Blocks start behind the header, on a line of their own. */
+#define META_FIRST ((size_t)KVA_CACHE_LINE)
+_Static_assert(sizeof(struct kva__meta_page) <= KVA_CACHE_LINE,
+               "a metadata page's header fits a cache line");
+
+static struct {
+    kva_lock_t lock;
+    bool ready;
+    uintptr_t donated;       /* the donated region not yet used */
+    uintptr_t donated_end;
+    uintptr_t region;        /* the donated region as it was */
+    uintptr_t region_end;
+    uintptr_t *returned;     /* donated pages that came back, linked */
+    bool port_asleep;        /* the port has no pages yet */
+    size_t pages[KVA_META_KINDS];
+    size_t requests;
+} meta;
+
+static void
+meta_init_once(void)
+{
+    if (!meta.ready) {
+        kva_port_lock_init(&meta.lock, "metadata", KVA_IPL_VM, KVA_RANK_META);
+        meta.ready = true;
+    }
+}
+
+void
+kva__meta_donate(void *mem, size_t bytes)
+{
+    uintptr_t first = kva_round_up((uintptr_t)mem, KVA_PAGE_SIZE);
+    uintptr_t end = kva_round_down((uintptr_t)mem + bytes, KVA_PAGE_SIZE);
+
+    meta_init_once();
+    meta.donated = meta.region = first;
+    meta.donated_end = meta.region_end = end > first ? end : first;
+    meta.returned = NULL;
+}
+
+void
+kva__meta_port_ready(bool ready)
+{
+    meta.port_asleep = !ready;
+}
+
+/* Page from the port; no lock of ours held but those of the caller. */
+static uintptr_t
+page_from_port(void)
+{
+#if KVA_TIER >= 2
+    uintptr_t va;
+
+    return kva_port_meta_get(&va) == 0 ? va : 0;
+#else
+    kva_pa_t pa;
+
+    return kva_port_page_get(1, KVA_PAGE_NOSLEEP, &pa) == 0 ? (uintptr_t)pa
+                                                             : 0;
+#endif
+}
+
+static void
+page_to_port(uintptr_t page)
+{
+#if KVA_TIER >= 2
+    kva_port_meta_put(page);
+#else
+    kva_port_page_put(1, page);
+#endif
+}
+
+void *
+kva__meta_page_get(enum kva_meta_kind kind)
+{
+    uintptr_t page = 0;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&meta.lock);
+    meta.requests++;
+    if (meta.returned != NULL) {
+        page = (uintptr_t)meta.returned;
+        meta.returned = (uintptr_t *)*meta.returned;
+    } else if (meta.donated < meta.donated_end) {
+        page = meta.donated;
+        meta.donated += KVA_PAGE_SIZE;
+    }
+    kva_port_unlock(&meta.lock, irq);
+    if (page == 0 && !meta.port_asleep) {
+        page = page_from_port();
+    }
+    if (page == 0) {
+        return NULL;
+    }
+    kva__memset((void *)page, 0, KVA_PAGE_SIZE);
+    irq = kva_port_lock(&meta.lock);
+    meta.pages[kind]++;
+    kva_port_unlock(&meta.lock, irq);
+    return (void *)page;
+}
+
+void
+kva__meta_page_put(void *page, enum kva_meta_kind kind)
+{
+    uintptr_t p = (uintptr_t)page;
+    bool donated = p >= meta.region && p < meta.region_end;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&meta.lock);
+    meta.pages[kind]--;
+    if (donated) {
+        *(uintptr_t *)page = (uintptr_t)meta.returned;
+        meta.returned = page;
+    }
+    kva_port_unlock(&meta.lock, irq);
+    if (!donated) {
+        page_to_port(p);
+    }
+}
+
+size_t
+kva__meta_bytes(enum kva_meta_kind kind)
+{
+    size_t pages = 0;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&meta.lock);
+    for (unsigned k = 0; k < KVA_META_KINDS; k++) {
+        if (kind == KVA_META_KINDS || kind == (enum kva_meta_kind)k) {
+            pages += meta.pages[k];
+        }
+    }
+    kva_port_unlock(&meta.lock, irq);
+    return pages << KVA_PAGE_SHIFT;
+}
+
+size_t
+kva__meta_requests(void)
+{
+    size_t n;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&meta.lock);
+    n = meta.requests;
+    kva_port_unlock(&meta.lock, irq);
+    return n;
+}
+
+/* ---- blocks ---------------------------------------------------------- */
+
+void
+kva__meta_store_init(struct kva__meta_store *ms, const char *name,
+                     size_t block_size, enum kva_meta_kind kind,
+                     unsigned reserve)
+{
+    size_t room = KVA_PAGE_SIZE - META_FIRST;
+    unsigned n = 0;
+
+    meta_init_once();
+    KVA_ASSERT(block_size <= KVA_META_BLOCK_MAX && block_size % 8 == 0);
+    kva_port_lock_init(&ms->lock, name, KVA_IPL_VM, KVA_RANK_META);
+    while (room >= block_size) { /* a division, done once */
+        room -= block_size;
+        n++;
+    }
+    ms->partial = NULL;
+    ms->block_size = block_size;
+    ms->blocks_per_page = n;
+    ms->kind = kind;
+    ms->npages = 0;
+    ms->nfree = 0;
+    ms->nused = 0;
+    ms->reserve = reserve;
+}
+
+static void
+page_list(struct kva__meta_store *ms, struct kva__meta_page *page)
+{
+    page->prev = NULL;
+    page->next = ms->partial;
+    if (page->next != NULL) {
+        page->next->prev = page;
+    }
+    ms->partial = page;
+    page->listed = 1;
+}
+
+static void
+page_unlist(struct kva__meta_store *ms, struct kva__meta_page *page)
+{
+    if (page->prev != NULL) {
+        page->prev->next = page->next;
+    } else {
+        ms->partial = page->next;
+    }
+    if (page->next != NULL) {
+        page->next->prev = page->prev;
+    }
+    page->listed = 0;
+}
+
+/* A page joins the store, all its blocks free.  Store locked. */
+static void
+page_join(struct kva__meta_store *ms, struct kva__meta_page *page)
+{
+    char *block = (char *)page + META_FIRST;
+
+    page->unused = NULL;
+    for (unsigned i = 0; i < ms->blocks_per_page; i++) {
+        *(void **)(void *)block = page->unused;
+        page->unused = block;
+        block += ms->block_size;
+    }
+    page->nunused = ms->blocks_per_page;
+    ms->npages++;
+    ms->nfree += ms->blocks_per_page;
+    page_list(ms, page);
+}
+
+void *
+kva__meta_get(struct kva__meta_store *ms)
+{
+    struct kva__meta_page *page;
+    void *block;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&ms->lock);
+    if (ms->partial == NULL) {
+        kva_port_unlock(&ms->lock, irq);
+        page = kva__meta_page_get(ms->kind);
+        if (page == NULL) {
+            return NULL;
+        }
+        irq = kva_port_lock(&ms->lock);
+        page_join(ms, page);
+    }
+    page = ms->partial;
+    block = page->unused;
+    page->unused = *(void **)block;
+    if (--page->nunused == 0) {
+        page_unlist(ms, page);
+    }
+    ms->nfree--;
+    ms->nused++;
+    kva_port_unlock(&ms->lock, irq);
+    kva__memset(block, 0, ms->block_size);
+    return block;
+}
+
+void
+kva__meta_put(struct kva__meta_store *ms, void *block)
+{
+    struct kva__meta_page *page = (struct kva__meta_page *)kva_round_down(
+        (uintptr_t)block, KVA_PAGE_SIZE);
+    bool give = false;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&ms->lock);
+    *(void **)block = page->unused;
+    page->unused = block;
+    page->nunused++;
+    ms->nfree++;
+    ms->nused--;
+    if (!page->listed) {
+        page_list(ms, page);
+    }
+    if (page->nunused == ms->blocks_per_page &&
+        ms->nfree >= ms->blocks_per_page + ms->reserve) {
+        page_unlist(ms, page);
+        ms->nfree -= ms->blocks_per_page;
+        ms->npages--;
+        give = true;
+    }
+    kva_port_unlock(&ms->lock, irq);
+    if (give) {
+        kva__meta_page_put(page, ms->kind);
+    }
+}

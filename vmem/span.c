@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Spans: the ranges that an arena consists of, each a ring of tags closed by
+ * the span's own (vmem_store.h).  Spans are listed in the order they came.
+ */
+#include "vmem/vmem_impl.h"
+
+static void
+list_append(kva_vmem_t *vm, struct kva_vmem_btag *span)
+{
+    kva__btag_ref_t self = bt_ref(span);
+
+    span->u.link.prev = vm->span_last;
+    span->u.link.next = BT_NONE;
+    if (vm->span_last != BT_NONE) {
+        bt_at(vm->span_last)->u.link.next = self;
+    } else {
+        vm->span_first = self;
+    }
+    vm->span_last = self;
+}
+
+static void
+list_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
+{
+    kva__btag_ref_t prev = span->u.link.prev, next = span->u.link.next;
+
+    if (prev != BT_NONE) {
+        bt_at(prev)->u.link.next = next;
+    } else {
+        vm->span_first = next;
+    }
+    if (next != BT_NONE) {
+        bt_at(next)->u.link.prev = prev;
+    } else {
+        vm->span_last = prev;
+    }
+}
+
+/* Arena locked, two tags ensured: the span, and one free segment in it. */
+static void
+span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size,
+            enum btag_state state)
+{
+    struct kva_vmem_btag *span = kva__btag_take(vm);
+    struct kva_vmem_btag *bt = kva__btag_take(vm);
+
+    span->start = addr + size;
+    bt_set_state(span, state);
+    bt->start = addr;
+    bt_set_prev(span, bt);
+    bt_set_next(span, bt);
+    bt_set_prev(bt, span);
+    bt_set_next(bt, span);
+    bt_set_state(bt, BT_FREE);
+    kva__class_insert(vm, bt, class_of_tag(vm, bt));
+    list_append(vm, span);
+    vm->stat.tags_free++;
+    vm->stat.tags_span++;
+    vm->stat.spans++;
+    vm->stat.mem_total += size;
+    if (state == BT_SPAN_IMPORT) {
+        vm->stat.spans_import++;
+        vm->stat.mem_import += size;
+    }
+}
+
+/* Returns 0, or KVA_ENOMEM with the arena as it was. */
+int
+kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
+              enum btag_state state)
+{
+    if (!kva__btag_ensure(vm, VMEM_TAGS_PER_SPAN)) {
+        return KVA_ENOMEM;
+    }
+    span_insert(vm, addr, size, state);
+    return 0;
+}
+
+/* The span is one free segment: out with both tags. */
+void
+kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
+{
+    struct kva_vmem_btag *bt = bt_next(span);
+    size_t size = bt_span_size(span);
+
+    KVA_ASSERT(bt_state(bt) == BT_FREE && bt_next(bt) == span);
+    kva__class_remove(vm, bt, class_of_tag(vm, bt));
+    list_remove(vm, span);
+    vm->stat.tags_free--;
+    vm->stat.tags_span--;
+    vm->stat.spans--;
+    vm->stat.mem_total -= size;
+    if (bt_state(span) == BT_SPAN_IMPORT) {
+        vm->stat.spans_import--;
+        vm->stat.mem_import -= size;
+    }
+    kva__btag_give(vm, bt);
+    kva__btag_give(vm, span);
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vmem: the public functions, and the theory.
+ *
+ * Words.  An ARENA hands out a linear resource: addresses, identifiers.  It
+ * consists of SPANS, each added by vmem_add or IMPORTED from a SOURCE, which
+ * may be another arena.  A span is tiled by SEGMENTS, free or busy, each with
+ * one BOUNDARY TAG.  All sizes are multiples of the arena's QUANTUM.  Small
+ * sizes are served by QUANTUM CACHES in front of the tags.
+ *
+ *      vmem_alloc ----> quantum cache ---> windows of state bytes   qcache.c
+ *           |             (magazines)             |              magazine.c
+ *           | large                               | pieces
+ *           v                                     v
+ *      vmem_xalloc --> request: find, import, reclaim, wait         arena.c
+ *                         |            |
+ *                    segments       spans                 segment.c, span.c
+ *                    /      \
+ *              classes      hash of busy                  class.c, hash.c
+ *                    \      /
+ *                     tags, by pointer and reference               btag.c
+ *                        |
+ *                     metadata pages                               meta.c
+ *
+ * Files are listed from the top down; each uses those below it only.
+ *
+ * The tag (vmem_store.h) has no size and 32 bytes.  A busy tag is found by its
+ * address through the hash, a free one by its size through its class, and the
+ * neighbours of both through the ring of the span.  A free touches the hash's
+ * line, the tag, and its neighbours, which in an arena that was filled in order
+ * lie in the same or the next line.
+ *
+ * Failure.  Every operation takes the tags it may need before it looks for a
+ * hole; from there on nothing can fail.  A free takes nothing.  Tags come from
+ * the metadata allocator, which asks the port for pages and nobody else, so an
+ * arena never waits for itself.
+ *
+ * Misuse is looked for in every build: a free names an address and a size, and
+ * the hash either has that very segment, of the right kind, or the caller is
+ * wrong.  What exactly is wrong is found out by a walk, which is slow, but only
+ * then.
+ *
+ * Locks.  One for each arena; taken child before source, if at all: an arena's
+ * lock is not held while its source works.  The metadata locks are innermost.
+ *
+ * What is not here: an address-ordered index (a tight min/max or alignment may
+ * walk a whole class), and placement by fullest span.
+ */
+#include "vmem/vmem_impl.h"
+
+kva_vmem_t *kva_vmem_list;
+
+static struct {
+    kva_lock_t lock;
+    struct kva__meta_store arenas;
+    bool ready;
+} vmem;
+
+void
+vmem_bootstrap(void *donated, size_t bytes)
+{
+    if (vmem.ready) {
+        return;
+    }
+    kva__meta_donate(donated, bytes);
+    kva_port_lock_init(&vmem.lock, "arenas", KVA_IPL_NONE,
+                       KVA_RANK_ARENA - 1);
+    kva__btag_bootstrap();
+    kva__wait_bootstrap();
+    kva__qcache_bootstrap();
+    kva__mag_bootstrap();
+    kva__meta_store_init(&vmem.arenas, "arenas",
+                         (sizeof(struct kva_vmem) + 7) & ~(size_t)7,
+                         KVA_META_OTHER, 0);
+    vmem.ready = true;
+}
+
+/* ---- making and ending ------------------------------------------------ */
+
+static void
+list_add(kva_vmem_t *vm)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vmem.lock);
+    vm->prev = NULL;
+    vm->next = kva_vmem_list;
+    if (vm->next != NULL) {
+        vm->next->prev = vm;
+    }
+    kva_vmem_list = vm;
+    kva_port_unlock(&vmem.lock, irq);
+}
+
+static void
+list_remove(kva_vmem_t *vm)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vmem.lock);
+    if (vm->prev != NULL) {
+        vm->prev->next = vm->next;
+    } else {
+        kva_vmem_list = vm->next;
+    }
+    if (vm->next != NULL) {
+        vm->next->prev = vm->prev;
+    }
+    kva_port_unlock(&vmem.lock, irq);
+}
+
+static void
+name_set(kva_vmem_t *vm, const char *name)
+{
+    size_t i;
+
+    for (i = 0; name[i] != '\0' && i + 1 < KVA__VMEM_NAME_MAX; i++) {
+        vm->name[i] = name[i];
+    }
+    vm->name[i] = '\0';
+}
+
+static void
+init_verify(const char *name, size_t quantum, size_t qcache_max,
+            vm_flag_t flags, size_t size)
+{
+    if (!kva_is_pow2(quantum)) {
+        kva__misuse("vmem_init", "arena", name, 0,
+                    "expected a quantum that is a power of two, found %zu",
+                    quantum);
+    }
+    if ((qcache_max & (quantum - 1)) != 0 ||
+        qcache_max / quantum > KVA__QCACHE_QUANTA_MAX) {
+        kva__misuse("vmem_init", "arena", name, 0,
+                    "expected qcache_max of at most %u quanta, found %zu",
+                    KVA__QCACHE_QUANTA_MAX, qcache_max);
+    }
+    if ((flags & VM_PRIVTAGS) != 0 && (size != 0 || qcache_max != 0)) {
+        kva__misuse("vmem_init", "arena", name, 0,
+                    "expected no span and no quantum caches with VM_PRIVTAGS, "
+                    "found size %zu", size);
+    }
+}
+
+kva_vmem_t *
+vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base,
+          vmem_size_t size, vmem_size_t quantum, vmem_import_t *importfn,
+          vmem_release_t *releasefn, kva_vmem_t *source,
+          vmem_size_t qcache_max, vm_flag_t flags, enum kva_ipl ipl)
+{
+    if (!vmem.ready) {
+        vmem_bootstrap(NULL, 0);
+    }
+    init_verify(name, quantum, qcache_max, flags, size);
+    kva__memset(vm, 0, sizeof(*vm));
+    kva_port_lock_init(&vm->lock, "arena", ipl, KVA_RANK_ARENA);
+    name_set(vm, name);
+    vm->flags = flags;
+    vm->quantum_shift = kva_ffs(quantum);
+    vm->qcache_max = qcache_max;
+    vm->importfn = importfn;
+    vm->releasefn = releasefn;
+    vm->source = source;
+    vm->origin = size == 0 && source != NULL ? source->origin : base;
+    kva__hash_init(vm);
+    vm->magic = KVA__VMEM_MAGIC;
+    if ((qcache_max != 0 && kva__qcache_create(vm, ipl) != 0) ||
+        (size != 0 && vmem_add(vm, base, size, flags) != 0)) {
+        kva__qcache_destroy(vm);
+        kva__btag_flush(vm);
+        kva_port_lock_fini(&vm->lock);
+        vm->magic = 0;
+        return NULL;
+    }
+    list_add(vm);
+    return vm;
+}
+
+kva_vmem_t *
+vmem_create(const char *name, vmem_addr_t base, vmem_size_t size,
+            vmem_size_t quantum, vmem_import_t *importfn,
+            vmem_release_t *releasefn, kva_vmem_t *source,
+            vmem_size_t qcache_max, vm_flag_t flags, enum kva_ipl ipl)
+{
+    kva_vmem_t *vm;
+
+    if (!vmem.ready) {
+        vmem_bootstrap(NULL, 0);
+    }
+    init_verify(name, quantum, qcache_max, flags, size);
+    vm = kva__meta_get(&vmem.arenas);
+    if (vm == NULL) {
+        return NULL;
+    }
+    if (vmem_init(vm, name, base, size, quantum, importfn, releasefn, source,
+                  qcache_max, flags | KVA__VM_OWN_STORE, ipl) == NULL) {
+        kva__meta_put(&vmem.arenas, vm);
+        return NULL;
+    }
+    return vm;
+}
+
+kva_vmem_t *
+vmem_xcreate(const char *name, vmem_addr_t base, vmem_size_t size,
+             vmem_size_t quantum, vmem_ximport_t *importfn,
+             vmem_release_t *releasefn, kva_vmem_t *source,
+             vmem_size_t qcache_max, vm_flag_t flags, enum kva_ipl ipl)
+{
+    return vmem_create(name, base, size, quantum,
+                       (vmem_import_t *)(void (*)(void))importfn, releasefn,
+                       source, qcache_max, flags | VM_XIMPORT, ipl);
+}
+
+/* Function pointers of another type are kept as they are and cast back. */
+void
+kva__vmem_set_cimport(kva_vmem_t *vm, kva__vmem_cimport_t *importfn)
+{
+    vm->importfn = (vmem_import_t *)(void (*)(void))importfn;
+    vm->flags |= KVA__VM_CIMPORT;
+}
+
+/* The first busy segment in the arena, or NULL. */
+static struct kva_vmem_btag *
+first_busy(kva_vmem_t *vm)
+{
+    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
+        struct kva_vmem_btag *span = bt_at(ref);
+
+        for (struct kva_vmem_btag *bt = bt_next(span); bt != span;
+             bt = bt_next(bt)) {
+            if (bt_is_busy(bt)) {
+                return bt;
+            }
+        }
+        ref = span->u.link.next;
+    }
+    return NULL;
+}
+
+void
+vmem_destroy(kva_vmem_t *vm)
+{
+    struct kva_vmem_btag *busy;
+
+    arena_alive(vm, "vmem_destroy");
+    if (vm->qcache != NULL) {
+        uintptr_t addr = 0;
+        size_t live = kva__qcache_live(vm, &addr);
+
+        if (live != 0) {
+            kva__misuse("vmem_destroy", "arena", vm->name, addr,
+                        "expected no live range, found %zu bytes live in "
+                        "quantum caches, the first here", live);
+        }
+        kva__qcache_drain(vm, 0, true);
+    }
+    busy = first_busy(vm);
+    if (busy != NULL) {
+        kva__misuse("vmem_destroy", "arena", vm->name, busy->start,
+                    "expected no live range, found %zu bytes live, the first "
+                    "%zu here", vm->stat.mem_inuse, bt_size(busy));
+    }
+    list_remove(vm);
+    kva__qcache_destroy(vm);
+    while (vm->span_first != BT_NONE) {
+        struct kva_vmem_btag *span = bt_at(vm->span_first);
+        uintptr_t start = bt_span_start(span);
+        size_t size = bt_span_size(span);
+        bool imported = bt_state(span) == BT_SPAN_IMPORT;
+
+        kva__span_remove(vm, span);
+        if (imported) {
+            vm->releasefn(vm->source, start, size);
+        }
+    }
+    kva__hash_fini(vm);
+    kva__btag_flush(vm);
+    kva__btag_disown(vm);
+    kva_port_lock_fini(&vm->lock);
+    vm->magic = 0;
+    if ((vm->flags & KVA__VM_OWN_STORE) != 0) {
+        kva__meta_put(&vmem.arenas, vm);
+    }
+}
+
+/* ---- arguments -------------------------------------------------------- */
+
+void
+kva__vmem_dead(kva_vmem_t *vm, const char *func)
+{
+    kva__misuse(func, "arena", NULL, (uintptr_t)vm,
+                "expected an arena, found none, or one that was destroyed");
+}
+
+/* A size in whole quanta; reports 0 and what overflows. */
+static size_t
+size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
+{
+    size_t quantum = (size_t)1 << vm->quantum_shift;
+    size_t rounded = kva_round_up(size, quantum);
+
+    arena_alive(vm, func);
+    if (KVA_UNLIKELY(size == 0)) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a size above 0, found size 0");
+    }
+    if (KVA_UNLIKELY(rounded == 0)) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a size that can be rounded up to the quantum "
+                    "%zu, found size %zu", quantum, size);
+    }
+    return rounded;
+}
+
+static void
+flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
+{
+    vm_flag_t sleep = flags & (VM_SLEEP | VM_NOSLEEP);
+    vm_flag_t fit = flags & (VM_INSTANTFIT | VM_BESTFIT);
+
+    if (KVA_UNLIKELY(sleep == 0 || sleep == (VM_SLEEP | VM_NOSLEEP))) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected one of VM_SLEEP and VM_NOSLEEP, found flags "
+                    "0x%x", flags);
+    }
+    if (KVA_UNLIKELY(fit == (VM_INSTANTFIT | VM_BESTFIT))) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected one of VM_INSTANTFIT and VM_BESTFIT, found "
+                    "flags 0x%x", flags);
+    }
+}
+
+/* ---- allocating and freeing ------------------------------------------- */
+
+int
+vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
+           vmem_addr_t *addr)
+{
+    struct kva__vmem_request rq;
+
+    size = size_verify(vm, "vmem_alloc", 0, size);
+    flags_verify(vm, "vmem_alloc", flags);
+    if (size <= vm->qcache_max) {
+        return kva__qcache_alloc(vm, size, flags, addr);
+    }
+    rq = request_plain(vm, size, flags);
+    return kva__arena_take(vm, &rq, BT_ALLOC, addr);
+}
+
+void
+vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+{
+    size = size_verify(vm, "vmem_free", addr, size);
+    if (size <= vm->qcache_max &&
+        kva__qcache_free(vm, addr, size, "vmem_free")) {
+        return;
+    }
+    kva__qcache_expect_none(vm, addr, size, "vmem_free");
+    kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
+}
+
+/* The constraints of xalloc, each with a report of its own. */
+static void
+request_verify(kva_vmem_t *vm, const struct kva__vmem_request *rq)
+{
+    size_t low = ((size_t)1 << vm->quantum_shift) - 1;
+    static const char func[] = "vmem_xalloc";
+
+    if (!kva_is_pow2(rq->align)) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected align 0 or a power of two, found align %zu",
+                    rq->align);
+    }
+    if (rq->phase >= rq->align && rq->phase != 0) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected phase below align %zu, found phase %zu",
+                    rq->align, rq->phase);
+    }
+    if ((rq->phase & low) != 0) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected phase a multiple of the quantum %zu, found "
+                    "phase %zu", low + 1, rq->phase);
+    }
+    if (rq->nocross != 0 && !kva_is_pow2(rq->nocross)) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected nocross 0 or a power of two, found nocross %zu",
+                    rq->nocross);
+    }
+    if (rq->nocross != 0 && rq->nocross < rq->size) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected nocross of at least size %zu, found nocross "
+                    "%zu", rq->size, rq->nocross);
+    }
+    if (rq->min > rq->max) {
+        kva__misuse(func, "arena", vm->name, rq->min,
+                    "expected minaddr at most maxaddr 0x%lx, found more",
+                    (unsigned long)rq->max);
+    }
+}
+
+int
+vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
+            vmem_size_t phase, vmem_size_t nocross, vmem_addr_t minaddr,
+            vmem_addr_t maxaddr, vm_flag_t flags, vmem_addr_t *addr)
+{
+    struct kva__vmem_request rq;
+    size_t quantum;
+
+    size = size_verify(vm, "vmem_xalloc", 0, size);
+    flags_verify(vm, "vmem_xalloc", flags);
+    quantum = (size_t)1 << vm->quantum_shift;
+    rq = request_plain(vm, size, flags);
+    if (align != 0) {
+        rq.align = align;
+    }
+    rq.phase = phase;
+    rq.nocross = nocross;
+    rq.min = minaddr;
+    rq.max = maxaddr;
+    request_verify(vm, &rq);
+    if (rq.align < quantum) {
+        rq.align = quantum;
+    }
+    rq.constrained = rq.align != quantum || phase != 0 || nocross != 0 ||
+                     minaddr != VMEM_ADDR_MIN || maxaddr != VMEM_ADDR_MAX;
+    return kva__arena_take(vm, &rq, BT_XALLOC, addr);
+}
+
+int
+vmem_xalloc_addr(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
+                 vm_flag_t flags)
+{
+    struct kva__vmem_request rq;
+    vmem_addr_t got;
+
+    size = size_verify(vm, "vmem_xalloc_addr", addr, size);
+    flags_verify(vm, "vmem_xalloc_addr", flags);
+    if ((addr & (((size_t)1 << vm->quantum_shift) - 1)) != 0 ||
+        addr + (size - 1) < addr) {
+        kva__misuse("vmem_xalloc_addr", "arena", vm->name, addr,
+                    "expected whole quanta that do not wrap, found size %zu",
+                    size);
+    }
+    rq = request_plain(vm, size, flags);
+    rq.min = addr;
+    rq.max = addr + (size - 1);
+    rq.constrained = true;
+    return kva__arena_take(vm, &rq, BT_XALLOC, &got);
+}
+
+void
+vmem_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+{
+    size = size_verify(vm, "vmem_xfree", addr, size);
+    kva__qcache_expect_none(vm, addr, size, "vmem_xfree");
+    kva__arena_free(vm, addr, size, BT_XALLOC, "vmem_xfree");
+}
+
+void
+vmem_xfreeall(kva_vmem_t *vm)
+{
+    struct kva_vmem_btag *bt;
+
+    arena_alive(vm, "vmem_xfreeall");
+    if (vm->qcache != NULL) {
+        kva__misuse("vmem_xfreeall", "arena", vm->name, 0,
+                    "expected an arena without quantum caches, found one "
+                    "with them");
+    }
+    while ((bt = first_busy(vm)) != NULL) {
+        kva__arena_free(vm, bt->start, bt_size(bt), bt_state(bt),
+                        "vmem_xfreeall");
+    }
+}
+
+/* ---- spans and tags --------------------------------------------------- */
+
+int
+vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
+{
+    size_t low = ((size_t)1 << vm->quantum_shift) - 1;
+    kva_irq_t irq;
+    int err;
+
+    (void)flags;
+    arena_alive(vm, "vmem_add");
+    if (size == 0 || ((addr | size) & low) != 0) {
+        kva__misuse("vmem_add", "arena", vm->name, addr,
+                    "expected whole quanta of %zu bytes, found size %zu",
+                    low + 1, size);
+    }
+    if (addr + (size - 1) < addr) {
+        kva__misuse("vmem_add", "arena", vm->name, addr,
+                    "expected a span that does not wrap, found size %zu",
+                    size);
+    }
+    irq = kva_port_lock(&vm->lock);
+    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
+        struct kva_vmem_btag *span = bt_at(ref);
+        uintptr_t start = bt_span_start(span);
+        size_t bytes = bt_span_size(span);
+
+        if (addr - start < bytes || start - addr < size) {
+            kva_port_unlock(&vm->lock, irq);
+            kva__misuse("vmem_add", "arena", vm->name, addr,
+                        "expected a span apart from all others, found it "
+                        "overlaps 0x%lx of %zu bytes", (unsigned long)start,
+                        bytes);
+        }
+        ref = span->u.link.next;
+    }
+    if (vm->span_first == BT_NONE && vm->source == NULL) {
+        vm->origin = addr;
+    }
+    err = kva__span_add(vm, addr, size, BT_SPAN);
+    kva_port_unlock(&vm->lock, irq);
+    if (err == 0) {
+        kva__wait_freed(vm, size);
+    }
+    return err;
+}
+
+int
+vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
+{
+    uintptr_t low = (uintptr_t)bts & (KVA__BTAG_ALIGN - 1);
+    unsigned made;
+    kva_irq_t irq;
+
+    arena_alive(vm, "vmem_add_bts");
+    if (low != 0) {
+        kva__misuse("vmem_add_bts", "arena", vm->name, (uintptr_t)bts,
+                    "expected tags aligned to %u bytes, found %zu over",
+                    (unsigned)KVA__BTAG_ALIGN, (size_t)low);
+    }
+    irq = kva_port_lock(&vm->lock);
+    made = kva__btag_adopt(vm, bts, n);
+    kva_port_unlock(&vm->lock, irq);
+    return made != 0 ? 0 : KVA_ENOMEM;
+}
+
+vmem_size_t
+vmem_roundup_size(kva_vmem_t *vm, vmem_size_t size)
+{
+    return kva_round_up(size, (size_t)1 << vm->quantum_shift);
+}
+
+size_t
+vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain)
+{
+    arena_alive(vm, "vmem_drain");
+    if (vm->qcache == NULL || bytes == 0) {
+        return 0;
+    }
+    return kva__qcache_drain(vm, retain, true);
+}
+
+void
+vmem_set_reclaim(kva_vmem_t *vm, void (*fn)(kva_vmem_t *vm, vm_flag_t flags))
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vm->lock);
+    vm->reclaimfn = fn;
+    kva_port_unlock(&vm->lock, irq);
+}

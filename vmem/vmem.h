@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vmem(9): arenas.  An arena hands out segments of any linear resource: it is
+ * made of spans, tiled by segments, each described by one boundary tag kept
+ * outside the resource.  The interface is NetBSD's; the idea is Bonwick and
+ * Adams, "Magazines and Vmem", USENIX 2001.
+ *
+ * Values.  Intervals are inclusive, so a span may reach the top of the address
+ * space; 0 is a legal address, hence addresses come back through a pointer and
+ * the return value is 0 or an error of port/types.h.
+ *
+ * Misuse (a bad argument, a free of what is not allocated) is reported through
+ * the port's panic in every build, with nothing changed.
+ *
+ * Context.  Unless said otherwise a function may be called at or below the
+ * arena's IPL, with any lock of the caller's held when VM_NOSLEEP is given,
+ * and with none but sleeping ones when VM_SLEEP is.
+ */
+#ifndef KVA_VMEM_VMEM_H
+#define KVA_VMEM_VMEM_H
+
+#include "port/port.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kva_vmem kva_vmem_t;
+typedef uintptr_t kva_vmem_addr_t;
+typedef size_t kva_vmem_size_t;
+typedef unsigned kva_vm_flag_t;
+struct kva_vmem_btag;
+
+/* Flags; the values are NetBSD's. */
+#define KVA_VM_SLEEP 0x00000001u      /* wait for what is missing */
+#define KVA_VM_NOSLEEP 0x00000002u    /* or fail; exactly one of the two */
+#define KVA_VM_INSTANTFIT 0x00001000u /* a good fit in constant work */
+#define KVA_VM_BESTFIT 0x00002000u    /* the smallest hole that fits */
+#define KVA_VM_BOOTSTRAP 0x00010000u  /* made before kva_boot (create only) */
+#define KVA_VM_POPULATING 0x00040000u /* refills tags: may use the reserve */
+#define KVA_VM_LARGEIMPORT 0x00080000u /* import 16 times as much */
+#define KVA_VM_XIMPORT 0x00100000u    /* internal: import is a ximport */
+#define KVA_VM_PRIVTAGS 0x00200000u   /* tags only from vmem_add_bts */
+
+/* Every bound may be left open. */
+#define KVA_VMEM_ADDR_MIN ((kva_vmem_addr_t)0)
+#define KVA_VMEM_ADDR_MAX (~(kva_vmem_addr_t)0)
+
+/* What vmem_size sums and vmem_walk visits. */
+#define KVA_VMEM_ALLOC 0x01u   /* allocated, items in magazines included */
+#define KVA_VMEM_FREE 0x02u    /* free */
+#define KVA_VMEM_SPAN 0x04u    /* spans themselves (walk) */
+#define KVA_VMEM_MAXFREE 0x10u /* size: the largest free segment */
+#define KVA_VMEM_CACHED 0x20u  /* size: held by quantum caches, not live */
+
+/*
+ * Import takes a span of at least size bytes from arg (the source arena, if
+ * the arena was made with one); release gives exactly such a span back.
+ * Called with no arena lock held.  flags: VM_SLEEP or VM_NOSLEEP and the fit.
+ * Must not call into the arena itself.  ximport says in *actual how much it
+ * took, at least size and a multiple of the quantum.
+ */
+typedef int kva_vmem_import_t(kva_vmem_t *arg, kva_vmem_size_t size,
+                              kva_vm_flag_t flags, kva_vmem_addr_t *addr);
+typedef int kva_vmem_ximport_t(kva_vmem_t *arg, kva_vmem_size_t size,
+                               kva_vmem_size_t *actual, kva_vm_flag_t flags,
+                               kva_vmem_addr_t *addr);
+typedef void kva_vmem_release_t(kva_vmem_t *arg, kva_vmem_addr_t addr,
+                                kva_vmem_size_t size);
+
+/*
+ * Ready the tag store and the list of arenas.  Idempotent; kva_boot calls it.
+ * donated, bytes: memory for the first tags, or NULL and 0 when pages are to
+ * come from the port at once.  Not thread-safe: call it before there are
+ * threads.
+ */
+void kva_vmem_bootstrap(void *donated, size_t bytes);
+
+/*
+ * Make an arena.  name: up to 23 characters, copied.  base, size: a first span
+ * (size 0: none).  quantum: a power of two, the unit of all addresses and
+ * sizes.  importfn, releasefn, source: where spans come from and go to, or
+ * NULL; releasefn NULL: imported spans stay.  qcache_max: sizes up to this are
+ * served by quantum caches (0: none; at most 32 quanta).  flags: VM_SLEEP or
+ * VM_NOSLEEP, VM_BOOTSTRAP, VM_LARGEIMPORT, VM_PRIVTAGS.  ipl: the highest level
+ * from which the arena is used.
+ * vmem_create returns NULL when there is no memory; vmem_init uses the storage
+ * given (sizeof in vmem_store.h) and returns it, or NULL if the first span
+ * finds no tags.  With VM_PRIVTAGS size must be 0: add tags, then the span.
+ */
+kva_vmem_t *kva_vmem_create(const char *name, kva_vmem_addr_t base,
+                            kva_vmem_size_t size, kva_vmem_size_t quantum,
+                            kva_vmem_import_t *importfn,
+                            kva_vmem_release_t *releasefn, kva_vmem_t *source,
+                            kva_vmem_size_t qcache_max, kva_vm_flag_t flags,
+                            enum kva_ipl ipl);
+kva_vmem_t *kva_vmem_xcreate(const char *name, kva_vmem_addr_t base,
+                             kva_vmem_size_t size, kva_vmem_size_t quantum,
+                             kva_vmem_ximport_t *importfn,
+                             kva_vmem_release_t *releasefn,
+                             kva_vmem_t *source, kva_vmem_size_t qcache_max,
+                             kva_vm_flag_t flags, enum kva_ipl ipl);
+kva_vmem_t *kva_vmem_init(kva_vmem_t *store, const char *name,
+                          kva_vmem_addr_t base, kva_vmem_size_t size,
+                          kva_vmem_size_t quantum, kva_vmem_import_t *importfn,
+                          kva_vmem_release_t *releasefn, kva_vmem_t *source,
+                          kva_vmem_size_t qcache_max, kva_vm_flag_t flags,
+                          enum kva_ipl ipl);
+
+/*
+ * End an arena: drains its quantum caches, releases imported spans, gives the
+ * tags back.  Live ranges are a misuse.  The caller sees to it that nobody
+ * else uses the arena any more.  May not be called from an interrupt.
+ */
+void kva_vmem_destroy(kva_vmem_t *vm);
+
+/*
+ * Allocate size bytes (rounded up to the quantum).  flags: VM_SLEEP or
+ * VM_NOSLEEP, VM_INSTANTFIT (default) or VM_BESTFIT.  Sets *addr.  KVA_ENOMEM
+ * when there is none.  A range of 2^k quanta from a quantum cache is aligned to
+ * its size.  Constant work, import aside.  vmem_free takes the size that was
+ * allocated (or any that rounds to the same); it never allocates or fails.
+ */
+int kva_vmem_alloc(kva_vmem_t *vm, kva_vmem_size_t size, kva_vm_flag_t flags,
+                   kva_vmem_addr_t *addr);
+void kva_vmem_free(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
+
+/*
+ * Allocate under constraints, past the quantum caches: the first byte at
+ * phase modulo align (align 0: the quantum), not crossing a multiple of nocross
+ * (0: none), all bytes in [minaddr, maxaddr].  vmem_xalloc_addr claims exactly
+ * [addr, addr + size - 1].  What comes from vmem_xalloc goes back by vmem_xfree.
+ */
+int kva_vmem_xalloc(kva_vmem_t *vm, kva_vmem_size_t size,
+                    kva_vmem_size_t align, kva_vmem_size_t phase,
+                    kva_vmem_size_t nocross, kva_vmem_addr_t minaddr,
+                    kva_vmem_addr_t maxaddr, kva_vm_flag_t flags,
+                    kva_vmem_addr_t *addr);
+int kva_vmem_xalloc_addr(kva_vmem_t *vm, kva_vmem_addr_t addr,
+                         kva_vmem_size_t size, kva_vm_flag_t flags);
+void kva_vmem_xfree(kva_vmem_t *vm, kva_vmem_addr_t addr,
+                    kva_vmem_size_t size);
+
+/* Free every range that is allocated by xalloc; a misuse with quantum caches. */
+void kva_vmem_xfreeall(kva_vmem_t *vm);
+
+/* Add the span [addr, addr + size - 1].  KVA_ENOMEM: no tags. */
+int kva_vmem_add(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
+                 kva_vm_flag_t flags);
+
+/*
+ * Give the arena n tags in the caller's memory, anywhere, aligned as struct
+ * kva_vmem_btag (vmem_store.h).  One of each KVA_VMEM_BTS_GROUP is used as
+ * a header.  KVA_VMEM_EST_BTCOUNT(spans, allocs) tags suffice for that many.
+ */
+int kva_vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
+
+kva_vmem_size_t kva_vmem_roundup_size(kva_vmem_t *vm, kva_vmem_size_t size);
+
+/* Bytes, summed over the kinds in typemask; MAXFREE alone: the largest hole. */
+kva_vmem_size_t kva_vmem_size(kva_vmem_t *vm, unsigned typemask);
+
+/*
+ * Call fn for each segment of the kinds in typemask (ALLOC, FREE, CACHED,
+ * SPAN), in address order within a span, spans in the order they came.  The
+ * arena is locked meanwhile: fn must not use it.
+ */
+void kva_vmem_walk(kva_vmem_t *vm, unsigned typemask,
+                   void (*fn)(void *arg, kva_vmem_addr_t addr,
+                              kva_vmem_size_t size, unsigned type),
+                   void *arg);
+
+/*
+ * Give back what quantum caches hold, down to retain bytes, and with it whole
+ * spans to the source, until bytes have been given back.  Returns the bytes
+ * of spans released.  Called with no lock held, at KVA_IPL_NONE.
+ */
+size_t kva_vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain);
+
+/* Call fn(vm, flags) when a request cannot be met, before waiting or failing. */
+void kva_vmem_set_reclaim(kva_vmem_t *vm,
+                          void (*fn)(kva_vmem_t *vm, kva_vm_flag_t flags));
+
+/* Statistics, named as illumos's kstats; bytes unless said otherwise. */
+struct kva_vmem_stat {
+    size_t mem_inuse;     /* allocated, magazines included */
+    size_t mem_import;    /* imported and not released */
+    size_t mem_total;     /* all spans */
+    size_t mem_cached;    /* of mem_inuse: held by quantum caches, not live */
+    size_t alloc;         /* requests met, past the quantum caches */
+    size_t free;          /* frees, likewise */
+    size_t wait;          /* times a request slept */
+    size_t fail;          /* requests refused */
+    size_t lookup;        /* tags looked up by address */
+    size_t search;        /* tags looked at for a fit */
+    size_t populate_wait; /* waits for tags */
+    size_t populate_fail; /* requests refused for want of tags */
+    size_t tags_busy, tags_free, tags_span; /* tags in use */
+    size_t tags_spare;    /* tags in the arena's own stock */
+    size_t spans;         /* spans, and of them imported ones */
+    size_t spans_import;
+    size_t hash_bytes;    /* pages of the hash */
+    size_t qcache_bytes;  /* windows of the quantum caches */
+    size_t state_bytes;   /* state bytes of the quantum caches */
+};
+void kva_vmem_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
+
+/*
+ * Check every invariant of the arena.  Returns NULL, or what does not hold.
+ * Linear in the number of tags; the arena is locked meanwhile.
+ */
+const char *kva_vmem_check(kva_vmem_t *vm);
+
+/* Print the arena and its segments through the port's log. */
+void kva_vmem_print(kva_vmem_t *vm);
+
+/* All arenas, linked by kva_vmem.next: where a debugger starts. */
+extern kva_vmem_t *kva_vmem_list;
+
+/*
+ * Tags for spans and allocs: a span tag and a free one for each span; for each
+ * allocation its own tag and the hole behind it; what one operation holds in
+ * reserve; and a header for each group of them.
+ */
+#define KVA_VMEM_BTS_GROUP 128u
+#define KVA_VMEM_EST_BTCOUNT(spans, allocs)                    \
+    ((2u * (spans) + 2u * (allocs) + 4u) +                     \
+     (2u * (spans) + 2u * (allocs) + 4u) / (KVA_VMEM_BTS_GROUP - 1) + 1u)
+
+#ifdef __cplusplus
+}
+#endif
+
+#ifndef KVA_NO_NAMES
+#include "vmem/vmem_names.h"
+#endif
+
+#endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of vmem/ share: tags, classes, hash, spans, requests.
+ */
+#ifndef KVA_VMEM_VMEM_IMPL_H
+#define KVA_VMEM_VMEM_IMPL_H
+
+#include "vmem/magazine.h"
+#include "vmem/meta.h"
+#include "vmem/vmem_store.h"
+
+/* Private flags of an arena, above the public ones. */
+#define KVA__VM_OWN_STORE 0x01000000u /* the struct came from vmem_create */
+#define KVA__VM_CIMPORT 0x02000000u   /* importfn takes the whole request */
+#define KVA__VM_ADOPTED 0x04000000u   /* has tags of a caller */
+
+/* What a tag stands for; three bits. */
+enum btag_state {
+    BT_UNUSED = 0,
+    BT_FREE = 1,
+    BT_ALLOC = 2,       /* from vmem_alloc */
+    BT_XALLOC = 3,      /* from vmem_xalloc */
+    BT_PIECE = 4,       /* held by the quantum caches */
+    BT_SPAN = 5,        /* added */
+    BT_SPAN_IMPORT = 6  /* imported, may be released */
+};
+
+#define BT_STATE_MASK ((uintptr_t)7)
+#define BT_LOW_MASK ((uintptr_t)KVA__BTAG_ALIGN - 1)
+
+static inline enum btag_state
+bt_state(const struct kva_vmem_btag *bt)
+{
+    return (enum btag_state)(bt->prev_bits & BT_STATE_MASK);
+}
+
+static inline void
+bt_set_state(struct kva_vmem_btag *bt, enum btag_state state)
+{
+    bt->prev_bits = (bt->prev_bits & ~BT_STATE_MASK) | (uintptr_t)state;
+}
+
+static inline bool
+bt_is_span(const struct kva_vmem_btag *bt)
+{
+    return bt_state(bt) >= BT_SPAN;
+}
+
+static inline bool
+bt_is_busy(const struct kva_vmem_btag *bt)
+{
+    return bt_state(bt) >= BT_ALLOC && bt_state(bt) <= BT_PIECE;
+}
+
+static inline struct kva_vmem_btag *
+bt_prev(const struct kva_vmem_btag *bt)
+{
+    return (struct kva_vmem_btag *)(bt->prev_bits & ~BT_LOW_MASK);
+}
+
+static inline struct kva_vmem_btag *
+bt_next(const struct kva_vmem_btag *bt)
+{
+    return (struct kva_vmem_btag *)(bt->next_bits & ~BT_LOW_MASK);
+}
+
+static inline void
+bt_set_prev(struct kva_vmem_btag *bt, struct kva_vmem_btag *prev)
+{
+    bt->prev_bits = (bt->prev_bits & BT_LOW_MASK) | (uintptr_t)prev;
+}
+
+static inline void
+bt_set_next(struct kva_vmem_btag *bt, struct kva_vmem_btag *next)
+{
+    bt->next_bits = (bt->next_bits & BT_LOW_MASK) | (uintptr_t)next;
+}
+
+/* Bytes of a segment; not for span tags. */
+static inline size_t
+bt_size(const struct kva_vmem_btag *bt)
+{
+    return bt_next(bt)->start - bt->start;
+}
+
+/* First address and size of a span, from its tag. */
+static inline uintptr_t
+bt_span_start(const struct kva_vmem_btag *span)
+{
+    return bt_next(span)->start;
+}
+
+static inline size_t
+bt_span_size(const struct kva_vmem_btag *span)
+{
+    return span->start - bt_next(span)->start;
+}
+
+/* Put bt into the ring behind pos; take it out. */
+static inline void
+bt_insert_after(struct kva_vmem_btag *pos, struct kva_vmem_btag *bt)
+{
+    struct kva_vmem_btag *next = bt_next(pos);
+
+    bt_set_prev(bt, pos);
+    bt_set_next(bt, next);
+    bt_set_next(pos, bt);
+    bt_set_prev(next, bt);
+}
+
+static inline void
+bt_remove(struct kva_vmem_btag *bt)
+{
+    bt_set_next(bt_prev(bt), bt_next(bt));
+    bt_set_prev(bt_next(bt), bt_prev(bt));
+}
+
+/* ---- references (btag.c) -------------------------------------------- */
+
+#if KVA_WORD_64
+/*
+ * A reference is group << 7 | slot.  Slot 0 of a group is its header, so the
+ * reference 0 is nobody's.  512 directory pages of 512 groups of 127 tags
+ * would be 33 million; the directory's first level is static and half of it.
+ */
+#define BT_SLOT_BITS 7u
+#define BT_DIR_SHIFT 9u
+#define BT_DIR_TOP 256u
+#define BT_NONE 0u
+
+extern struct kva_vmem_btag **kva__btag_dir[BT_DIR_TOP];
+
+static inline struct kva_vmem_btag *
+bt_at(kva__btag_ref_t ref)
+{
+    struct kva_vmem_btag **page =
+        kva__btag_dir[ref >> (BT_SLOT_BITS + BT_DIR_SHIFT)];
+
+    return page[(ref >> BT_SLOT_BITS) & ((1u << BT_DIR_SHIFT) - 1u)] +
+           (ref & ((1u << BT_SLOT_BITS) - 1u));
+}
+
+/* The slot: two bits above the state in prev_bits, five in next_bits. */
+static inline unsigned
+bt_slot(const struct kva_vmem_btag *bt)
+{
+    return (unsigned)((bt->prev_bits & 0x18) << 2 | (bt->next_bits & 0x1f));
+}
+#else
+#define BT_NONE NULL
+
+static inline struct kva_vmem_btag *
+bt_at(kva__btag_ref_t ref)
+{
+    return ref;
+}
+#endif
+
+/*
+ * The header of a group, in its first slot.  (m) the tag store's lock.
+ */
+struct btag_group {
+    struct btag_group *next; /* (m) groups with unused tags; NULL: none */
+    struct btag_group *prev;
+    struct kva_vmem_btag *unused; /* (m) */
+    uint32_t id;                  /* (c) place in the directory */
+    uint16_t nunused;             /* (m) */
+    uint16_t total;               /* (c) tags besides the header */
+} __attribute__((aligned(KVA__BTAG_ALIGN)));
+
+#define BT_GROUP_BYTES ((size_t)4096)
+#define BT_GROUP_PRIVATE 0x8000u /* in total: the memory is a caller's */
+
+static inline kva__btag_ref_t
+bt_ref(struct kva_vmem_btag *bt)
+{
+#if KVA_WORD_64
+    unsigned slot = bt_slot(bt);
+    struct btag_group *group = (struct btag_group *)(void *)(bt - slot);
+
+    return group->id << BT_SLOT_BITS | slot;
+#else
+    return bt;
+#endif
+}
+
+void kva__btag_bootstrap(void);
+/* See to it that the arena has n tags of its own.  Arena lock held. */
+bool kva__btag_ensure(kva_vmem_t *vm, unsigned n);
+/* Take one of them; put one back, the surplus going to the store. */
+struct kva_vmem_btag *kva__btag_take(kva_vmem_t *vm);
+void kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+/* All of the arena's own stock to the store. */
+void kva__btag_flush(kva_vmem_t *vm);
+/* Make groups of a caller's memory, all in the arena's stock.  Tags made. */
+unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts,
+                         unsigned n);
+void kva__btag_disown(kva_vmem_t *vm);
+
+/*
+ * Worst case of new tags.  Cutting a hole leaves at most two remainders, and
+ * the hole's own tag serves one of the three parts.  A span needs its own tag
+ * and one for the segment in it.
+ */
+#define VMEM_TAGS_PER_ALLOC 2u
+#define VMEM_TAGS_PER_SPAN 2u
+
+/* ---- size classes (class.c) ----------------------------------------- */
+
+/* The class whose range holds q quanta, q not 0. */
+static inline unsigned
+class_of(uintptr_t q)
+{
+    unsigned f;
+
+    if (q <= KVA__VMEM_EXACT) {
+        return (unsigned)q - 1u;
+    }
+    f = kva_fls(q);
+    return KVA__VMEM_EXACT + ((f - 5u) << KVA__VMEM_STEP_SHIFT) +
+           ((unsigned)(q >> (f - KVA__VMEM_STEP_SHIFT)) &
+            ((1u << KVA__VMEM_STEP_SHIFT) - 1u));
+}
+
+void kva__class_insert(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned c);
+void kva__class_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned c);
+/* The first class from c on that is not empty, or KVA__VMEM_CLASSES. */
+unsigned kva__class_next(const kva_vmem_t *vm, unsigned c);
+
+static inline unsigned
+class_of_tag(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
+{
+    return class_of(bt_size(bt) >> vm->quantum_shift);
+}
+
+/* ---- hash (hash.c) --------------------------------------------------- */
+
+void kva__hash_init(kva_vmem_t *vm);
+void kva__hash_fini(kva_vmem_t *vm);
+void kva__hash_insert(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+struct kva_vmem_btag *kva__hash_find(kva_vmem_t *vm, uintptr_t start);
+void kva__hash_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+size_t kva__hash_bytes(const kva_vmem_t *vm);
+/* Visit bucket b's head, for the checker. */
+kva__btag_ref_t kva__hash_head(const kva_vmem_t *vm, unsigned b);
+unsigned kva__hash_bucket(const kva_vmem_t *vm, uintptr_t start);
+
+/* ---- requests and segments (segment.c, arena.c) ---------------------- */
+
+/* A request; all in bytes, min and max inclusive, nocross 0: none. */
+struct kva__vmem_request {
+    size_t size;
+    size_t align;
+    size_t phase;
+    size_t nocross;
+    uintptr_t min;
+    uintptr_t max;
+    kva_vm_flag_t flags;
+    bool constrained; /* anything but a multiple of the quantum anywhere */
+    bool optional;    /* fail rather than press or wait for it */
+};
+
+/* Import with the whole request: the span found satisfies it. */
+typedef int kva__vmem_cimport_t(kva_vmem_t *arg,
+                                const struct kva__vmem_request *rq,
+                                size_t *actual, uintptr_t *addr);
+void kva__vmem_set_cimport(kva_vmem_t *vm, kva__vmem_cimport_t *importfn);
+
+/* A request for size bytes, a multiple of the quantum, anywhere. */
+static inline struct kva__vmem_request
+request_plain(const kva_vmem_t *vm, size_t size, kva_vm_flag_t flags)
+{
+    return (struct kva__vmem_request){
+        .size = size,
+        .align = (size_t)1 << vm->quantum_shift,
+        .max = VMEM_ADDR_MAX,
+        .flags = flags,
+    };
+}
+
+/* Does the request fit into [first, last]; sets *start. */
+bool kva__request_fits(const struct kva__vmem_request *rq, uintptr_t first,
+                       uintptr_t last, uintptr_t *start);
+struct kva_vmem_btag *kva__segment_find(kva_vmem_t *vm,
+                                        const struct kva__vmem_request *rq,
+                                        uintptr_t *start);
+/* Cut [start, start + size - 1] out of the hole; tags were ensured. */
+struct kva_vmem_btag *kva__segment_cut(kva_vmem_t *vm,
+                                       struct kva_vmem_btag *hole,
+                                       uintptr_t start, size_t size,
+                                       enum btag_state state);
+/* Make a busy segment, already out of the hash, free; returns the hole. */
+struct kva_vmem_btag *kva__segment_free(kva_vmem_t *vm,
+                                        struct kva_vmem_btag *bt);
+
+/* Allocate by request; the segment's state tells who owns it. */
+int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                    enum btag_state state, uintptr_t *addr);
+/* Free as above; if there is no such segment, report it and do not return. */
+void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                     enum btag_state state, const char *func);
+
+/* Import a span of size bytes ahead of need. */
+int kva__arena_import(kva_vmem_t *vm, size_t size);
+/* Hand spans that are all free to fn, while keep bytes stay free. */
+size_t kva__arena_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn);
+
+int kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                  enum btag_state state);
+void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);
+
+/* ---- quantum caches (qcache.c) --------------------------------------- */
+
+void kva__qcache_bootstrap(void);
+int kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl);
+void kva__qcache_destroy(kva_vmem_t *vm);
+int kva__qcache_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
+                      uintptr_t *addr);
+/* False: addr is not an item of the quantum caches. */
+bool kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                      const char *func);
+size_t kva__qcache_drain(kva_vmem_t *vm, size_t retain, bool slots);
+/* Bytes held and not live; bytes of windows; of state bytes. */
+size_t kva__qcache_cached(kva_vmem_t *vm);
+void kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
+const char *kva__qcache_check(kva_vmem_t *vm);
+/* Visit what lies in the piece [addr, addr + size - 1]. */
+void kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                      unsigned typemask,
+                      void (*fn)(void *, kva_vmem_addr_t, kva_vmem_size_t,
+                                 unsigned),
+                      void *arg);
+/* Live bytes among the items, and where the first is. */
+size_t kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr);
+/* Report if an item of the quantum caches is at addr: another kind of free was
+ * meant, or another size. */
+void kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                             const char *func);
+/* The most quanta of an item: the length takes five bits of the state byte. */
+#define KVA__QCACHE_QUANTA_MAX 32u
+
+/* ---- waiting (wait.c) ------------------------------------------------ */
+
+/* On the sleeper's stack; (w) the wait queue's lock. */
+struct kva__waiter {
+    kva_vmem_t *vm;           /* what it wants memory of */
+    size_t size;              /* and how much */
+    bool woken;               /* (w) */
+    struct kva__waiter *next; /* (w) younger */
+    struct kva__waiter *prev; /* (w) older */
+};
+
+void kva__wait_bootstrap(void);
+bool kva__wait_possible(kva_vm_flag_t flags);
+/* Queue up; then try once more; then sleep or finish without. */
+void kva__wait_prepare(struct kva__waiter *w, kva_vmem_t *vm, size_t size);
+int kva__wait_sleep(struct kva__waiter *w);
+void kva__wait_finish(struct kva__waiter *w);
+/* A hole of that size came to be in vm.  No arena lock held. */
+void kva__wait_freed(kva_vmem_t *vm, size_t hole);
+
+/* ---- public functions' shared checks (vmem.c) ------------------------- */
+
+#define KVA__VMEM_MAGIC ((uintptr_t)0x766d656du) /* "vmem" */
+
+_Noreturn void kva__vmem_dead(kva_vmem_t *vm, const char *func);
+
+static inline void
+arena_alive(kva_vmem_t *vm, const char *func)
+{
+    if (KVA_UNLIKELY(vm == NULL || vm->magic != KVA__VMEM_MAGIC)) {
+        kva__vmem_dead(vm, func);
+    }
+}
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The names of vmem(9) for the prefixed ones of vmem.h.  A user who owns some
+ * of these names himself defines KVA_NO_NAMES and calls the prefixed ones.
+ */
+#ifndef KVA_VMEM_NAMES_H
+#define KVA_VMEM_NAMES_H
+
+typedef kva_vmem_t vmem_t;
+typedef kva_vmem_addr_t vmem_addr_t;
+typedef kva_vmem_size_t vmem_size_t;
+typedef kva_vm_flag_t vm_flag_t;
+typedef kva_vmem_import_t vmem_import_t;
+typedef kva_vmem_ximport_t vmem_ximport_t;
+typedef kva_vmem_release_t vmem_release_t;
+
+#define VM_SLEEP KVA_VM_SLEEP
+#define VM_NOSLEEP KVA_VM_NOSLEEP
+#define VM_INSTANTFIT KVA_VM_INSTANTFIT
+#define VM_BESTFIT KVA_VM_BESTFIT
+#define VM_BOOTSTRAP KVA_VM_BOOTSTRAP
+#define VM_POPULATING KVA_VM_POPULATING
+#define VM_LARGEIMPORT KVA_VM_LARGEIMPORT
+#define VM_XIMPORT KVA_VM_XIMPORT
+#define VM_PRIVTAGS KVA_VM_PRIVTAGS
+#define VMEM_ADDR_MIN KVA_VMEM_ADDR_MIN
+#define VMEM_ADDR_MAX KVA_VMEM_ADDR_MAX
+#define VMEM_ALLOC KVA_VMEM_ALLOC
+#define VMEM_FREE KVA_VMEM_FREE
+#define VMEM_MAXFREE KVA_VMEM_MAXFREE
+#define VMEM_CACHED KVA_VMEM_CACHED
+#define VMEM_SPAN KVA_VMEM_SPAN
+#define VMEM_EST_BTCOUNT KVA_VMEM_EST_BTCOUNT
+
+#define vmem_bootstrap kva_vmem_bootstrap
+#define vmem_create kva_vmem_create
+#define vmem_xcreate kva_vmem_xcreate
+#define vmem_init kva_vmem_init
+#define vmem_destroy kva_vmem_destroy
+#define vmem_alloc kva_vmem_alloc
+#define vmem_free kva_vmem_free
+#define vmem_xalloc kva_vmem_xalloc
+#define vmem_xalloc_addr kva_vmem_xalloc_addr
+#define vmem_xfree kva_vmem_xfree
+#define vmem_xfreeall kva_vmem_xfreeall
+#define vmem_add kva_vmem_add
+#define vmem_add_bts kva_vmem_add_bts
+#define vmem_roundup_size kva_vmem_roundup_size
+#define vmem_size kva_vmem_size
+#define vmem_walk kva_vmem_walk
+#define vmem_drain kva_vmem_drain
+#define vmem_set_reclaim kva_vmem_set_reclaim
+#define vmem_stat kva_vmem_stat
+#define vmem_check kva_vmem_check
+#define vmem_print kva_vmem_print
+
+#endif

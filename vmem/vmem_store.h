@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The storage of arenas and tags: what init in place and vmem_add_bts need to
+ * know the size of.  The fields are private.
+ *
+ * A boundary tag is 32 bytes on a 64-bit machine (24 on a 32-bit one).  It has
+ * no size: tags of a span form a ring through prev and next, so a segment ends
+ * where the next tag starts, and the span's own tag, which closes the ring,
+ * keeps in start the first address past the span (0 at the top of the space;
+ * the subtraction still comes out right).
+ *
+ *      span tag -> segment -> segment -> ... -> segment -+
+ *         ^            start = a    start = b            |
+ *         +----------------------------------------------+
+ *      size of a segment = next->start - start
+ *
+ * The last word is a chain of the hash for busy segments, and a pair of links
+ * for free segments and spans.  A pair of pointers does not fit there, so links
+ * are references of 32 bits: the number of a group of tags and the tag's slot
+ * in it.  Groups may lie anywhere in memory; a directory finds them (btag.c).
+ * State and slot live in the low bits of prev and next, which the alignment
+ * of tags leaves free.  On a 32-bit machine a reference is a pointer.
+ */
+#ifndef KVA_VMEM_VMEM_STORE_H
+#define KVA_VMEM_VMEM_STORE_H
+
+#include "port/check.h"
+#include "vmem/vmem.h"
+
+#if KVA_WORD_64
+typedef uint32_t kva__btag_ref_t;
+#define KVA__BTAG_ALIGN 32
+#else
+typedef struct kva_vmem_btag *kva__btag_ref_t;
+#define KVA__BTAG_ALIGN 8
+#endif
+
+struct kva_vmem_btag {
+    uintptr_t start;     /* first address; of a span: first past it */
+    uintptr_t prev_bits; /* previous in the ring, state in the low bits */
+    uintptr_t next_bits; /* next in the ring, slot in the low bits */
+    union {
+        struct kva_vmem_btag *chain; /* busy: hash; unused: stock */
+        struct {
+            kva__btag_ref_t prev;
+            kva__btag_ref_t next;
+        } link; /* free: size class; span: list of spans */
+    } u;
+} __attribute__((aligned(KVA__BTAG_ALIGN)));
+
+/*
+ * Size classes of free segments, by number of quanta: 1 to 32 exactly, then
+ * eight linear steps for each power of two.  Exact small classes keep the
+ * footprint of 1..16 quanta at 1.01 of the ideal, where powers of two need
+ * 1.36 (measured for FreeBSD's and NetBSD's vmem).  Eight steps bound what a
+ * good fit leaves over to an eighth.
+ */
+#define KVA__VMEM_EXACT 32u
+#define KVA__VMEM_STEP_SHIFT 3u
+#define KVA__VMEM_CLASSES                                            \
+    (KVA__VMEM_EXACT +                                               \
+     ((unsigned)sizeof(uintptr_t) * 8u - 5u) * (1u << KVA__VMEM_STEP_SHIFT))
+#define KVA__WORD_BITS ((unsigned)sizeof(uintptr_t) * 8u)
+#define KVA__VMEM_MAP_WORDS \
+    ((KVA__VMEM_CLASSES + KVA__WORD_BITS - 1u) / KVA__WORD_BITS)
+
+/* Buckets in the arena itself, pages of buckets it names directly, and pages
+ * of page pointers: 4 KiB pages of 32-bit references reach 16 + 2 million
+ * segments at a load of one; beyond that chains grow. */
+#define KVA__HASH_INLINE 16u
+#define KVA__HASH_DIRECT 8u
+#define KVA__HASH_INDIRECT 8u
+
+#define KVA__VMEM_NAME_MAX 24u
+
+struct kva__qcache;
+
+/* (a) arena lock, (c) constant after init, (l) lock of the list of arenas. */
+struct kva_vmem {
+    kva_lock_t lock;
+    unsigned flags;            /* (c) VM_* of creation, and KVA__VM_* */
+    unsigned quantum_shift;    /* (c) */
+    size_t qcache_max;         /* (c) 0: no quantum caches */
+    struct kva__qcache *qcache; /* (c) or NULL */
+    uintptr_t origin;          /* (c) lowest address to expect */
+    uintptr_t magic;           /* alive */
+
+    /* free segments by class */
+    uintptr_t class_summary;                       /* (a) words not 0 */
+    uintptr_t class_map[KVA__VMEM_MAP_WORDS];      /* (a) classes not empty */
+    kva__btag_ref_t class_head[KVA__VMEM_CLASSES]; /* (a) */
+
+    /* busy segments by address: linear hashing */
+    unsigned hash_buckets;  /* (a) in use */
+    unsigned hash_mask;     /* (a) 2^k - 1, 2^k the buckets of this round */
+    size_t hash_count;      /* (a) segments in it */
+    kva__btag_ref_t *hash_page[KVA__HASH_DIRECT];    /* (a) */
+    kva__btag_ref_t **hash_dir[KVA__HASH_INDIRECT];  /* (a) */
+    kva__btag_ref_t hash_inline[KVA__HASH_INLINE];   /* (a) */
+
+    /* tags */
+    struct kva_vmem_btag *spare; /* (a) the arena's own stock */
+    unsigned nspare;             /* (a) */
+    kva__btag_ref_t span_first;  /* (a) spans in the order they came */
+    kva__btag_ref_t span_last;   /* (a) */
+
+    kva_vmem_import_t *importfn;   /* (c) */
+    kva_vmem_release_t *releasefn; /* (c) */
+    kva_vmem_t *source;            /* (c) */
+    void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
+    struct kva_vmem_stat stat;     /* (a) */
+
+    struct kva_vmem *next; /* (l) all arenas */
+    struct kva_vmem *prev; /* (l) */
+    char name[KVA__VMEM_NAME_MAX]; /* (c) */
+};
+
+#endif

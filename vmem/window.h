@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Windows: 512 quanta of an arena, aligned to their size, of which the quantum
+ * caches hold some, and the state byte of each quantum.
+ *
+ *      quantum   0   1   2   3   4   5   6   7   8 ...           511
+ *      held      1   1   1   1   1   1   1   1   .   .   .   .   .
+ *      piece     1   .   .   .   1   .   .   .        first quantum of a piece
+ *      free      .   .   .   1   1   1   .   .
+ *      state    L1  L2  i1  F   F   F   C2  i1   F ...
+ *
+ * A PIECE is what was taken from the arena in one go, and goes back whole.  A
+ * RUN of 1 to 32 quanta is what is handed out.  The state byte of a run's first
+ * quantum says what it is and how long: three bits and five; that of the others
+ * how far it is to the first.  One compare on a free thus checks the address,
+ * the size, that the range is live, and that it came from here.
+ *
+ * A state byte is written without a lock by whoever owns the run.
+ */
+#ifndef KVA_VMEM_WINDOW_H
+#define KVA_VMEM_WINDOW_H
+
+#include "vmem/vmem_impl.h"
+
+#define WINDOW_QUANTA 512u
+#define WINDOW_SHIFT 9u
+#define WINDOW_WORDS (WINDOW_QUANTA / KVA__WORD_BITS)
+
+enum run_state {
+    RUN_FREE = 0x00,    /* not in a run, or not held at all */
+    RUN_INSIDE = 0x20,  /* low bits: quanta to the first */
+    RUN_CACHED = 0x40,  /* in a magazine; low bits: length - 1 */
+    RUN_LIVE = 0x60,    /* handed out */
+    RUN_SLAB = 0x80     /* handed out, and marked as a slab */
+};
+#define RUN_STATE_MASK 0xe0u
+#define RUN_LENGTH_MASK 0x1fu
+
+/* Orders of the largest aligned free block: 2^0 to 2^5 quanta; full windows
+ * are on no list. */
+#define WINDOW_ORDERS 6u
+
+struct window {
+    struct window *next; /* (q) of the same order */
+    struct window *prev;
+    uintptr_t base;      /* (c) first address */
+    unsigned nfree;      /* (q) quanta held and in no run */
+    unsigned nheld;      /* (q) */
+    int order;           /* (q) the list it is on; -1: none */
+    unsigned pad;
+    uintptr_t free[WINDOW_WORDS];  /* (q) */
+    uintptr_t held[WINDOW_WORDS];  /* (q) */
+    uintptr_t piece[WINDOW_WORDS]; /* (q) */
+    uint8_t state[WINDOW_QUANTA];  /* owner of the run */
+};
+
+/* Lowest place for a run of n quanta, a run of 2^k aligned to its size; or
+ * WINDOW_QUANTA if there is none. */
+unsigned kva__window_find(const struct window *w, unsigned n);
+/* Take it out of the free quanta; the state bytes say CACHED. */
+void kva__window_carve(struct window *w, unsigned at, unsigned n);
+/* Make it free again. */
+void kva__window_join(struct window *w, unsigned at, unsigned n);
+/* A piece comes, all free; goes. */
+void kva__window_piece_add(struct window *w, unsigned at, unsigned n);
+void kva__window_piece_remove(struct window *w, unsigned at, unsigned n);
+/* The piece that holds a quantum: its first, and *n; is it all free. */
+unsigned kva__window_piece(const struct window *w, unsigned at, unsigned *n);
+bool kva__window_is_free(const struct window *w, unsigned at, unsigned n);
+/* The largest order for which there is an aligned free block; -1: none. */
+int kva__window_order(const struct window *w);
+/* The first bit set at or behind at, or WINDOW_QUANTA. */
+unsigned kva__window_next(const uintptr_t *bits, unsigned at);
+/* NULL, or what does not hold. */
+const char *kva__window_check(const struct window *w);
+
+#endif
