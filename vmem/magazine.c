@@ -140,7 +140,7 @@ kva__magcache_init(struct kva__magcache *mc, const char *name,
                    : capacity > KVA__MAG_ROUNDS_MAX ? KVA__MAG_ROUNDS_MAX
                                                     : capacity;
     mc->full_max = full_max;
-    if (ncpu_default > 0) {
+    if (ncpu_default > 0 && capacity > 0) {
         slots_make(mc, ncpu_default);
     }
 }

@@ -79,7 +79,8 @@ struct kva__magcache {
 };
 
 /*
- * Make the layer.  capacity: rounds per magazine, 1 to KVA__MAG_ROUNDS_MAX.
+ * Make the layer.  capacity: rounds per magazine, up to KVA__MAG_ROUNDS_MAX; 0:
+ * no magazines, every request goes to the supplier.
  * Magazines are made on the way of a get only, so a put never allocates.
  * full_max: how many full magazines the depot keeps; further ones go back to
  * the supplier.  Works without CPU slots when there is no memory for them: then

@@ -46,7 +46,7 @@
  * What is not here: an address-ordered index (a tight min/max or alignment may
  * walk a whole class), and placement by fullest span.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/qcache.h"
 
 kva_vmem_t *kva_vmem_list;
 
@@ -278,6 +278,7 @@ vmem_destroy(kva_vmem_t *vm)
     kva__btag_disown(vm);
     kva_port_lock_fini(&vm->lock);
     vm->magic = 0;
+    vm->qcache_max = 0;
     if ((vm->flags & KVA__VM_OWN_STORE) != 0) {
         kva__meta_put(&vmem.arenas, vm);
     }
@@ -332,9 +333,8 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
 
 /* ---- allocating and freeing ------------------------------------------- */
 
-int
-vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
-           vmem_addr_t *addr)
+static __attribute__((noinline)) int
+alloc_slow(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
     struct kva__vmem_request rq;
 
@@ -347,8 +347,8 @@ vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
     return kva__arena_take(vm, &rq, BT_ALLOC, addr);
 }
 
-void
-vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+static __attribute__((noinline)) void
+free_slow(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
 {
     size = size_verify(vm, "vmem_free", addr, size);
     if (size <= vm->qcache_max &&
@@ -357,6 +357,44 @@ vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
     }
     kva__qcache_expect_none(vm, addr, size, "vmem_free");
     kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
+}
+
+/* Exactly one way to wait, and at most one fit. */
+static inline bool
+flags_fine(vm_flag_t flags)
+{
+    return ((flags ^ flags >> 1) & 1) != 0 &&
+           (flags & (VM_INSTANTFIT | VM_BESTFIT)) !=
+               (VM_INSTANTFIT | VM_BESTFIT);
+}
+
+/*
+ * The hit paths.  An arena that is not alive has a qcache_max of 0, and a size
+ * of 0 is as large as can be once 1 is taken from it: both miss and are
+ * reported on the slow path.
+ */
+int
+vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
+           vmem_addr_t *addr)
+{
+    if (KVA_LIKELY(vm != NULL && size - 1 < vm->qcache_max &&
+                   flags_fine(flags)) &&
+        KVA_LIKELY(qcache_get(
+            vm, (unsigned)((size - 1) >> vm->quantum_shift) + 1, addr))) {
+        return 0;
+    }
+    return alloc_slow(vm, size, flags, addr);
+}
+
+void
+vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+{
+    if (KVA_UNLIKELY(vm == NULL || size - 1 >= vm->qcache_max) ||
+        KVA_UNLIKELY(!qcache_put(
+            vm, addr,
+            (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
+        free_slow(vm, addr, size);
+    }
 }
 
 /* The constraints of xalloc, each with a report of its own. */
