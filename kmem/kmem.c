@@ -4,8 +4,8 @@
  *
  * The caller says the size at free, so that the class is known without looking
  * at the memory; the cache then checks that the object is one of its own.  A
- * range of pages is looked up before it is freed, because a slab is one too: its
- * first byte with a plausible size must not take it away from its pool.
+ * range of pages is looked up before it is freed, because a slab is one too:
+ * its first byte with a plausible size must not take it away from its pool.
  *
  * The intr forms have caches of their own, with locks that mask interrupts,
  * over the arena that was wired ahead.
@@ -134,7 +134,8 @@ check_size(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
     if (kva_round_up(size, KVA_PAGE_SIZE) < size) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a size that can be rounded up to pages, found "
-                    "size %zu", size);
+                    "size %zu",
+                    size);
     }
 }
 
@@ -148,8 +149,7 @@ pages_alloc(const char *func, kva_vmem_t *vm, size_t size, km_flag_t flags,
     check_size(func, vm, 0, size);
     if (flags != KM_SLEEP && flags != KM_NOSLEEP) {
         kva__misuse(func, "arena", vm->name, 0,
-                    "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x",
-                    flags);
+                    "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x", flags);
     }
     bytes = kva__kmem_pages(size);
     if (bytes == 0 ||
@@ -166,8 +166,8 @@ pages_alloc(const char *func, kva_vmem_t *vm, size_t size, km_flag_t flags,
 
 /* addr is in a slab: say for which sizes. */
 static _Noreturn void
-bad_slab(const char *func, const struct kva__slab *slab, uintptr_t addr,
-         size_t size)
+bad_slab(const char *func, const kva_vmem_t *vm, const struct kva__slab *slab,
+         uintptr_t addr, size_t size)
 {
     const struct kva_pool_cache *pc =
         KVA_CONTAINER(slab->owner, struct kva_pool_cache, slabs);
@@ -175,9 +175,16 @@ bad_slab(const char *func, const struct kva__slab *slab, uintptr_t addr,
     size_t below = KVA__KMEM_STEP;
 
     if (!kva__kmem_owns(slab->owner) && !intr) {
-        kva__misuse(func, kva__pool_kind(slab->owner), slab->owner->name,
-                    addr, "expected memory of kmem, found an object of this "
-                    "%s", kva__pool_kind(slab->owner));
+        kva__misuse(func, kva__pool_kind(slab->owner), slab->owner->name, addr,
+                    "expected memory of kmem, found an object of this "
+                    "%s",
+                    kva__pool_kind(slab->owner));
+    }
+    if (intr != (vm == kva_kmem_intr_arena)) {
+        kva__misuse(func, "cache", slab->owner->name, addr,
+                    "expected an object of kmem_%salloc, found one of "
+                    "kmem_%salloc",
+                    intr ? "" : "intr_", intr ? "intr_" : "");
     }
     while (below + class_step(below) < slab->owner->size) {
         below += class_step(below);
@@ -195,7 +202,7 @@ kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
     struct kva_range range = { 0, 0, KVA_RANGE_NONE };
 
     if (slab != NULL) {
-        bad_slab(func, slab, addr, size);
+        bad_slab(func, vm, slab, addr, size);
     }
     (void)kva__vmem_lookup(vm, addr, &range);
     if (range.kind == KVA_RANGE_CACHED) {
@@ -209,13 +216,14 @@ kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
     if (range.base != addr) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected the start of a range, found an address inside "
-                    "the one at 0x%lx", (unsigned long)range.base);
+                    "the one at 0x%lx",
+                    (unsigned long)range.base);
     }
     if (size != 0 && range.size != kva_round_up(size, KVA_PAGE_SIZE)) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected size %zu to %zu, found size %zu",
-                    (size_t)range.size - KVA_PAGE_SIZE + 1u,
-                    (size_t)range.size, size);
+                    (size_t)range.size - KVA_PAGE_SIZE + 1u, (size_t)range.size,
+                    size);
     }
     return range.size;
 }
@@ -231,20 +239,17 @@ pages_free(const char *func, kva_vmem_t *vm, void *p, size_t size)
 
 /* ---- objects --------------------------------------------------------- */
 
-/*
- * The put did not go the short way.  Another class's object is a wrong size;
- * the cache knows all the rest.
- */
-static __attribute__((noinline)) void
-free_unusual(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
-             size_t size)
+/* Another class's object is a wrong size; the cache knows all the rest. */
+static _Noreturn void
+bad_free(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
+         size_t size)
 {
     const struct kva__slab *slab = kva__slab_of(addr);
 
     if (slab != NULL && slab->owner != &pc->slabs) {
-        bad_slab(func, slab, addr, size);
+        bad_slab(func, *pc->slabs.allocator->arena, slab, addr, size);
     }
-    kva__cache_put_unusual(pc, addr, func);
+    kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
 }
 
 static inline void
@@ -252,12 +257,12 @@ small_free(const char *func, struct kva_pool_cache *pc, void *p, size_t size)
 {
     uintptr_t addr = (uintptr_t)p;
 
-    if (KVA_CONFIG_CHECKS &&
-        KVA_UNLIKELY(!kva__object_retire(&pc->slabs, addr))) {
-        free_unusual(func, pc, addr, size);
-        return;
+    if (!KVA_CONFIG_CHECKS ||
+        KVA_LIKELY(kva__object_retire(&pc->slabs, addr))) {
+        kva__cache_put_magazine(pc, addr);
+    } else if (!kva__cache_put_long(pc, addr)) {
+        bad_free(func, pc, addr, size);
     }
-    kva__cache_put_magazine(pc, addr);
 }
 
 void *
@@ -295,8 +300,8 @@ void *
 kmem_intr_alloc(size_t size, km_flag_t flags)
 {
     if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        return pages_alloc("kmem_intr_alloc", kva_kmem_intr_arena, size,
-                           flags, false);
+        return pages_alloc("kmem_intr_alloc", kva_kmem_intr_arena, size, flags,
+                           false);
     }
     return pool_cache_get(&intr_cache[kva__kmem_class_of(size)], (int)flags);
 }
@@ -305,8 +310,8 @@ void *
 kmem_intr_zalloc(size_t size, km_flag_t flags)
 {
     if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        return pages_alloc("kmem_intr_zalloc", kva_kmem_intr_arena, size,
-                           flags, true);
+        return pages_alloc("kmem_intr_zalloc", kva_kmem_intr_arena, size, flags,
+                           true);
     }
     return pool_cache_get(&intr_cache[kva__kmem_class_of(size)],
                           (int)(flags | PR_ZERO));

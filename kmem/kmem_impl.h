@@ -24,8 +24,8 @@
  * How many: a line in steps of 8; 2 to 8 lines in steps of a line; eight for
  * each power of two from there to the page, less the page itself.
  */
-#define KVA__KMEM_CLASSES                                    \
-    (KVA_CACHE_LINE / KVA__KMEM_STEP + 7u +                  \
+#define KVA__KMEM_CLASSES                   \
+    (KVA_CACHE_LINE / KVA__KMEM_STEP + 7u + \
      8u * (KVA_PAGE_SHIFT - KVA__LINE_SHIFT - 3u) - 1u)
 
 /* The last class, and so the largest request that is not whole pages. */
@@ -50,8 +50,7 @@ kva__kmem_class_of(size_t size)
 static inline bool
 kva__kmem_owns(const struct kva_pool *pp)
 {
-    return (uintptr_t)pp - (uintptr_t)kva__kmem_cache <
-           sizeof(kva__kmem_cache);
+    return (uintptr_t)pp - (uintptr_t)kva__kmem_cache < sizeof(kva__kmem_cache);
 }
 
 /* size rounded up to pages; 0 if that overflows, or if it is more than the
@@ -60,7 +59,7 @@ size_t kva__kmem_pages(size_t size);
 
 /* A live range of whole pages that starts at addr: its size.  Else a misuse
  * of func, which asked for size (0: did not say). */
-size_t kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr,
-                       size_t size);
+size_t
+kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size);
 
 #endif

@@ -132,7 +132,28 @@ heap_arenas(void)
     return 0;
 }
 
-/* Arenas to nothing again, in the reverse order of their making. */
+/* Report what is live in an arena; what is only cached goes back. */
+static void
+arena_idle(kva_vmem_t *vm)
+{
+    if (vm == NULL) {
+        return;
+    }
+    kva__arena_expect_idle(vm, "kva_shutdown");
+    if (vm->qcache != NULL) {
+        kva__qcache_drain(vm, SIZE_MAX, 0, KVA__DRAIN_ALONE);
+    }
+}
+
+static void
+cleaner_end(struct kva_cleaner *cl)
+{
+    if (cl->clean != NULL) {
+        kva_reclaim_unregister(cl);
+        cl->clean = NULL;
+    }
+}
+
 static void
 arena_end(kva_vmem_t **vm)
 {
@@ -142,6 +163,8 @@ arena_end(kva_vmem_t **vm)
     }
 }
 
+/* Arenas to nothing again, in the reverse order of their making; but first all
+ * are looked at, so that a live range is reported before anything is ended. */
 void
 kva_shutdown(void)
 {
@@ -149,18 +172,16 @@ kva_shutdown(void)
         return;
     }
     kva__map_fini();
-    if (kva.kmem.clean != NULL) {
-        kva_reclaim_unregister(&kva.kmem);
-        kva.kmem.clean = NULL;
-    }
-    if (kva.heap_va.clean != NULL) {
-        kva_reclaim_unregister(&kva.heap_va);
-        kva.heap_va.clean = NULL;
-    }
+    arena_idle(kva_kmem_intr_arena);
     if (kva_kmem_intr_arena != NULL) {
-        vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
         kva__arena_trim(kva_kmem_intr_arena, 0, kva__wire_release);
     }
+    arena_idle(kva_kmem_arena);
+    arena_idle(kva_heap_va_arena);
+    arena_idle(kva_heap_arena);
+    arena_idle(kva_kernel_va_arena);
+    cleaner_end(&kva.kmem);
+    cleaner_end(&kva.heap_va);
     arena_end(&kva_kmem_intr_arena);
     arena_end(&kva_kmem_arena);
     arena_end(&kva_heap_va_arena);
@@ -170,6 +191,15 @@ kva_shutdown(void)
     kva__meta_port_ready(true);
 }
 
+static void
+boot_verify(const char *func)
+{
+    if (kva__mode != KVA_MODE_NONE) {
+        kva__misuse(func, "arena", "kernel_va", 0,
+                    "expected a tower not yet booted, found it booted");
+    }
+}
+
 int
 kva_boot_simple(void *base, size_t bytes)
 {
@@ -177,6 +207,7 @@ kva_boot_simple(void *base, size_t bytes)
     uintptr_t end = kva_round_down((uintptr_t)base + bytes, KVA_PAGE_SIZE);
     size_t meta;
 
+    boot_verify("kva_boot_simple");
     if (bytes < KVA_BOOT_SIMPLE_MIN) {
         return KVA_EINVAL;
     }
@@ -187,6 +218,7 @@ kva_boot_simple(void *base, size_t bytes)
     }
     vmem_bootstrap(NULL, 0);
     kva__meta_donate((void *)first, meta);
+    kva__meta_port_ready(false); /* nothing of the port but locks and panic */
     kva__wire_init(0);
     kva__map_init();
     kva__mode = KVA_MODE_REGION;
@@ -205,19 +237,20 @@ kva_boot_simple(void *base, size_t bytes)
 int
 kva_boot(const struct kva_boot *kb)
 {
+    boot_verify("kva_boot");
     vmem_bootstrap(NULL, 0);
     if (kb->donated != NULL) {
         kva__meta_donate(kb->donated, kb->donated_bytes);
         kva__meta_port_ready(false);
     }
-    if (kb->ncpu != 0) {
-        kva__mag_set_ncpu(kb->ncpu);
-    }
+#if KVA_TIER >= 1
+    kva__mag_set_ncpu(kb->ncpu != 0 ? kb->ncpu : kva_port_cpu_count());
+#endif
     kva__wire_init(kb->wired_limit);
     kva__map_init();
     kva.intr_bytes = kb->intr_bytes;
-    kva__mode = KVA_TIER >= 2 ? KVA_MODE_VA : KVA_MODE_FRAMES;
-    if (kva__mode == KVA_MODE_FRAMES) {
+    if (KVA_TIER < 2) {
+        kva__mode = KVA_MODE_FRAMES;
         kva_kernel_va_arena =
             vmem_init(&kernel_va_store, "kernel_va", 0, 0, KVA_PAGE_SIZE,
                       NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
@@ -231,6 +264,7 @@ kva_boot(const struct kva_boot *kb)
     kva_kernel_va_arena = vmem_init(
         &kernel_va_store, "kernel_va", kb->va_base, kb->va_bytes,
         KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+    kva__mode = KVA_MODE_VA;
     if (kva_kernel_va_arena == NULL || heap_arenas() != 0 ||
         wired_arenas(kva_heap_va_arena) != 0) {
         kva_shutdown();
@@ -242,6 +276,10 @@ kva_boot(const struct kva_boot *kb)
 int
 kva_start(void)
 {
+    if (kva__mode == KVA_MODE_NONE) {
+        kva__misuse("kva_start", "arena", "kernel_va", 0,
+                    "expected a tower that was booted, found none");
+    }
     kva__meta_port_ready(true);
     kva__wire_start();
     kva.intr_mark = kva.intr_bytes;
@@ -264,7 +302,7 @@ kva_intr_refill(void)
 size_t
 kva_intr_drain(void)
 {
-    vmem_drain(kva_kmem_intr_arena, SIZE_MAX, kva.intr_mark);
+    (void)vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
     return kva__arena_trim(kva_kmem_intr_arena, kva.intr_mark,
                            kva__wire_release);
 }

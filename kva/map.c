@@ -142,17 +142,18 @@ find(uintptr_t va)
 int
 kva_pageable_alloc(size_t size, vm_flag_t flags, vmem_addr_t *va)
 {
-    struct map_entry *e = kva__meta_get(&map.entries);
+    struct map_entry *e;
     kva_irq_t irq;
     int err;
 
-    if (e == NULL) {
-        return KVA_ENOMEM;
-    }
     err = vmem_alloc(kva_kernel_va_arena, size, flags, va);
     if (err != 0) {
-        kva__meta_put(&map.entries, e);
         return err;
+    }
+    e = kva__meta_get(&map.entries);
+    if (e == NULL) {
+        vmem_free(kva_kernel_va_arena, *va, size);
+        return KVA_ENOMEM;
     }
     e->first = *va;
     e->last = *va + (vmem_roundup_size(kva_kernel_va_arena, size) - 1);

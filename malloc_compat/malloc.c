@@ -28,35 +28,21 @@ malloc_roundup(unsigned long size)
     return kva_kmem_roundup_size(size == 0 ? 1 : size);
 }
 
-/* The cache of kmem's that addr's slab belongs to, if any. */
+/* The cache of kmem's that has a live object at addr; NULL if addr is in no
+ * slab.  Else it is a misuse. */
 static struct kva_pool_cache *
-cache_of(uintptr_t addr, uintptr_t *base)
+cache_of_live(const char *func, uintptr_t addr, struct kva__place *place)
 {
     struct kva__slab *slab = kva__slab_of(addr);
 
     if (slab == NULL || !kva__kmem_owns(slab->owner)) {
         return NULL;
     }
-    *base = kva__slab_base(slab);
+    kva__slab_place(slab->owner, slab, kva__slab_base(slab), addr, place);
+    if (!kva__place_is_live(place)) {
+        kva__pool_bad_put(func, slab->owner, addr, KVA__OBJECT_LIVE);
+    }
     return KVA_CONTAINER(slab->owner, struct kva_pool_cache, slabs);
-}
-
-size_t
-kva__malloc_size(const char *func, uintptr_t addr)
-{
-    struct kva_pool_cache *pc;
-    struct kva__place place;
-    uintptr_t base;
-
-    pc = cache_of(addr, &base);
-    if (pc == NULL) {
-        return kva__kmem_range(func, kva_kmem_arena, addr, 0);
-    }
-    if (!kva__slab_find(&pc->slabs, addr, &place) || place.state == NULL ||
-        kva__state_get(place.state) != KVA__OBJECT_LIVE) {
-        kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
-    }
-    return pc->slabs.size;
 }
 
 /* ---- allocation ------------------------------------------------------ */
@@ -71,7 +57,8 @@ malloc_failed(struct kva_malloc_type *mt, size_t size, size_t taken, int flags)
     if (absurd && (flags & (KVA_M_NOWAIT | KVA_M_CANFAIL)) == 0) {
         kva__misuse("malloc", "type", mt->name, 0,
                     "expected a size that can be had or M_CANFAIL, found "
-                    "size %zu", size);
+                    "size %zu",
+                    size);
     }
     return NULL;
 }
@@ -149,20 +136,21 @@ static __attribute__((noinline)) void
 free_slow(uintptr_t addr, struct kva_malloc_type *mt)
 {
     struct kva_pool_cache *pc;
-    uintptr_t base;
+    struct kva__place place;
     size_t bytes;
 
     if (addr == 0) {
         return;
     }
-    bytes = kva__malloc_size("free", addr);
-    pc = cache_of(addr, &base);
+    pc = cache_of_live("free", addr, &place);
     if (pc != NULL) {
-        kva__cache_put_unusual(pc, addr, "free");
+        count_down(mt, pc->slabs.size);
+        kva__cache_put_place(pc, addr, &place);
     } else {
+        bytes = kva__kmem_range("free", kva_kmem_arena, addr, 0);
+        count_down(mt, bytes);
         kva_vmem_free(kva_kmem_arena, addr, bytes);
     }
-    count_down(mt, bytes);
 }
 
 /* The cache of a live object with its header in the slab, now retired; or
@@ -170,16 +158,17 @@ free_slow(uintptr_t addr, struct kva_malloc_type *mt)
 static inline struct kva_pool_cache *
 free_retire(uintptr_t addr)
 {
-    uintptr_t base = kva__map_before(addr, KVA__MAP_IN);
-    const struct kva__slab *slab = (const struct kva__slab *)base;
+    const struct kva__slab *slab;
     struct kva_pool *pp;
+    uintptr_t base;
 
-    if (KVA_UNLIKELY(base == 0)) {
+    if (KVA_UNLIKELY(kva__slabmap_find(addr, &base) != KVA__SLABMAP_IN)) {
         return NULL;
     }
+    slab = (const struct kva__slab *)base;
     pp = slab->owner;
-    if (KVA_UNLIKELY(!kva__kmem_owns(pp)) || KVA_UNLIKELY(pp->key != pp) ||
-        KVA_UNLIKELY(addr - base > pp->slab_mask)) {
+    if (KVA_UNLIKELY(!kva__kmem_owns(pp)) ||
+        KVA_UNLIKELY(__atomic_load_n(&pp->key, __ATOMIC_RELAXED) != pp)) {
         return NULL;
     }
     if (KVA_CONFIG_CHECKS &&
@@ -206,13 +195,18 @@ kva_free(void *p, struct kva_malloc_type *mt)
 void *
 kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt, int flags)
 {
+    struct kva_pool_cache *pc;
+    struct kva__place place;
     size_t old, taken;
     void *q;
 
     if (p == NULL) {
         return kva_malloc(size, mt, flags);
     }
-    old = kva__malloc_size("realloc", (uintptr_t)p);
+    pc = cache_of_live("realloc", (uintptr_t)p, &place);
+    old = pc != NULL
+              ? pc->slabs.size
+              : kva__kmem_range("realloc", kva_kmem_arena, (uintptr_t)p, 0);
     if (size == 0) {
         kva_free(p, mt);
         return NULL;

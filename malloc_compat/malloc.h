@@ -58,14 +58,14 @@ void kva_malloc_fini(void);
 /* At most so many bytes, as malloc_roundup counts them; 0: no limit.  A type
  * with a limit is counted under a lock. */
 void kva_malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes);
-void kva_malloc_type_stat(struct kva_malloc_type *mt,
-                          struct kva_malloc_stat *st);
+void
+kva_malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st);
 
 /*
- * flags: M_NOWAIT fails where M_WAITOK sleeps for memory, or at the type's limit
- * for a free.  A size that no address space could hold, or that is above the
- * limit, cannot be waited for: with M_WAITOK it is a misuse unless M_CANFAIL
- * is given, else NULL.  Size 0 is served as 1.  M_ZERO zeroes.
+ * flags: M_NOWAIT fails where M_WAITOK sleeps: for memory, or at the type's
+ * limit for a free.  A size that no address space could hold, or that is above
+ * the limit, cannot be waited for: with M_WAITOK it is a misuse unless
+ * M_CANFAIL is given, else NULL.  Size 0 is served as 1.  M_ZERO zeroes.
  *
  * realloc: a new size for p, of the same type, at p or elsewhere; p NULL: a
  * malloc; size 0: a free, and NULL.  If it fails, p is as it was.  Bytes beyond
@@ -74,8 +74,8 @@ void kva_malloc_type_stat(struct kva_malloc_type *mt,
  * free: NULL is allowed.
  */
 void *kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags);
-void *kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt,
-                  int flags);
+void *
+kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt, int flags);
 void kva_free(void *p, struct kva_malloc_type *mt);
 
 /* The bytes that a request of size takes. */

@@ -11,23 +11,19 @@
 extern unsigned kva__malloc_ncpu;  /* slots with counters */
 extern unsigned kva__malloc_shift; /* 1 << of them in a block */
 
-void kva__malloc_fold(struct kva_malloc_type *mt,
-                      struct kva__malloc_count *count);
-void kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes,
-                              bool alloc);
+void
+kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count);
+void
+kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc);
 void kva__malloc_failed(struct kva_malloc_type *mt);
 bool kva__malloc_reserve(struct kva_malloc_type *mt, size_t bytes, int flags);
-void kva__malloc_unreserve(struct kva_malloc_type *mt, size_t bytes,
-                           bool cancel);
-
-/* The bytes that p takes: it is live memory of malloc's, else a misuse. */
-size_t kva__malloc_size(const char *func, uintptr_t addr);
+void
+kva__malloc_unreserve(struct kva_malloc_type *mt, size_t bytes, bool cancel);
 
 static inline void
 kva__malloc_bump(size_t *counter, size_t by)
 {
-    __atomic_store_n(counter,
-                     __atomic_load_n(counter, __ATOMIC_RELAXED) + by,
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by,
                      __ATOMIC_RELAXED);
 }
 

@@ -28,7 +28,7 @@ struct kva__malloc_count {
 
 /* Slots come in blocks of up to 16. */
 #define KVA__MALLOC_BLOCK_SHIFT 4u
-#define KVA__MALLOC_BLOCKS \
+#define KVA__MALLOC_BLOCKS                                   \
     ((KVA_CPU_MAX + (1u << KVA__MALLOC_BLOCK_SHIFT) - 1u) >> \
      KVA__MALLOC_BLOCK_SHIFT)
 
@@ -50,8 +50,8 @@ struct kva_malloc_type {
 /* All types in use, for listings. */
 extern struct kva_malloc_type *kva_malloc_type_list;
 
-#define KVA_MALLOC_DEFINE_LIMIT(type, shortdesc, longdesc, max) \
-    struct kva_malloc_type type[1] = {                          \
+#define KVA_MALLOC_DEFINE_LIMIT(type, shortdesc, longdesc, max)        \
+    struct kva_malloc_type type[1] = {                                 \
         { .name = shortdesc, .description = longdesc, .limit = (max) } \
     }
 #define KVA_MALLOC_DEFINE(type, shortdesc, longdesc) \

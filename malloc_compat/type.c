@@ -21,12 +21,18 @@ struct kva_malloc_type *kva_malloc_type_list;
 unsigned kva__malloc_ncpu;
 unsigned kva__malloc_shift;
 
+/* Types attach themselves at first use, perhaps at several CPUs at once. */
+enum {
+    TYPES_NONE,
+    TYPES_STARTING,
+    TYPES_READY
+};
+static unsigned types_state;
 static kva_lock_t types_lock;
-static bool types_ready;
 static struct kva__meta_store counts_store;
 
 static void
-types_bootstrap(void)
+types_init(void)
 {
     unsigned ncpu = 0;
 
@@ -42,17 +48,34 @@ types_bootstrap(void)
         kva__malloc_shift++;
     }
     kva__meta_store_init(&counts_store, "malloc types",
-                         sizeof(struct kva__malloc_count)
-                             << kva__malloc_shift,
+                         sizeof(struct kva__malloc_count) << kva__malloc_shift,
                          KVA_META_OTHER, 0);
     kva__malloc_ncpu = ncpu;
-    types_ready = true;
+}
+
+/* The first one here starts, the others wait until he has. */
+static void
+types_bootstrap(void)
+{
+    unsigned state = TYPES_NONE;
+
+    if (__atomic_compare_exchange_n(&types_state, &state, TYPES_STARTING, false,
+                                    __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+        types_init();
+        __atomic_store_n(&types_state, TYPES_READY, __ATOMIC_RELEASE);
+    }
+    while (__atomic_load_n(&types_state, __ATOMIC_ACQUIRE) != TYPES_READY) {
+#if KVA_TIER >= 1
+        kva_port_relax();
+#endif
+    }
 }
 
 static kva_irq_t
 types_lock_enter(void)
 {
-    if (KVA_UNLIKELY(!types_ready)) {
+    if (KVA_UNLIKELY(__atomic_load_n(&types_state, __ATOMIC_ACQUIRE) !=
+                     TYPES_READY)) {
         types_bootstrap();
     }
     return kva_port_lock(&types_lock);
@@ -62,9 +85,8 @@ types_lock_enter(void)
 static void
 type_equip(struct kva_malloc_type *mt)
 {
-    unsigned nblocks =
-        (kva__malloc_ncpu + (1u << kva__malloc_shift) - 1u) >>
-        kva__malloc_shift;
+    unsigned nblocks = (kva__malloc_ncpu + (1u << kva__malloc_shift) - 1u) >>
+                       kva__malloc_shift;
 
     for (unsigned b = 0; b < nblocks; b++) {
         struct kva__malloc_count *block = kva__meta_get(&counts_store);
@@ -169,24 +191,31 @@ kva__malloc_failed(struct kva_malloc_type *mt)
 
 /* ---- limits ---------------------------------------------------------- */
 
+/* May this caller wait for a free?  No lock held. */
 static bool
-limit_wait(struct kva_malloc_type *mt, size_t bytes, int flags, kva_irq_t *irq)
+limit_may_wait(int flags)
+{
+#if KVA_TIER >= 3
+    return (flags & KVA_M_NOWAIT) == 0 && kva_port_may_sleep();
+#else
+    (void)flags;
+    return false;
+#endif
+}
+
+/* Sleep until something is freed; false: the wait was cancelled. */
+static bool
+limit_wait(struct kva_malloc_type *mt, kva_irq_t *irq)
 {
 #if KVA_TIER >= 3
     int error;
 
-    if ((flags & KVA_M_NOWAIT) != 0 || bytes > mt->limit ||
-        !kva_port_may_sleep()) {
-        return false;
-    }
     mt->waiters++;
     error = kva_port_wait(mt, &types_lock, irq, 0);
     mt->waiters--;
     return error == 0;
 #else
     (void)mt;
-    (void)bytes;
-    (void)flags;
     (void)irq;
     return false;
 #endif
@@ -196,16 +225,16 @@ limit_wait(struct kva_malloc_type *mt, size_t bytes, int flags, kva_irq_t *irq)
 bool
 kva__malloc_reserve(struct kva_malloc_type *mt, size_t bytes, int flags)
 {
+    bool wait = limit_may_wait(flags), granted;
     kva_irq_t irq = types_lock_enter();
-    bool granted;
 
     type_attach(mt);
     do {
         size_t used = type_fold(mt).bytes;
 
-        granted = mt->limit == 0 ||
-                  (used <= mt->limit && bytes <= mt->limit - used);
-    } while (!granted && limit_wait(mt, bytes, flags, &irq));
+        granted =
+            mt->limit == 0 || (used <= mt->limit && bytes <= mt->limit - used);
+    } while (!granted && wait && bytes <= mt->limit && limit_wait(mt, &irq));
     if (granted) {
         mt->shared.requests++;
         mt->shared.bytes += bytes;
@@ -273,12 +302,12 @@ malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
 void
 kva_malloc_fini(void)
 {
-    if (types_ready) {
+    if (types_state == TYPES_READY) {
         while (kva_malloc_type_list != NULL) {
             kva_malloc_type_detach(kva_malloc_type_list);
         }
         kva_port_lock_fini(&types_lock);
-        types_ready = false;
+        types_state = TYPES_NONE;
     }
 }
 
@@ -292,7 +321,8 @@ malloc_type_detach(struct kva_malloc_type *mt)
     if (st.active != 0) {
         kva__misuse("malloc_type_detach", "type", mt->name, (uintptr_t)mt,
                     "expected no live memory, found %zu allocations of %zu "
-                    "bytes", st.active, st.bytes);
+                    "bytes",
+                    st.active, st.bytes);
     }
     irq = types_lock_enter();
     if (mt->attached != 0) {

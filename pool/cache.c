@@ -14,7 +14,13 @@
 #include "pool/pool_impl.h"
 
 static struct kva__meta_store cache_store;
-static bool cache_store_ready;
+
+void
+kva__cache_bootstrap(void)
+{
+    kva__meta_store_init(&cache_store, "pool caches",
+                         sizeof(struct kva_pool_cache), KVA_META_OTHER, 0);
+}
 
 /* ---- the supplier of the magazines ----------------------------------- */
 
@@ -39,8 +45,7 @@ static unsigned
 cache_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
 {
     struct kva_pool_cache *pc = arg;
-    unsigned got =
-        kva__pool_take(&pc->slabs, round, n, flags, KVA__OBJECT_OUT);
+    unsigned got = kva__pool_take(&pc->slabs, round, n, flags, KVA__OBJECT_OUT);
 
     if (pc->ctor != NULL) {
         got = cache_construct(pc, round, got, flags);
@@ -63,18 +68,22 @@ static const struct kva__mag_supplier cache_supplier = { cache_fill,
                                                          cache_drain };
 
 /*
- * Rounds of a magazine, so that a magazine with its header fills a power of two
- * bytes, and holds some 4 KiB of objects: two of them at each CPU, for each of
- * a hundred caches, must not weigh on a small system.
+ * Rounds of a magazine.  A magazine with its header fills a power of two bytes
+ * and holds up to 4 KiB of objects: two of them at each CPU, for each of a
+ * hundred caches, must not weigh on a small system.  (Recorded kernel build,
+ * 4.5 MB live in 70 caches, two CPUs: 8 % of the live bytes are in magazines,
+ * with twice the rounds 11 %.)
  */
 static unsigned
 rounds_for(size_t size, unsigned flags)
 {
-    unsigned n = size <= 128 ? 30 : size <= 512 ? 14 : size <= 2048 ? 6 : 2;
+    unsigned n = size <= 256 ? 14 : size <= 1024 ? 6 : 2;
 
     return (flags & PR_LARGECACHE) != 0 ? 4u * n : n;
 }
 
+/* Full magazines that a depot keeps: what one CPU frees while another one
+ * allocates passes through here. */
 #define DEPOT_FULL_MAX 2u
 
 /* ---- making and unmaking --------------------------------------------- */
@@ -103,8 +112,8 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
     pc->dtor = dtor;
     pc->arg = arg;
     kva__magcache_init(&pc->mags, name, ipl,
-                       rounds_for(pc->slabs.size, public_flags),
-                       DEPOT_FULL_MAX, &cache_supplier, pc);
+                       rounds_for(pc->slabs.size, public_flags), DEPOT_FULL_MAX,
+                       &cache_supplier, pc);
     pc->slabs.cleaner.clean = cache_clean;
     pc->slabs.cleaner.arg = pc;
     kva_reclaim_register(&pc->slabs.cleaner);
@@ -113,9 +122,12 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
 static void
 cache_teardown(struct kva_pool_cache *pc, const char *func)
 {
-    (void)kva__magcache_drain(&pc->mags, 0);
-    kva__pool_teardown(&pc->slabs, func);
+    /* What is out and in no magazine is somebody's. */
+    if (pc->slabs.nout != kva__magcache_rounds(&pc->mags)) {
+        kva__pool_bad_destroy(func, &pc->slabs);
+    }
     kva__magcache_fini(&pc->mags);
+    kva__pool_teardown(&pc->slabs, func);
 }
 
 void
@@ -134,12 +146,6 @@ pool_cache_init(size_t size, unsigned align, unsigned align_offset, int flags,
     pool_cache_t pc;
 
     kva__pool_bootstrap();
-    if (!cache_store_ready) {
-        kva__meta_store_init(&cache_store, "pool caches",
-                             sizeof(struct kva_pool_cache), KVA_META_OTHER,
-                             0);
-        cache_store_ready = true;
-    }
     pc = kva__meta_get(&cache_store);
     if (pc != NULL) {
         pool_cache_bootstrap(pc, size, align, align_offset, flags, name, pa,
@@ -157,7 +163,7 @@ pool_cache_destroy(pool_cache_t pc)
 
 /* ---- get and put ----------------------------------------------------- */
 
-static void
+static inline void
 object_hand_out(struct kva_pool_cache *pc, uintptr_t object, unsigned flags)
 {
     if (KVA_CONFIG_CHECKS) {
@@ -193,44 +199,39 @@ pool_cache_get(pool_cache_t pc, int flags)
     return (void *)object;
 }
 
-/* Find a live object; anything else is a misuse. */
-static void
-place_of_live(struct kva_pool_cache *pc, uintptr_t object, const char *func,
-              struct kva__place *place)
-{
-    if (!kva__slab_find(&pc->slabs, object, place) || place->state == NULL ||
-        kva__state_get(place->state) != KVA__OBJECT_LIVE) {
-        kva__pool_bad_put(func, &pc->slabs, object, KVA__OBJECT_LIVE);
-    }
-}
-
 /* Straight back to its slab; whoever waits is woken. */
 static void
 cache_put_slab(struct kva_pool_cache *pc, uintptr_t object, const char *func)
 {
-    struct kva__place place;
-
-    /* The destructor may not run on what is no object of ours. */
-    place_of_live(pc, object, func, &place);
     if (pc->dtor != NULL) {
         pc->dtor(pc->arg, (void *)object);
     }
     kva__pool_give(&pc->slabs, &object, 1, KVA__OBJECT_LIVE, func);
 }
 
-__attribute__((noinline)) void
-kva__cache_put_unusual(struct kva_pool_cache *pc, uintptr_t object,
-                       const char *func)
+void
+kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t object,
+                     const struct kva__place *place)
+{
+    if (__atomic_load_n(&pc->slabs.key, __ATOMIC_RELAXED) == NULL) {
+        cache_put_slab(pc, object, "pool_cache_put");
+        return;
+    }
+    kva__state_set(place->state, KVA__OBJECT_OUT);
+    kva__cache_put_magazine(pc, object);
+}
+
+__attribute__((noinline)) bool
+kva__cache_put_long(struct kva_pool_cache *pc, uintptr_t object)
 {
     struct kva__place place;
 
-    if (__atomic_load_n(&pc->slabs.key, __ATOMIC_RELAXED) == NULL) {
-        cache_put_slab(pc, object, func);
-        return;
+    if (!kva__slab_find(&pc->slabs, object, &place) ||
+        !kva__place_is_live(&place)) {
+        return false;
     }
-    place_of_live(pc, object, func, &place);
-    kva__state_set(place.state, KVA__OBJECT_OUT);
-    kva__cache_put_magazine(pc, object);
+    kva__cache_put_place(pc, object, &place);
+    return true;
 }
 
 void
@@ -238,18 +239,27 @@ pool_cache_put(pool_cache_t pc, void *object)
 {
     uintptr_t addr = (uintptr_t)object;
 
-    if (KVA_CONFIG_CHECKS &&
-        KVA_UNLIKELY(!kva__object_retire(&pc->slabs, addr))) {
-        kva__cache_put_unusual(pc, addr, "pool_cache_put");
-        return;
+    if (!KVA_CONFIG_CHECKS ||
+        KVA_LIKELY(kva__object_retire(&pc->slabs, addr))) {
+        kva__cache_put_magazine(pc, addr);
+    } else if (!kva__cache_put_long(pc, addr)) {
+        kva__pool_bad_put("pool_cache_put", &pc->slabs, addr, KVA__OBJECT_LIVE);
     }
-    kva__cache_put_magazine(pc, addr);
 }
 
 void
 pool_cache_destruct_object(pool_cache_t pc, void *object)
 {
-    cache_put_slab(pc, (uintptr_t)object, "pool_cache_destruct_object");
+    const char *func = "pool_cache_destruct_object";
+    uintptr_t addr = (uintptr_t)object;
+    struct kva__place place;
+
+    /* The destructor may not run on what is no object of ours. */
+    if (!kva__slab_find(&pc->slabs, addr, &place) ||
+        !kva__place_is_live(&place)) {
+        kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
+    }
+    cache_put_slab(pc, addr, func);
 }
 
 /* ---- giving back ----------------------------------------------------- */

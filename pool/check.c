@@ -20,9 +20,9 @@ check_objects(const struct kva_pool *pp, struct kva__slab *slab)
     unsigned nfree = 0;
 
     for (unsigned i = 0; i < pp->nobj; i++) {
-        bool marked = (map[i >> KVA__WORD_SHIFT] >>
-                           (i & (KVA__WORD_BITS - 1u)) &
-                       1u) != 0;
+        bool marked =
+            (map[i >> KVA__WORD_SHIFT] >> (i & (KVA__WORD_BITS - 1u)) & 1u) !=
+            0;
         uint8_t state = kva__state_get(&states[i]);
 
         if (marked != (state == KVA__OBJECT_FREE)) {
@@ -43,9 +43,10 @@ check_objects(const struct kva_pool *pp, struct kva__slab *slab)
 static const char *
 check_slab(const struct kva_pool *pp, struct kva__slab *slab, unsigned list)
 {
-    unsigned want = slab->nfree == 0          ? KVA__POOL_FULL
-                    : slab->nfree == pp->nobj ? KVA__POOL_EMPTY
-                    : 1u + ((slab->nfree - 1u) * pp->list_scale >> 16);
+    unsigned want = slab->nfree == 0 ? KVA__POOL_FULL
+                    : slab->nfree == pp->nobj
+                        ? KVA__POOL_EMPTY
+                        : 1u + ((slab->nfree - 1u) * pp->list_scale >> 16);
     bool off = (pp->flags & KVA__PR_OFF_SLAB) != 0;
 
     if (slab->owner != pp || slab->magic != KVA__SLAB_MAGIC) {
@@ -57,8 +58,8 @@ check_slab(const struct kva_pool *pp, struct kva__slab *slab, unsigned list)
     if (slab->next->prev != slab || slab->prev->next != slab) {
         return "a ring of slabs is broken";
     }
-    if (!kva__map_test(kva__slab_base(slab),
-                       off ? KVA__MAP_OFF : KVA__MAP_IN)) {
+    if (kva__slabmap_get(kva__slab_base(slab)) !=
+        (off ? KVA__SLABMAP_OFF : KVA__SLABMAP_IN)) {
         return "a slab is not in the map of slabs";
     }
     return check_objects(pp, slab);

@@ -25,8 +25,7 @@ kva__pool_check_flags(const char *func, const struct kva_pool *pp,
 
     if (wait != PR_WAITOK && wait != PR_NOWAIT) {
         kva__misuse(func, kva__pool_kind(pp), pp->name, (uintptr_t)pp,
-                    "expected PR_WAITOK or PR_NOWAIT, found flags 0x%x",
-                    flags);
+                    "expected PR_WAITOK or PR_NOWAIT, found flags 0x%x", flags);
     }
 }
 
@@ -65,7 +64,8 @@ bad_in_slab(const char *func, struct kva_pool *pp, uintptr_t addr,
     start += pp->size * index;
     kva__misuse(func, kind, pp->name, addr,
                 "expected the start of an object, found byte %zu of the one "
-                "at 0x%lx", (size_t)(addr - start), (unsigned long)start);
+                "at 0x%lx",
+                (size_t)(addr - start), (unsigned long)start);
 }
 
 static _Noreturn void
@@ -113,22 +113,39 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
     bad_range(func, pp, addr, &range);
 }
 
-/* Name the first live object, so that it can be looked at. */
+/* The first live object of a slab, and how many there are. */
+static size_t
+live_in_slab(const struct kva_pool *pp, struct kva__slab *slab, uintptr_t *addr)
+{
+    const uint8_t *states = kva__slab_states(pp, slab);
+    size_t live = 0;
+
+    for (unsigned i = 0; i < pp->nobj; i++) {
+        if (kva__state_get(&states[i]) == KVA__OBJECT_LIVE) {
+            if (*addr == 0) {
+                *addr = kva__slab_object(slab, i);
+            }
+            live++;
+        }
+    }
+    return live;
+}
+
+/* Name a live object, so that it can be looked at. */
 void
 kva__pool_bad_destroy(const char *func, struct kva_pool *pp)
 {
     uintptr_t addr = 0;
+    size_t live = 0;
 
-    for (unsigned l = 0; l < KVA__POOL_EMPTY && addr == 0; l++) {
+    for (unsigned l = 0; l < KVA__POOL_EMPTY; l++) {
         struct kva__slab *slab = pp->list[l];
 
-        for (unsigned i = 0; slab != NULL && i < pp->nobj; i++) {
-            if (kva__slab_states(pp, slab)[i] == KVA__OBJECT_LIVE) {
-                addr = kva__slab_object(slab, i);
-                break;
-            }
+        while (slab != NULL) {
+            live += live_in_slab(pp, slab, &addr);
+            slab = slab->next == pp->list[l] ? NULL : slab->next;
         }
     }
     kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
-                "expected no live object, found %zu", pp->nout);
+                "expected no live object, found %zu", live);
 }

@@ -204,8 +204,8 @@ off_split(void)
         return;
     }
     n -= 1u << kva_fls(n);
-    buddy = &off_bucket[n >> BUCKETS_PER_PAGE_SHIFT]
-                       [n & (BUCKETS_PER_PAGE - 1u)];
+    buddy =
+        &off_bucket[n >> BUCKETS_PER_PAGE_SHIFT][n & (BUCKETS_PER_PAGE - 1u)];
     off = *buddy;
     __atomic_store_n(buddy, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&off_nbuckets, off_nbuckets + 1u, __ATOMIC_RELEASE);
@@ -246,8 +246,7 @@ kva__off_create(uintptr_t base, size_t bytes)
 void
 kva__off_destroy(struct kva__slab *slab, size_t bytes)
 {
-    struct kva__off_slab *off =
-        KVA_CONTAINER(slab, struct kva__off_slab, slab);
+    struct kva__off_slab *off = KVA_CONTAINER(slab, struct kva__off_slab, slab);
     kva_irq_t irq = kva__off_lock();
 
     off_remove(off);

@@ -15,8 +15,7 @@ struct kva_pool *kva_pool_list;
 
 struct kva_pool_allocator kva_pool_allocator_kmem = { &kva_kmem_arena, 0 };
 struct kva_pool_allocator kva_pool_allocator_nointr = { &kva_kmem_arena, 0 };
-struct kva_pool_allocator kva_pool_allocator_intr = { &kva_kmem_intr_arena,
-                                                      0 };
+struct kva_pool_allocator kva_pool_allocator_intr = { &kva_kmem_intr_arena, 0 };
 
 static kva_lock_t pools_lock; /* of kva_pool_list */
 static bool pools_ready;
@@ -28,9 +27,10 @@ void
 kva__pool_bootstrap(void)
 {
     if (!pools_ready) {
-        kva_port_lock_init(&pools_lock, "pools", KVA_IPL_NONE,
-                           KVA_RANK_CACHE);
+        kva_port_lock_init(&pools_lock, "pools", KVA_IPL_NONE, KVA_RANK_CACHE);
+        kva__slabmap_bootstrap();
         kva__off_bootstrap();
+        kva__cache_bootstrap();
         pools_ready = true;
     }
 }
@@ -40,7 +40,7 @@ kva__pool_shutdown(void)
 {
     if (pools_ready) {
         KVA_ASSERT(kva_pool_list == NULL);
-        kva__map_fini();
+        kva__slabmap_fini();
         kva__off_fini();
         kva_port_lock_fini(&pools_lock);
         pools_ready = false;
@@ -391,8 +391,7 @@ pool_sethiwat(struct kva_pool *pp, int n)
 }
 
 void
-pool_sethardlimit(struct kva_pool *pp, int n, const char *warnmess,
-                  int ratecap)
+pool_sethardlimit(struct kva_pool *pp, int n, const char *warnmess, int ratecap)
 {
     kva_irq_t irq = kva__pool_lock(pp);
 
@@ -453,16 +452,19 @@ pool_reclaim(struct kva_pool *pp)
 size_t
 pool_drain_all(void)
 {
+    /* Cleaners run in no particular order: arenas may have come before the
+     * pools above them.  Not all of them exist at every tier. */
+    kva_vmem_t *arena[] = { kva_kmem_arena, kva_heap_va_arena, kva_heap_arena };
     struct kva_stat before, after;
 
     kva_stat(&before);
     (void)kva_reclaim(SIZE_MAX);
-    /* Cleaners run in no particular order: arenas may have come before the
-     * pools above them. */
-    (void)vmem_drain(kva_kmem_arena, SIZE_MAX, 0);
-    (void)vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
-    (void)vmem_drain(kva_heap_va_arena, SIZE_MAX, 0);
-    (void)vmem_drain(kva_heap_arena, SIZE_MAX, 0);
+    (void)kva_intr_drain();
+    for (unsigned i = 0; i < KVA_COUNT(arena); i++) {
+        if (arena[i] != NULL) {
+            (void)vmem_drain(arena[i], SIZE_MAX, 0);
+        }
+    }
     kva_stat(&after);
     return before.wired_bytes > after.wired_bytes
                ? before.wired_bytes - after.wired_bytes

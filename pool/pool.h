@@ -24,7 +24,7 @@ typedef struct kva_pool_cache *kva_pool_cache_t;
 #define KVA_PR_NOWAIT 0x02u
 #define KVA_PR_PHINPAGE 0x40u     /* header in the slab, whatever it costs */
 #define KVA_PR_LIMITFAIL 0x100u   /* get: fail at the hard limit, do not wait */
-#define KVA_PR_RECURSIVE 0x200u   /* objects are slabs of others; for listings */
+#define KVA_PR_RECURSIVE 0x200u   /* for listings: objects are slabs */
 #define KVA_PR_NOTOUCH 0x400u     /* the slab is never written by the pool */
 #define KVA_PR_NOALIGN 0x800u     /* accepted; slabs are aligned in any case */
 #define KVA_PR_LARGECACHE 0x1000u /* magazines of four times the size */
@@ -65,9 +65,9 @@ void kva_pool_destroy(struct kva_pool *pp);
 
 /*
  * flags: PR_WAITOK or PR_NOWAIT, PR_LIMITFAIL, PR_ZERO.  NULL: there is no
- * memory, or the hard limit is met.  With PR_WAITOK it sleeps for memory, and at
- * the limit until an object comes back.  put never allocates.  Constant work,
- * a new slab aside.
+ * memory, or the hard limit is met.  With PR_WAITOK it sleeps for memory, and
+ * at the limit until an object comes back.  put never allocates.  Constant
+ * work, a new slab aside.
  */
 void *kva_pool_get(struct kva_pool *pp, int flags);
 void kva_pool_put(struct kva_pool *pp, void *object);
@@ -110,22 +110,18 @@ size_t kva_pool_reclaim(struct kva_pool *pp);
  * pool_cache_init returns NULL when there is no memory for the cache itself;
  * pool_cache_bootstrap makes one in the caller's storage and cannot fail.
  */
-kva_pool_cache_t kva_pool_cache_init(size_t size, unsigned align,
-                                     unsigned align_offset, int flags,
-                                     const char *name,
-                                     struct kva_pool_allocator *pa,
-                                     enum kva_ipl ipl,
-                                     int (*ctor)(void *arg, void *object,
-                                                 int flags),
-                                     void (*dtor)(void *arg, void *object),
-                                     void *arg);
-void kva_pool_cache_bootstrap(kva_pool_cache_t pc, size_t size,
-                              unsigned align, unsigned align_offset, int flags,
-                              const char *name, struct kva_pool_allocator *pa,
-                              enum kva_ipl ipl,
-                              int (*ctor)(void *arg, void *object, int flags),
-                              void (*dtor)(void *arg, void *object),
-                              void *arg);
+kva_pool_cache_t
+kva_pool_cache_init(size_t size, unsigned align, unsigned align_offset,
+                    int flags, const char *name, struct kva_pool_allocator *pa,
+                    enum kva_ipl ipl,
+                    int (*ctor)(void *arg, void *object, int flags),
+                    void (*dtor)(void *arg, void *object), void *arg);
+void
+kva_pool_cache_bootstrap(kva_pool_cache_t pc, size_t size, unsigned align,
+                         unsigned align_offset, int flags, const char *name,
+                         struct kva_pool_allocator *pa, enum kva_ipl ipl,
+                         int (*ctor)(void *arg, void *object, int flags),
+                         void (*dtor)(void *arg, void *object), void *arg);
 void kva_pool_cache_bootstrap_destroy(kva_pool_cache_t pc);
 void kva_pool_cache_destroy(kva_pool_cache_t pc);
 void *kva_pool_cache_get(kva_pool_cache_t pc, int flags);
@@ -137,8 +133,7 @@ void kva_pool_cache_destruct_object(kva_pool_cache_t pc, void *object);
 void kva_pool_cache_invalidate(kva_pool_cache_t pc);
 bool kva_pool_cache_reclaim(kva_pool_cache_t pc);
 void kva_pool_cache_set_drain_hook(kva_pool_cache_t pc,
-                                   void (*fn)(void *arg, int flags),
-                                   void *arg);
+                                   void (*fn)(void *arg, int flags), void *arg);
 void kva_pool_cache_setlowat(kva_pool_cache_t pc, int n);
 void kva_pool_cache_sethiwat(kva_pool_cache_t pc, int n);
 void kva_pool_cache_sethardlimit(kva_pool_cache_t pc, int n,
@@ -152,16 +147,16 @@ int kva_pool_cache_prime(kva_pool_cache_t pc, int n);
 size_t kva_pool_cache_drain(kva_pool_cache_t pc, size_t bytes, size_t retain);
 
 struct kva_pool_stat {
-    size_t object_bytes;  /* size of an object as laid out */
-    size_t slab_bytes;    /* size of a slab */
+    size_t object_bytes; /* size of an object as laid out */
+    size_t slab_bytes;   /* size of a slab */
     size_t objects_per_slab;
-    size_t slabs;         /* now */
-    size_t slabs_empty;   /* of them without a live or cached object */
-    size_t objects_out;   /* live, or in magazines */
-    size_t objects_cached; /* in magazines (a racy count) */
+    size_t slabs;             /* now */
+    size_t slabs_empty;       /* of them without a live or cached object */
+    size_t objects_out;       /* live, or in magazines */
+    size_t objects_cached;    /* in magazines (a racy count) */
     size_t gets, puts, fails; /* objects, past the magazines */
-    size_t limit_hits;    /* times the hard limit was met */
-    size_t header_bytes;  /* in-slab and off-slab headers with state bytes */
+    size_t limit_hits;        /* times the hard limit was met */
+    size_t header_bytes; /* in-slab and off-slab headers with state bytes */
 };
 void kva_pool_stat(struct kva_pool *pp, struct kva_pool_stat *st);
 void kva_pool_cache_stat(kva_pool_cache_t pc, struct kva_pool_stat *st);

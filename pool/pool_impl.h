@@ -60,71 +60,111 @@ struct kva__off_slab {
 /* ---- where slabs are (slab_map.c) ------------------------------------ */
 
 /*
- * Two bits for each page of address space: a slab starts here, with its header
- * in it, or with its header elsewhere.  A put looks here before it reads what
- * may be a header, so that any address may be put: a page that is not mapped,
- * or one full of somebody's data, is never taken for a slab.
+ * Two bits for each page of address space: no slab; a slab starts here, with
+ * its header in it, or with its header elsewhere; a slab goes on here.  A put
+ * looks here before it reads what may be a header, so that any address may be
+ * put: a page that is not mapped, or one full of somebody's data, is never
+ * taken for a slab.
  *
- * A chunk's two maps fill one metadata page.  Chunks are found through a small
+ * A chunk's bits fill one metadata page.  Chunks are found through a small
  * hash.  Readers take no lock; chunks are never given back while there are
  * pools.
  */
+enum kva__slabmap_code {
+    KVA__SLABMAP_NONE = 0,
+    KVA__SLABMAP_IN = 1,
+    KVA__SLABMAP_OFF = 2,
+    KVA__SLABMAP_MORE = 3 /* only in slabs that lie within a word */
+};
+
 #define KVA__WORD_SHIFT (KVA_WORD_64 ? 6u : 5u)
-#define KVA__MAP_SHIFT \
+#define KVA__SLABMAP_SHIFT \
     (KVA_WORD_64 || KVA_PAGE_SHIFT < 15 ? 2u * KVA_PAGE_SHIFT + 2u : 31u)
-#define KVA__MAP_HALF (KVA_PAGE_SIZE / sizeof(uintptr_t) / 2u)
-#define KVA__MAP_BUCKETS 64u
+#define KVA__SLABMAP_WORDS (KVA_PAGE_SIZE / sizeof(uintptr_t))
+#define KVA__SLABMAP_WORD_PAGES (KVA__WORD_BITS / 2u)
+#define KVA__SLABMAP_BUCKETS 64u
 
-struct kva__map_chunk {
-    uintptr_t number;            /* (c) address >> KVA__MAP_SHIFT */
-    struct kva__map_chunk *next; /* (c) of the bucket */
-    uintptr_t *bits;             /* (c) in-slab half, then off-slab half */
+struct kva__slabmap_chunk {
+    uintptr_t number;                /* (c) address >> KVA__SLABMAP_SHIFT */
+    struct kva__slabmap_chunk *next; /* (c) of the bucket */
+    uintptr_t *word;                 /* (c) */
 };
 
-extern struct kva__map_chunk *kva__map_bucket[KVA__MAP_BUCKETS];
+/* The last chunk of every chain is one that has no addresses. */
+extern struct kva__slabmap_chunk *kva__slabmap_bucket[KVA__SLABMAP_BUCKETS];
 
-enum kva__map_half {
-    KVA__MAP_IN = 0,
-    KVA__MAP_OFF = 1
-};
-
+/* The word for addr's page, or NULL. */
 static inline uintptr_t *
-kva__map_word(uintptr_t addr, enum kva__map_half half)
+kva__slabmap_word(uintptr_t addr)
 {
-    uintptr_t number = addr >> KVA__MAP_SHIFT;
-    struct kva__map_chunk *chunk =
-        __atomic_load_n(&kva__map_bucket[number & (KVA__MAP_BUCKETS - 1u)],
-                        __ATOMIC_ACQUIRE);
+    uintptr_t number = addr >> KVA__SLABMAP_SHIFT;
+    struct kva__slabmap_chunk *chunk = __atomic_load_n(
+        &kva__slabmap_bucket[number & (KVA__SLABMAP_BUCKETS - 1u)],
+        __ATOMIC_ACQUIRE);
 
-    while (chunk != NULL && KVA_UNLIKELY(chunk->number != number)) {
+    while (KVA_UNLIKELY(chunk->number != number)) {
         chunk = chunk->next;
+        if (chunk == NULL) {
+            return NULL;
+        }
     }
-    if (KVA_UNLIKELY(chunk == NULL)) {
-        return NULL;
-    }
-    return &chunk->bits[(size_t)half * KVA__MAP_HALF +
-                        ((addr >> (KVA_PAGE_SHIFT + KVA__WORD_SHIFT)) &
-                         (KVA__MAP_HALF - 1u))];
+    return &chunk->word[(addr >> (KVA_PAGE_SHIFT + KVA__WORD_SHIFT - 1u)) &
+                        (KVA__SLABMAP_WORDS - 1u)];
 }
 
-/* Does a slab of that kind start in the page of addr? */
-static inline bool
-kva__map_test(uintptr_t addr, enum kva__map_half half)
+/* Where the page's two bits are in its word. */
+static inline unsigned
+kva__slabmap_bit(uintptr_t addr)
 {
-    const uintptr_t *word = kva__map_word(addr, half);
-
-    return KVA_LIKELY(word != NULL) &&
-           (__atomic_load_n(word, __ATOMIC_RELAXED) >>
-                ((addr >> KVA_PAGE_SHIFT) & (KVA__WORD_BITS - 1u)) &
-            1u) != 0;
+    return (unsigned)(addr >> (KVA_PAGE_SHIFT - 1u)) & (KVA__WORD_BITS - 2u);
 }
 
-bool kva__map_set(uintptr_t base, enum kva__map_half half);
-void kva__map_clear(uintptr_t base, enum kva__map_half half);
-/* The start of the last slab at or before addr that lies in the same group of
- * pages (a word of the map), or 0. */
-uintptr_t kva__map_before(uintptr_t addr, enum kva__map_half half);
-void kva__map_fini(void);
+static inline enum kva__slabmap_code
+kva__slabmap_get(uintptr_t addr)
+{
+    const uintptr_t *word = kva__slabmap_word(addr);
+
+    if (KVA_UNLIKELY(word == NULL)) {
+        return KVA__SLABMAP_NONE;
+    }
+    return (enum kva__slabmap_code)(
+        __atomic_load_n(word, __ATOMIC_RELAXED) >> kva__slabmap_bit(addr) & 3u);
+}
+
+/*
+ * How the slab starts that holds addr, and where; or KVA__SLABMAP_NONE.  Where
+ * a slab goes on, the nearest start below is its own: the two bits of a start
+ * differ, those of the other codes do not.
+ */
+static inline enum kva__slabmap_code
+kva__slabmap_find(uintptr_t addr, uintptr_t *base)
+{
+    const uintptr_t *word = kva__slabmap_word(addr);
+    unsigned bit = kva__slabmap_bit(addr), start = bit;
+    uintptr_t w, starts;
+
+    if (KVA_UNLIKELY(word == NULL)) {
+        return KVA__SLABMAP_NONE;
+    }
+    w = __atomic_load_n(word, __ATOMIC_RELAXED);
+    if ((w >> bit & 3u) == KVA__SLABMAP_MORE) {
+        starts =
+            (w ^ w >> 1) & (~(uintptr_t)0 / 3u) & (((uintptr_t)1 << bit) - 1u);
+        if (KVA_UNLIKELY(starts == 0)) {
+            return KVA__SLABMAP_NONE; /* it went just now */
+        }
+        start = kva_fls(starts);
+    }
+    *base = kva_round_down(addr, KVA_PAGE_SIZE) -
+            ((uintptr_t)(bit - start) << (KVA_PAGE_SHIFT - 1u));
+    return (enum kva__slabmap_code)(w >> start & 3u);
+}
+
+void kva__slabmap_bootstrap(void);
+/* Enter a slab with that code, or take it out (NONE).  False: no metadata. */
+bool
+kva__slabmap_set(uintptr_t base, size_t bytes, enum kva__slabmap_code code);
+void kva__slabmap_fini(void);
 
 /* ---- headers off the slab (off_slab.c) ------------------------------- */
 
@@ -183,11 +223,13 @@ kva__slab_states(const struct kva_pool *pp, struct kva__slab *slab)
 static inline uintptr_t
 kva__slab_base(const struct kva__slab *slab)
 {
+    const char *at = (const char *)slab;
+
     if ((slab->owner->flags & KVA__PR_OFF_SLAB) != 0) {
-        return ((const struct kva__off_slab *)(const void *)((const char *)
-                    slab - offsetof(struct kva__off_slab, slab)))->base;
+        at -= offsetof(struct kva__off_slab, slab);
+        return ((const struct kva__off_slab *)(const void *)at)->base;
     }
-    return (uintptr_t)slab;
+    return (uintptr_t)at;
 }
 
 static inline uintptr_t
@@ -219,9 +261,30 @@ struct kva__place {
 /* The slab that holds addr, whosever it is, of up to 32 pages; or NULL. */
 struct kva__slab *kva__slab_of(uintptr_t addr);
 
+/* The place of addr in a slab at base, which holds it. */
+static inline void
+kva__slab_place(const struct kva_pool *pp, struct kva__slab *slab,
+                uintptr_t base, uintptr_t addr, struct kva__place *place)
+{
+    place->slab = slab;
+    place->index = kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
+    place->state = NULL;
+    if (place->index < pp->nobj) {
+        place->state = kva__slab_states(pp, slab) + place->index;
+    }
+}
+
+/* Does a live object start there? */
+static inline bool
+kva__place_is_live(const struct kva__place *place)
+{
+    return place->state != NULL &&
+           kva__state_get(place->state) == KVA__OBJECT_LIVE;
+}
+
 /* The place of addr in a slab of the pool: false if it is in none. */
-bool kva__slab_find(struct kva_pool *pp, uintptr_t addr,
-                    struct kva__place *place);
+bool
+kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place);
 
 /* A new slab, in no list; NULL: no memory.  No lock held. */
 struct kva__slab *kva__slab_create(struct kva_pool *pp, unsigned flags);
@@ -252,6 +315,7 @@ kva__pool_unlock(struct kva_pool *pp, kva_irq_t irq)
 
 /* Take the library's own locks and lists into use; idempotent. */
 void kva__pool_bootstrap(void);
+void kva__cache_bootstrap(void);
 /* Give the metadata of slabs back; there must be no pool any more. */
 void kva__pool_shutdown(void);
 
@@ -303,8 +367,7 @@ const char *kva__pool_init_name(const struct kva_pool *pp);
 static inline bool
 kva__object_retire_in(struct kva_pool *pp, uintptr_t base, uintptr_t addr)
 {
-    uint32_t index =
-        kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
+    uint32_t index = kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
     uint8_t *state = (uint8_t *)base + pp->state_offset + index;
 
     if (KVA_UNLIKELY(index >= pp->nobj) ||
@@ -326,7 +389,7 @@ kva__object_retire(struct kva_pool *pp, uintptr_t addr)
     uintptr_t base = addr & ~pp->slab_mask;
     const struct kva__slab *slab = (const struct kva__slab *)base;
 
-    return KVA_LIKELY(kva__map_test(base, KVA__MAP_IN)) &&
+    return KVA_LIKELY(kva__slabmap_get(base) == KVA__SLABMAP_IN) &&
            KVA_LIKELY(slab->owner ==
                       __atomic_load_n(&pp->key, __ATOMIC_RELAXED)) &&
            kva__object_retire_in(pp, base, addr);
@@ -348,11 +411,13 @@ kva__object_revive(struct kva_pool *pp, uintptr_t addr)
 }
 
 /*
- * A put that the hit path did not take: a header off the slab, somebody who
- * waits for objects, or a misuse, for which func is named (cache.c).
+ * A put that the hit path did not take: a header off the slab, or somebody who
+ * waits for objects.  False: neither, it is a misuse (cache.c).
  */
-void kva__cache_put_unusual(struct kva_pool_cache *pc, uintptr_t object,
-                            const char *func);
+bool kva__cache_put_long(struct kva_pool_cache *pc, uintptr_t object);
+/* The same for one that was found to be live. */
+void kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t object,
+                          const struct kva__place *place);
 
 /* A retired object into a magazine. */
 static inline void

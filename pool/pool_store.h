@@ -50,19 +50,19 @@ struct kva_pool {
     size_t gets, puts, fails;                /* (s) */
     size_t released;                         /* (s) bytes ever given back */
 
-    size_t lowat;         /* (s) free objects wanted */
-    size_t primed;        /* (s) objects whose slabs are kept */
-    size_t hiwat;         /* (s) objects whose empty slabs are kept, or none */
-    size_t hardlimit;     /* (s) most objects out, or none */
-    size_t limit_hits;    /* (s) times it was met */
-    unsigned waiters;     /* (s) who sleep for the limit */
-    int ratecap;          /* (s) seconds between messages */
-    uint64_t warned;      /* (s) when the last one was printed, ns */
-    const char *warning;  /* (s) */
-    unsigned nwarned;     /* (s) messages printed */
+    size_t lowat;        /* (s) free objects wanted */
+    size_t primed;       /* (s) objects whose slabs are kept */
+    size_t hiwat;        /* (s) objects whose empty slabs are kept, or none */
+    size_t hardlimit;    /* (s) most objects out, or none */
+    size_t limit_hits;   /* (s) times it was met */
+    unsigned waiters;    /* (s) who sleep for the limit */
+    int ratecap;         /* (s) seconds between messages */
+    uint64_t warned;     /* (s) when the last one was printed, ns */
+    const char *warning; /* (s) */
+    unsigned nwarned;    /* (s) messages printed */
 
-    enum kva_ipl ipl;                    /* (c) */
-    const char *name;                    /* (c) */
+    enum kva_ipl ipl;                     /* (c) */
+    const char *name;                     /* (c) */
     struct kva_pool_allocator *allocator; /* (c) */
     void (*drain_hook)(void *arg, int flags);
     void *drain_arg;

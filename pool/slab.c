@@ -100,20 +100,15 @@ static int
 range_get(const struct kva_pool *pp, unsigned flags, uintptr_t *base)
 {
     kva_vmem_t *vm = *pp->allocator->arena;
-    int error;
 
     flags = (flags & KVA_PR_WAITOK) != 0 ? KVA_VM_SLEEP : KVA_VM_NOSLEEP;
-    if (!slab_is_cached(pp, vm)) {
-        return kva_vmem_xalloc(vm, pp->slab_bytes, pp->slab_bytes, 0, 0,
-                               KVA_VMEM_ADDR_MIN, KVA_VMEM_ADDR_MAX,
-                               flags | KVA_VM_INSTANTFIT, base);
+    if (slab_is_cached(pp, vm)) {
+        return kva_vmem_alloc(vm, pp->slab_bytes, flags | KVA_VM_INSTANTFIT,
+                              base);
     }
-    error = kva_vmem_alloc(vm, pp->slab_bytes, flags | KVA_VM_INSTANTFIT,
-                           base);
-    if (error == 0 && pp->slab_bytes <= vm->qcache_max) {
-        kva__vmem_mark_slab(vm, *base);
-    }
-    return error;
+    return kva_vmem_xalloc(vm, pp->slab_bytes, pp->slab_bytes, 0, 0,
+                           KVA_VMEM_ADDR_MIN, KVA_VMEM_ADDR_MAX,
+                           flags | KVA_VM_INSTANTFIT, base);
 }
 
 static void
@@ -128,10 +123,11 @@ range_put(const struct kva_pool *pp, uintptr_t base)
     }
 }
 
-static enum kva__map_half
-half_of(const struct kva_pool *pp)
+static enum kva__slabmap_code
+code_of(const struct kva_pool *pp)
 {
-    return (pp->flags & KVA__PR_OFF_SLAB) != 0 ? KVA__MAP_OFF : KVA__MAP_IN;
+    return (pp->flags & KVA__PR_OFF_SLAB) != 0 ? KVA__SLABMAP_OFF
+                                               : KVA__SLABMAP_IN;
 }
 
 /* All objects free.  The states of a new slab follow its map. */
@@ -172,7 +168,7 @@ kva__slab_create(struct kva_pool *pp, unsigned flags)
         return NULL;
     }
     slab_format(pp, slab);
-    if (!kva__map_set(base, half_of(pp))) {
+    if (!kva__slabmap_set(base, pp->slab_bytes, code_of(pp))) {
         slab->owner = NULL;
         if (off_slab) {
             kva__off_destroy(slab, pp->header_bytes);
@@ -189,7 +185,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     uintptr_t base = kva__slab_base(slab);
 
     KVA_ASSERT(slab->nfree == pp->nobj);
-    kva__map_clear(base, half_of(pp));
+    (void)kva__slabmap_set(base, pp->slab_bytes, KVA__SLABMAP_NONE);
     slab->owner = NULL;
     slab->magic = 0;
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {
@@ -326,7 +322,7 @@ kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place)
     uintptr_t base = addr & ~pp->slab_mask;
     struct kva__slab *slab;
 
-    if (!kva__map_test(base, half_of(pp))) {
+    if (kva__slabmap_get(base) != code_of(pp)) {
         return false;
     }
     slab = (pp->flags & KVA__PR_OFF_SLAB) != 0 ? kva__off_find(base)
@@ -334,30 +330,28 @@ kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place)
     if (slab == NULL || slab->owner != pp) {
         return false;
     }
-    place->slab = slab;
-    place->index = kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
-    place->state = NULL;
-    if (place->index < pp->nobj) {
-        place->state = kva__slab_states(pp, slab) + place->index;
-    }
+    kva__slab_place(pp, slab, base, addr, place);
     return true;
 }
 
 struct kva__slab *
 kva__slab_of(uintptr_t addr)
 {
-    uintptr_t in = kva__map_before(addr, KVA__MAP_IN);
-    uintptr_t off = kva__map_before(addr, KVA__MAP_OFF);
-    struct kva__slab *slab;
+    struct kva__slab *slab = NULL;
+    uintptr_t base;
 
-    if (in == 0 && off == 0) {
-        return NULL;
+    switch (kva__slabmap_find(addr, &base)) {
+    case KVA__SLABMAP_IN:
+        slab = (struct kva__slab *)base;
+        break;
+    case KVA__SLABMAP_OFF:
+        slab = kva__off_find(base);
+        break;
+    case KVA__SLABMAP_NONE:
+    case KVA__SLABMAP_MORE:
+    default:
+        break;
     }
-    slab = off > in ? kva__off_find(off) : (struct kva__slab *)in;
-    if (slab == NULL || slab->magic != KVA__SLAB_MAGIC ||
-        slab->owner == NULL ||
-        addr - kva__slab_base(slab) >= slab->owner->slab_bytes) {
-        return NULL;
-    }
-    return slab;
+    /* A slab that is just going has no owner any more. */
+    return slab == NULL || slab->owner == NULL ? NULL : slab;
 }

@@ -4,31 +4,35 @@
  * describes (64 MiB of address space with 4 KiB pages).  1 GB of slabs takes 17
  * pages.  See pool_impl.h for why it is there.
  *
- * Locking.  Bits and new chunks are written with the lock of off_slab.c held.  Readers take
- * no lock: a chunk is complete before it is linked, is never unlinked while
- * there are pools, and a bit is read in one load.  A reader that asks about an
- * object it holds finds the bit that was set before the object was handed out;
- * one that asks about anything else may be told what was true a moment ago.
+ * Locking.  Bits and new chunks are written with the lock of off_slab.c held.
+ * Readers take no lock: a chunk is complete before it is linked, is never
+ * unlinked while there are pools, and a word is read in one load.  A reader
+ * that asks about an object it holds finds the bits that were set before the
+ * object was handed out; one that asks about anything else may be told what
+ * was true a moment ago.
  */
 #include "pool/pool_impl.h"
 
-struct kva__map_chunk *kva__map_bucket[KVA__MAP_BUCKETS];
+struct kva__slabmap_chunk *kva__slabmap_bucket[KVA__SLABMAP_BUCKETS];
+
+/* A number that no address has: the shift leaves the top bits clear. */
+static struct kva__slabmap_chunk nowhere = { ~(uintptr_t)0, NULL, NULL };
 
 /* Chunks' descriptions fill metadata pages from the front. */
 struct chunk_page {
     struct chunk_page *next;
     size_t used;
-    struct kva__map_chunk chunk[];
+    struct kva__slabmap_chunk chunk[];
 };
 
-#define CHUNKS_PER_PAGE                             \
-    ((KVA_PAGE_SIZE - sizeof(struct chunk_page)) /  \
-     sizeof(struct kva__map_chunk))
+#define CHUNKS_PER_PAGE                            \
+    ((KVA_PAGE_SIZE - sizeof(struct chunk_page)) / \
+     sizeof(struct kva__slabmap_chunk))
 
 static struct chunk_page *chunk_pages;
 
 /* Both with the lock of off_slab.c held, which all of this file uses. */
-static struct kva__map_chunk *
+static struct kva__slabmap_chunk *
 chunk_describe(void)
 {
     struct chunk_page *page = chunk_pages;
@@ -47,95 +51,84 @@ chunk_describe(void)
 static bool
 chunk_add(uintptr_t number)
 {
-    struct kva__map_chunk *chunk = chunk_describe();
-    struct kva__map_chunk **bucket =
-        &kva__map_bucket[number & (KVA__MAP_BUCKETS - 1u)];
-    uintptr_t *bits;
+    struct kva__slabmap_chunk *chunk = chunk_describe();
+    struct kva__slabmap_chunk **bucket =
+        &kva__slabmap_bucket[number & (KVA__SLABMAP_BUCKETS - 1u)];
+    uintptr_t *word;
 
     if (chunk == NULL) {
         return false;
     }
-    bits = kva__meta_page_get(KVA_META_SLAB_HEADERS);
-    if (bits == NULL) {
+    word = kva__meta_page_get(KVA_META_SLAB_HEADERS);
+    if (word == NULL) {
         return false; /* the description stays unused, for the next one */
     }
     chunk_pages->used++;
     chunk->number = number;
-    chunk->bits = bits;
+    chunk->word = word;
     chunk->next = *bucket;
     __atomic_store_n(bucket, chunk, __ATOMIC_RELEASE);
     return true;
 }
 
-static uintptr_t
-bit_of(uintptr_t base)
+void
+kva__slabmap_bootstrap(void)
 {
-    return (uintptr_t)1 << ((base >> KVA_PAGE_SHIFT) & (KVA__WORD_BITS - 1u));
+    for (unsigned b = 0; b < KVA__SLABMAP_BUCKETS; b++) {
+        kva__slabmap_bucket[b] = &nowhere;
+    }
 }
 
-/* False: no metadata page for a new chunk. */
-bool
-kva__map_set(uintptr_t base, enum kva__map_half half)
+/* Slabs of more than a word are entered by their first page alone, and so are
+ * those that are not aligned to their size: only a put looks for them, and
+ * it knows where they start. */
+static uintptr_t
+fields_of(uintptr_t base, size_t bytes)
 {
-    kva_irq_t irq = kva__off_lock();
-    uintptr_t *word = kva__map_word(base, half);
+    size_t pages = bytes >> KVA_PAGE_SHIFT;
 
-    if (word == NULL && chunk_add(base >> KVA__MAP_SHIFT)) {
-        word = kva__map_word(base, half);
+    if (pages > KVA__SLABMAP_WORD_PAGES || (base & (bytes - 1u)) != 0 ||
+        !kva_is_pow2(bytes)) {
+        pages = 1;
+    }
+    return ~(uintptr_t)0 >> (KVA__WORD_BITS - 2u * pages)
+                                << kva__slabmap_bit(base);
+}
+
+bool
+kva__slabmap_set(uintptr_t base, size_t bytes, enum kva__slabmap_code code)
+{
+    uintptr_t fields = fields_of(base, bytes), bits = 0;
+    kva_irq_t irq = kva__off_lock();
+    uintptr_t *word = kva__slabmap_word(base);
+
+    if (word == NULL && chunk_add(base >> KVA__SLABMAP_SHIFT)) {
+        word = kva__slabmap_word(base);
+    }
+    if (code != KVA__SLABMAP_NONE) {
+        /* All ones, and the first two what the start is. */
+        bits = fields ^ (uintptr_t)(KVA__SLABMAP_MORE ^ code)
+                            << kva__slabmap_bit(base);
     }
     if (word != NULL) {
-        KVA_ASSERT((*word & bit_of(base)) == 0);
-        __atomic_store_n(word, *word | bit_of(base), __ATOMIC_RELEASE);
+        KVA_ASSERT(code == KVA__SLABMAP_NONE || (*word & fields) == 0);
+        __atomic_store_n(word, (*word & ~fields) | bits, __ATOMIC_RELEASE);
     }
     kva__off_unlock(irq);
     return word != NULL;
 }
 
-void
-kva__map_clear(uintptr_t base, enum kva__map_half half)
-{
-    kva_irq_t irq = kva__off_lock();
-    uintptr_t *word = kva__map_word(base, half);
-
-    KVA_ASSERT(word != NULL && (*word & bit_of(base)) != 0);
-    __atomic_store_n(word, *word & ~bit_of(base), __ATOMIC_RELEASE);
-    kva__off_unlock(irq);
-}
-
-/*
- * A slab of up to 32 pages is aligned to its size, so it does not cross a word
- * of the map, and the nearest bit at or below a page is its slab's.
- */
-uintptr_t
-kva__map_before(uintptr_t addr, enum kva__map_half half)
-{
-    const uintptr_t *word = kva__map_word(addr, half);
-    unsigned page = (unsigned)(addr >> KVA_PAGE_SHIFT) & (KVA__WORD_BITS - 1u);
-    uintptr_t bits;
-
-    if (word == NULL) {
-        return 0;
-    }
-    bits = __atomic_load_n(word, __ATOMIC_RELAXED) &
-           (~(uintptr_t)0 >> (KVA__WORD_BITS - 1u - page));
-    if (bits == 0) {
-        return 0;
-    }
-    return kva_round_down(addr, KVA_PAGE_SIZE) -
-           ((uintptr_t)(page - kva_fls(bits)) << KVA_PAGE_SHIFT);
-}
-
 /* All chunks back; there is no pool and no reader any more. */
 void
-kva__map_fini(void)
+kva__slabmap_fini(void)
 {
-    for (unsigned b = 0; b < KVA__MAP_BUCKETS; b++) {
-        struct kva__map_chunk *chunk = kva__map_bucket[b];
+    for (unsigned b = 0; b < KVA__SLABMAP_BUCKETS; b++) {
+        struct kva__slabmap_chunk *chunk = kva__slabmap_bucket[b];
 
-        for (; chunk != NULL; chunk = chunk->next) {
-            kva__meta_page_put(chunk->bits, KVA_META_SLAB_HEADERS);
+        for (; chunk != &nowhere; chunk = chunk->next) {
+            kva__meta_page_put(chunk->word, KVA_META_SLAB_HEADERS);
         }
-        kva__map_bucket[b] = NULL;
+        kva__slabmap_bucket[b] = &nowhere;
     }
     while (chunk_pages != NULL) {
         struct chunk_page *page = chunk_pages;

@@ -98,8 +98,13 @@ kva_round_down(uintptr_t x, uintptr_t align)
     return x & ~(align - 1);
 }
 
-void *kva__memset(void *dst, int byte, size_t n);
-void *kva__memcpy(void *dst, const void *src, size_t n);
+/* The compiler may expand it, or call memset, which every kernel has (or see
+ * KVA_CONFIG_MEMORY). */
+static inline void
+kva__memset(void *dst, int byte, size_t n)
+{
+    __builtin_memset(dst, byte, n);
+}
 
 /* Lock ranks, outermost first (DESIGN: lock order). */
 enum kva_rank {

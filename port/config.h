@@ -45,6 +45,12 @@
 #define KVA_CONFIG_CHECKS 1
 #endif
 
+/* 1: the library brings memset, memcpy, memmove and memcmp, under those names,
+ * for a kernel that has none: compilers emit calls to them unasked. */
+#ifndef KVA_CONFIG_MEMORY
+#define KVA_CONFIG_MEMORY 0
+#endif
+
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
 

@@ -236,32 +236,3 @@ kva__misuse(const char *func, const char *kind, const char *name,
     va_end(ap);
     kva_port_panic(buf);
 }
-
-/*
- * Byte loops of our own, so that a kernel without memset links.  The empty
- * statement keeps the compiler from turning the loop into a call to memset.
- */
-void *
-kva__memset(void *dst, int byte, size_t n)
-{
-    unsigned char *d = dst;
-
-    while (n-- > 0) {
-        *d++ = (unsigned char)byte;
-        KVA_COMPILER_BARRIER();
-    }
-    return dst;
-}
-
-void *
-kva__memcpy(void *dst, const void *src, size_t n)
-{
-    unsigned char *d = dst;
-    const unsigned char *s = src;
-
-    while (n-- > 0) {
-        *d++ = *s++;
-        KVA_COMPILER_BARRIER();
-    }
-    return dst;
-}

@@ -51,7 +51,9 @@ claim_print(const struct claim *cl, const struct run *run)
            cl->ops->name, (unsigned long long)got, cl->unit,
            (unsigned long long)cl->report, (unsigned long long)cl->min,
            (unsigned long long)cl->max, apart,
-           got < cl->min ? "below" : got > cl->max ? "above" : "agrees");
+           got < cl->min   ? "below"
+           : got > cl->max ? "above"
+                           : "agrees");
 }
 
 static void
@@ -70,6 +72,7 @@ arithmetic_print(const struct run *a, const struct run *b, const struct run *c)
 {
     uint64_t pages = a->peak.wired_bytes / TRACE_PAGE;
     uint64_t upper = c->peak.tags - b->peak.tags;
+    uint64_t single = b->peak.tags + 2 * pages;
 
     printf("\n  %llu pool pages: %llu chunks of %u, %llu quantum-cache slabs "
            "of %u; %llu areas live\n",
@@ -81,8 +84,7 @@ arithmetic_print(const struct run *a, const struct run *b, const struct run *c)
            "1.12 for each page of 1.1 GB)\n",
            (unsigned long long)upper, (double)upper / (double)pages);
     printf("  c with imports of single pages instead of %u: about %llu tags\n",
-           PARAM_WIRED_IMPORT_PAGES,
-           (unsigned long long)(b->peak.tags + 2 * pages));
+           PARAM_WIRED_IMPORT_PAGES, (unsigned long long)single);
 }
 
 bool

@@ -10,8 +10,7 @@
 #include "pool/pool_impl.h"
 
 uint32_t
-geometry_slab_bytes(enum slab_rule rule, uint32_t size,
-                    uint32_t recorded_pages)
+geometry_slab_bytes(enum slab_rule rule, uint32_t size, uint32_t recorded_pages)
 {
     uint32_t bytes = 0;
 
@@ -35,8 +34,27 @@ geometry_shape(enum slab_rule rule, uint32_t size, uint32_t align,
                            .objects = pool.nobj };
 }
 
+/* ---- kmalloc ---------------------------------------------------------- */
+
+#define CLASS_UNIT 8u
+static uint32_t class_bytes[GEOMETRY_KMALLOC_MAX / CLASS_UNIT + 1];
+
+/* kmem knows its classes once it is up, for which it needs no memory. */
+static void
+classes_ask(void)
+{
+    kmem_init();
+    for (uint32_t i = 1; i < KVA_COUNT(class_bytes); i++) {
+        class_bytes[i] = (uint32_t)kmem_roundup_size(i * (size_t)CLASS_UNIT);
+    }
+    kmem_fini();
+}
+
 uint32_t
 geometry_class(uint32_t size)
 {
-    return (uint32_t)kmem_roundup_size(size);
+    if (class_bytes[1] == 0) {
+        classes_ask();
+    }
+    return class_bytes[(size + CLASS_UNIT - 1) / CLASS_UNIT];
 }

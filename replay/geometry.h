@@ -21,14 +21,17 @@ uint32_t geometry_slab_bytes(enum slab_rule rule, uint32_t size,
                              uint32_t recorded_pages);
 
 /* What becomes of it.  size is not 0; align is a power of two. */
-struct shape geometry_shape(enum slab_rule rule, uint32_t size,
-                            uint32_t align, uint32_t recorded_pages);
+struct shape geometry_shape(enum slab_rule rule, uint32_t size, uint32_t align,
+                            uint32_t recorded_pages);
 
 /* kmalloc: objects up to this come from pools of the size classes of kmem(9),
  * larger ones are ranges of pages of their own. */
 #define GEOMETRY_KMALLOC_MAX 8192u
 
-/* The class of a size that is not 0 and at most GEOMETRY_KMALLOC_MAX. */
+/*
+ * The class of a size that is not 0 and at most GEOMETRY_KMALLOC_MAX.  The first
+ * call starts kmem and ends it again, so kmem must not be up then.
+ */
 uint32_t geometry_class(uint32_t size);
 
 #endif

@@ -27,9 +27,9 @@ static const uint8_t magic[8] = { 0x89, 'K', 'V', 'T', 0x0d, 0x0a, 0x1a, 0x0a };
 #define KVT_VERSION 1u
 #define KVT_TYPES_MAX 65535u
 #define KVT_ORDER_MAX 20u
-#define KVT_REASON_MAX 2u  /* of a free: seen, reused, page gone */
-#define KVT_ALIGN_MAX 30u  /* log2; no address space has room for more */
-#define KVT_BATCH 4096u    /* records read at a time */
+#define KVT_REASON_MAX 2u /* of a free: seen, reused, page gone */
+#define KVT_ALIGN_MAX 30u /* log2; no address space has room for more */
+#define KVT_BATCH 1024u   /* records read at a time */
 
 /* ---- bytes ------------------------------------------------------------ */
 
@@ -79,11 +79,11 @@ struct reader {
     struct source *src;
     struct trace *t;
     struct kvt_error *e;
-    uint64_t offset; /* of what is being looked at */
+    uint64_t offset;  /* of what is being looked at */
     uint64_t claimed; /* records, by the header */
     size_t room;      /* records that t->record has room for */
     uint32_t crc;
-    uint32_t ms; /* of the last tick */
+    uint32_t ms;     /* of the last tick */
     uint16_t *holds; /* by slot: type + 1, 0 if empty */
     uint32_t *count; /* by type: allocations seen */
 };
@@ -282,8 +282,7 @@ check_free(struct reader *rd, const struct record *r)
     unsigned held = rd->holds[r->slot];
 
     if (held == 0) {
-        return refuse(rd, "free of slot %u, which is empty",
-                      (unsigned)r->slot);
+        return refuse(rd, "free of slot %u, which is empty", (unsigned)r->slot);
     }
     if (held != r->type + 1u) {
         return refuse(rd, "free of slot %u as type %u, it holds type %u",
@@ -335,16 +334,16 @@ check_record(struct reader *rd, const struct record *r)
         return check_mark(rd, r);
     }
     if (r->type >= rd->t->ntype) {
-        return refuse(rd, "type %u is out of range, the header has %u",
-                      r->type, rd->t->ntype);
+        return refuse(rd, "type %u is out of range, the header has %u", r->type,
+                      rd->t->ntype);
     }
     if (r->slot >= rd->t->nslot) {
         return refuse(rd, "slot %u is out of range, the header has %u",
                       (unsigned)r->slot, (unsigned)rd->t->nslot);
     }
     if (rd->t->type[r->type].kind != r->op / 2) {
-        return refuse(rd, "type %u is of kind %u, op %u needs kind %u",
-                      r->type, rd->t->type[r->type].kind, r->op, r->op / 2u);
+        return refuse(rd, "type %u is of kind %u, op %u needs kind %u", r->type,
+                      rd->t->type[r->type].kind, r->op, r->op / 2u);
     }
     return (r->op & 1) == 0 ? check_alloc(rd, r) : check_free(rd, r);
 }
@@ -367,7 +366,7 @@ static bool
 grow(struct reader *rd, size_t n)
 {
     struct trace *t = rd->t;
-    size_t room = rd->room == 0 ? 16 * KVT_BATCH : rd->room * 2;
+    size_t room = rd->room == 0 ? KVT_BATCH : rd->room * 2;
     struct record *rec;
 
     if (t->nrecord + n <= rd->room) {
@@ -434,8 +433,8 @@ read_end(struct reader *rd)
         return refuse(rd, "type, slot and b of END must be 0");
     }
     if (r->a != rd->crc) {
-        return refuse(rd, "checksum is %08x, END says %08x",
-                      (unsigned)rd->crc, (unsigned)r->a);
+        return refuse(rd, "checksum is %08x, END says %08x", (unsigned)rd->crc,
+                      (unsigned)r->a);
     }
     rd->t->nrecord++;
     rd->offset += KVT_RECORD;

@@ -47,18 +47,18 @@ static const struct argp_option argp_options[] = {
     { "stack", 's', "NAME", 0,
       "ours, a, b, c, map, merged, or all (the default); may be repeated", 0 },
     { "synthetic", OPT_SYNTHETIC, "BYTES", 0,
-      "Replay the synthetic load with BYTES live (k, M and G: times 1000)",
-      0 },
+      "Replay the synthetic load with BYTES live (k, M and G: times 1000)", 0 },
     { "seed", OPT_SEED, "N", 0,
       "Of the synthetic load and of the random frees (1)", 0 },
     { "slabs", OPT_SLABS, "RULE", 0,
       "Slab sizes: pool (as our pools choose, the default), recorded (as the "
-      "recorded kernel had them), single (one page)", 0 },
+      "recorded kernel had them), single (one page)",
+      0 },
     { "no-pattern", OPT_NO_PATTERN, NULL, 0,
       "Do not fill objects and check them at free", 0 },
     { "limit", OPT_LIMIT, "N", 0, "Only the first N records of each load", 0 },
     { "calibrate", OPT_CALIBRATE, NULL, 0,
-      "Compare the models a, b and c with the report of 2011, and stop", 0 },
+      "First compare the models a, b and c with the report of 2011", 0 },
     { NULL, 0, NULL, 0, NULL, 0 }
 };
 
@@ -364,7 +364,9 @@ replay_loads(const struct options *o, struct output *out)
     if (o->synthetic && !replay_synthetic(o, out)) {
         return false;
     }
-    report_summary(out->row, out->nrow);
+    if (out->nrow > 0) {
+        report_summary(out->row, out->nrow);
+    }
     return true;
 }
 
@@ -404,8 +406,8 @@ main(int argc, char **argv)
     if (!o.any_stack) {
         memset(o.use, 1, sizeof(o.use));
     }
-    if (o.calibrate) {
-        return run_calibration(&o) ? 0 : 1;
+    if (o.calibrate && !run_calibration(&o)) {
+        return 1;
     }
     out.row = calloc((size_t)o.ntrace + 1, sizeof(*out.row));
     if (out.row == NULL) {

@@ -33,8 +33,8 @@ static uint32_t
 pool_add(struct model *m, const struct stack_config *c, uint32_t size,
          uint32_t align, uint32_t recorded_pages)
 {
-    struct shape sh = geometry_shape(c->slabs, size == 0 ? 1 : size, align,
-                                     recorded_pages);
+    struct shape sh =
+        geometry_shape(c->slabs, size == 0 ? 1 : size, align, recorded_pages);
 
     return slabs_add(&m->objects, sh.objects, sh.pages, 1);
 }
@@ -87,17 +87,17 @@ area_kinds(struct model *m)
         if (t->type[i].kind != KIND_VMAP) {
             continue;
         }
-        while (k < i && (t->type[k].kind != KIND_VMAP ||
-                         strcspn(name, ",") != strcspn(t->type[k].name, ",") ||
-                         strncmp(name, t->type[k].name,
-                                 strcspn(name, ",")) != 0)) {
+        while (k < i &&
+               (t->type[k].kind != KIND_VMAP ||
+                strcspn(name, ",") != strcspn(t->type[k].name, ",") ||
+                strncmp(name, t->type[k].name, strcspn(name, ",")) != 0)) {
             k++;
         }
         if (k == i && kinds < RANGE_KINDS_MAX) {
             kinds++;
         }
-        m->area_kind[i] = k < i ? m->area_kind[k]
-                                : (uint8_t)(RANGE_AREA + kinds - 1);
+        m->area_kind[i] =
+            k < i ? m->area_kind[k] : (uint8_t)(RANGE_AREA + kinds - 1);
     }
 }
 
@@ -109,14 +109,14 @@ model_init(struct model *m, const struct stack_ops *stack_ops,
     m->stack.ops = stack_ops;
     m->ops = ops;
     m->trace = t;
-    slabs_init(&m->objects, (struct slab_supply){ .take = slab_take,
-                                                  .give = slab_give,
-                                                  .arg = m });
+    slabs_init(
+        &m->objects,
+        (struct slab_supply){ .take = slab_take, .give = slab_give, .arg = m });
     m->site_pool = calloc((size_t)t->nsite + 1, sizeof(*m->site_pool));
     m->class_pool = calloc(CLASSES, sizeof(*m->class_pool));
     m->area_kind = calloc((size_t)t->ntype + 1, sizeof(*m->area_kind));
-    if (m->site_pool == NULL || m->class_pool == NULL ||
-        m->area_kind == NULL || !pools_make(m, c)) {
+    if (m->site_pool == NULL || m->class_pool == NULL || m->area_kind == NULL ||
+        !pools_make(m, c)) {
         return false;
     }
     area_kinds(m);
@@ -214,8 +214,8 @@ model_alloc_area(struct stack *st, struct thing *th, unsigned cpu)
 {
     struct model *m = (struct model *)st;
     size_t align = trace_area_align(m->trace, th->site) / TRACE_PAGE;
-    uint32_t where = m->ops->take(m, th->size, (uint32_t)align,
-                                  m->area_kind[th->site]);
+    uint32_t where =
+        m->ops->take(m, th->size, (uint32_t)align, m->area_kind[th->site]);
 
     (void)cpu;
     th->where = where;

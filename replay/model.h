@@ -11,11 +11,15 @@
 #include "replay/space.h"
 
 /* Kinds of ranges: wired memory, and areas of one region each. */
-enum range_kind { RANGE_WIRED = 1, RANGE_AREA = 2, RANGE_KINDS_MAX = 200 };
+enum range_kind {
+    RANGE_WIRED = 1,
+    RANGE_AREA = 2,
+    RANGE_KINDS_MAX = 200
+};
 
 /* Sizes: NetBSD's, compiled for LP64. */
-#define MODEL_MAP_ENTRY_BYTES 128u /* struct vm_map_entry */
-#define MODEL_TAG_BYTES 56u        /* struct vmem_btag */
+#define MODEL_MAP_ENTRY_BYTES 128u  /* struct vm_map_entry */
+#define MODEL_TAG_BYTES 56u         /* struct vmem_btag */
 #define MODEL_SLAB_HEADER_BYTES 56u /* struct pool_item_header */
 #define MODEL_HASH_BUCKET_BYTES 8u
 

@@ -12,7 +12,10 @@
 #include "replay/model_params.h"
 #include "replay/range_cache.h"
 
-enum { MAP_KMEM, MAP_KERNEL };
+enum {
+    MAP_KMEM,
+    MAP_KERNEL
+};
 _Static_assert(PARAM_CHUNK_MAPS == 2, "kmem_map and kernel_map");
 
 struct kvacache {
@@ -108,7 +111,8 @@ kvacache_open(const struct trace *t, const struct stack_config *c,
     ok = model_init(&kc->model, &stack_a, &calls, t, c) && kc->space != NULL;
     for (unsigned i = 0; i < PARAM_CHUNK_MAPS; i++) {
         ok = range_cache_init(&kc->cache[i], PARAM_CACHED_PAGES,
-                              PARAM_CHUNK_PAGES, supply) && ok;
+                              PARAM_CHUNK_PAGES, supply) &&
+             ok;
     }
     if (!ok) {
         kvacache_close(&kc->model.stack);
@@ -154,8 +158,7 @@ kvacache_drain(struct stack *st)
 static const char *
 kvacache_leftover(struct stack *st)
 {
-    return ((struct kvacache *)st)->entries == 0 ? NULL
-                                                 : "entries are left";
+    return ((struct kvacache *)st)->entries == 0 ? NULL : "entries are left";
 }
 
 const struct stack_ops stack_a = {

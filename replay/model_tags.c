@@ -213,7 +213,7 @@ segment_take(struct tags *tg, uint32_t pages)
     }
     at = (unsigned)__builtin_ctz(x);
     span_unlink(tg, i);
-    tg->span[i].idle &= (uint16_t)~(((1u << pages) - 1u) << at);
+    tg->span[i].idle &= (uint16_t) ~(((1u << pages) - 1u) << at);
     span_link(tg, i);
     tg->segments++;
     return i * SPAN_PAGES + at;
@@ -323,7 +323,8 @@ tags_open(const struct stack_ops *ops, const struct trace *t,
     tg->heap = model_space(c);
     ok = model_init(&tg->model, ops, &calls, t, c) && tg->heap != NULL;
     ok = range_cache_init(&tg->qcache, PARAM_CACHED_PAGES,
-                          PARAM_QCACHE_SLAB_PAGES, supply) && ok;
+                          PARAM_QCACHE_SLAB_PAGES, supply) &&
+         ok;
     if (!ok) {
         tags_close(&tg->model.stack);
         return NULL;
@@ -332,15 +333,13 @@ tags_open(const struct stack_ops *ops, const struct trace *t,
 }
 
 static struct stack *
-b_open(const struct trace *t, const struct stack_config *c,
-       const char **reason)
+b_open(const struct trace *t, const struct stack_config *c, const char **reason)
 {
     return tags_open(&stack_b, t, c, false, reason);
 }
 
 static struct stack *
-c_open(const struct trace *t, const struct stack_config *c,
-       const char **reason)
+c_open(const struct trace *t, const struct stack_config *c, const char **reason)
 {
     return tags_open(&stack_c, t, c, true, reason);
 }
@@ -368,10 +367,10 @@ tags_state(struct stack *st, struct state *s)
               tg->wired_spans + tg->segments + tg->holes;
     s->tag_bytes = s->tags * MODEL_TAG_BYTES;
     s->spans = 1 + tg->imports + tg->wired_spans;
-    s->wired_bytes = (tg->wired ? tg->wired_pages
-                                : model_wired_pages(&tg->model)) * TRACE_PAGE;
-    s->largest_hole_bytes =
-        (uint64_t)space_largest_hole(tg->heap) * TRACE_PAGE;
+    s->wired_bytes =
+        (tg->wired ? tg->wired_pages : model_wired_pages(&tg->model)) *
+        TRACE_PAGE;
+    s->largest_hole_bytes = (uint64_t)space_largest_hole(tg->heap) * TRACE_PAGE;
     s->meta_bytes[META_TAGS] = s->tag_bytes;
     s->meta_bytes[META_HASH] = 2 * hash_bytes(tg->imports) +
                                (tg->wired ? hash_bytes(tg->segments) : 0);

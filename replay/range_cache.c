@@ -18,8 +18,8 @@ range_cache_init(struct range_cache *rc, uint32_t pages_max,
         ok = rc->plain[k] != SLAB_NONE;
     }
     for (uint32_t k = 1; ok && k <= pages_max; k *= 2) {
-        rc->aligned[k] = slabs_add(&rc->chunks, chunk_pages / k, chunk_pages,
-                                   k);
+        rc->aligned[k] =
+            slabs_add(&rc->chunks, chunk_pages / k, chunk_pages, k);
         ok = rc->aligned[k] != SLAB_NONE;
     }
     return ok;

@@ -12,7 +12,7 @@
 
 struct range_cache {
     struct slabs chunks;
-    uint32_t pages_max; /* largest range */
+    uint32_t pages_max;                          /* largest range */
     uint32_t plain[RANGE_CACHE_PAGES_MAX + 1];   /* pools, by pages */
     uint32_t aligned[RANGE_CACHE_PAGES_MAX + 1]; /* powers of two only */
 };
@@ -27,7 +27,7 @@ void range_cache_fini(struct range_cache *rc);
  * range that must be aligned is rounded to a power of two and comes from a
  * chunk that is aligned: stacks of 4 pages and a guard page, for example.
  */
-uint32_t range_cache_pool(const struct range_cache *rc, uint32_t pages,
-                          uint32_t align);
+uint32_t
+range_cache_pool(const struct range_cache *rc, uint32_t pages, uint32_t align);
 
 #endif

@@ -370,10 +370,11 @@ stop_after(const struct replay *r, unsigned phase)
 static void
 phase_ends(struct replay *r, unsigned phase)
 {
+    take_state(r, &r->run->phase[phase]);
     if (r->t->phase[phase].drain) {
         r->st->ops->drain(r->st);
     }
-    take_state(r, &r->run->phase[phase]);
+    take_state(r, &r->run->phase_drained[phase]);
 }
 
 /* Replay all, with a stop at each phase's end and after the peak. */
@@ -477,10 +478,12 @@ run_alloc(struct run *run, struct replay *r)
 
     run->series = calloc(RUN_SERIES_MAX, sizeof(*run->series));
     run->phase = calloc((size_t)t->nphase + 1, sizeof(*run->phase));
+    run->phase_drained =
+        calloc((size_t)t->nphase + 1, sizeof(*run->phase_drained));
     run->tick = calloc(t->ntick + 1, sizeof(*run->tick));
-    r->thing = malloc(((size_t)t->nslot + 1) * sizeof(*r->thing));
-    return run->series != NULL && run->phase != NULL && run->tick != NULL &&
-           r->thing != NULL;
+    r->thing = calloc((size_t)t->nslot + 1, sizeof(*r->thing));
+    return run->series != NULL && run->phase != NULL &&
+           run->phase_drained != NULL && run->tick != NULL && r->thing != NULL;
 }
 
 bool
@@ -511,5 +514,6 @@ run_free(struct run *run)
 {
     free(run->series);
     free(run->phase);
+    free(run->phase_drained);
     free(run->tick);
 }

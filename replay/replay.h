@@ -30,7 +30,8 @@ struct run {
     struct state *series;
     unsigned nseries;
     struct state *phase; /* trace->nphase states, each at the end of one */
-    struct tick *tick;   /* trace->ntick */
+    struct state *phase_drained; /* after the drain that the phase asks for */
+    struct tick *tick;           /* trace->ntick */
     struct totals totals;
     /* Stacks with real memory: how the process grew up to the peak. */
     uint64_t resident_bytes;
@@ -39,8 +40,8 @@ struct run {
 
 struct replay_config {
     struct stack_config stack;
-    uint64_t seed;   /* of the random frees */
-    bool verify;     /* complain if anything is left after the last drain */
+    uint64_t seed; /* of the random frees */
+    bool verify;   /* complain if anything is left after the last drain */
 };
 
 /* False: run->error says why.  run_free in any case. */

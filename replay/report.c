@@ -22,8 +22,8 @@ report_bytes(uint64_t v)
         d /= 1024;
         u++;
     }
-    snprintf(s, sizeof(text[0]), u == 0 || d >= 100 ? "%.0f %s" : "%.2f %s",
-             d, unit[u]);
+    snprintf(s, sizeof(text[0]), u == 0 || d >= 100 ? "%.0f %s" : "%.2f %s", d,
+             unit[u]);
     return s;
 }
 
@@ -57,8 +57,8 @@ peak_table(const struct run *run, unsigned n)
 {
     printf("\n  at the peak\n");
     printf("  %-7s %9s %6s %9s %9s %10s %8s %11s %9s %9s %6s\n", "stack",
-           "wired", "/live", "tags", "entries", "books", "spans",
-           "large. hole", "max tags", "max ent.", "Mrec/s");
+           "wired", "/live", "tags", "entries", "books", "spans", "large. hole",
+           "max tags", "max ent.", "Mrec/s");
     for (unsigned i = 0; i < n; i++) {
         const struct run *r = &run[i];
         const struct state *p = &r->peak;
@@ -77,8 +77,8 @@ peak_table(const struct run *run, unsigned n)
 }
 
 static void
-freed_table(const struct run *run, unsigned n, const char *title,
-            size_t before, size_t after)
+freed_table(const struct run *run, unsigned n, const char *title, size_t before,
+            size_t after)
 {
     printf("\n  %s\n", title);
     printf("  %-7s %10s %10s   %10s %10s   %10s %10s\n", "stack", "wired",
@@ -88,8 +88,7 @@ freed_table(const struct run *run, unsigned n, const char *title,
             (const struct state *)(const void *)((const char *)&run[i] +
                                                  before);
         const struct state *a =
-            (const struct state *)(const void *)((const char *)&run[i] +
-                                                 after);
+            (const struct state *)(const void *)((const char *)&run[i] + after);
 
         printf("  %-7s %10s %10s   %10llu %10llu   %10s %10s\n",
                run[i].ops->name, report_bytes(b->wired_bytes),
@@ -114,31 +113,46 @@ drained_line(const struct run *run, unsigned n)
     printf("\n");
 }
 
+enum phase_column {
+    PHASE_WIRED,
+    PHASE_WIRED_DRAINED,
+    PHASE_COUNT_DRAINED
+};
+
+static void
+phase_cell(const struct run *run, unsigned p, enum phase_column what)
+{
+    const struct state *s =
+        what == PHASE_WIRED ? &run->phase[p] : &run->phase_drained[p];
+
+    if (what == PHASE_COUNT_DRAINED) {
+        printf(" %9llu", (unsigned long long)report_count(s));
+    } else {
+        printf(" %9s", report_bytes(s->wired_bytes));
+    }
+}
+
 static void
 phase_table(const struct trace *t, const struct run *run, unsigned n,
-            bool wired)
+            enum phase_column what)
 {
-    printf("\n  at the end of each phase: %s\n", wired ? "wired bytes"
-                                                      : "tags, or entries");
-    printf("  %-22s %10s %12s", "phase", "live", "kernel slabs");
+    static const char *const title[] = { "wired", "wired, after a drain",
+                                         "tags or entries, after a drain" };
+
+    printf("\n  at the end of each phase: %s\n", title[what]);
+    printf("  %-26s %10s %12s", "phase", "live", "kernel slabs");
     for (unsigned i = 0; i < n; i++) {
         printf(" %9s", run[i].ops->name);
     }
     printf("\n");
     for (unsigned p = 0; p < t->nphase; p++) {
-        printf("  %-22.22s %10s %12s", t->phase[p].name,
-               report_bytes(run[0].phase[p].live_bytes),
-               t->phase[p].recorded_slab_bytes == 0
-                   ? "-"
-                   : report_bytes(t->phase[p].recorded_slab_bytes));
-        for (unsigned i = 0; i < n; i++) {
-            const struct state *s = &run[i].phase[p];
+        uint64_t slabs = t->phase[p].recorded_slab_bytes;
 
-            if (wired) {
-                printf(" %9s", report_bytes(s->wired_bytes));
-            } else {
-                printf(" %9llu", (unsigned long long)report_count(s));
-            }
+        printf("  %-26.26s %10s %12s", t->phase[p].name,
+               report_bytes(run[0].phase[p].live_bytes),
+               slabs == 0 ? "-" : report_bytes(slabs));
+        for (unsigned i = 0; i < n; i++) {
+            phase_cell(&run[i], p, what);
         }
         printf("\n");
     }
@@ -157,8 +171,7 @@ own_lines(const struct run *run, unsigned n)
                    (unsigned long long)r->max.busy_runs);
         }
         if (r->totals.free_allocates > 0) {
-            printf("  %s: %llu frees had to allocate an entry\n",
-                   r->ops->name,
+            printf("  %s: %llu frees had to allocate an entry\n", r->ops->name,
                    (unsigned long long)r->totals.free_allocates);
         }
         if (r->resident_bytes > 0) {
@@ -176,13 +189,12 @@ own_lines(const struct run *run, unsigned n)
 void
 report_trace(const struct trace *t, const struct run *run, unsigned n)
 {
-    printf("\n%s: %zu records, %zu of them replayed; at the peak %s live in "
-           "objects, %s in %llu areas (at %.1f s)\n",
-           t->name, t->nrecord, t->nreplay,
-           report_bytes(run[0].peak.live_bytes),
-           report_bytes(run[0].peak.va_live_bytes),
-           (unsigned long long)run[0].peak.areas,
-           (double)run[0].peak.t_ms / 1000);
+    printf(
+        "\n%s: %zu records, %zu of them replayed; at the peak %s live in "
+        "objects, %s in %llu areas (at %.1f s)\n",
+        t->name, t->nrecord, t->nreplay, report_bytes(run[0].peak.live_bytes),
+        report_bytes(run[0].peak.va_live_bytes),
+        (unsigned long long)run[0].peak.areas, (double)run[0].peak.t_ms / 1000);
     peak_table(run, n);
     own_lines(run, n);
     freed_table(run, n, "half of the objects freed at random",
@@ -192,9 +204,9 @@ report_trace(const struct trace *t, const struct run *run, unsigned n)
                 offsetof(struct run, free90),
                 offsetof(struct run, free90_drained));
     drained_line(run, n);
-    if (t->nphase > 0) {
-        phase_table(t, run, n, true);
-        phase_table(t, run, n, false);
+    for (unsigned k = PHASE_WIRED; t->nphase > 0 && k <= PHASE_COUNT_DRAINED;
+         k++) {
+        phase_table(t, run, n, (enum phase_column)k);
     }
 }
 

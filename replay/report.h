@@ -31,7 +31,7 @@ uint64_t report_meta(const struct state *s);
 void report_trace(const struct trace *t, const struct run *run, unsigned n);
 
 /* The recorded kernel's count of areas beside the model `map`. */
-void report_areas(const struct run *map, const struct samples *samples);
+void report_areas(const struct run *run, const struct samples *samples);
 
 /* Which of the aims that this trace speaks to were reached.  Whether objects
  * were filled decides what can be said of speed and residence. */

@@ -46,8 +46,7 @@ static void
 aims_synthetic(const struct run *ours)
 {
     const uint64_t *m = ours->peak.meta_bytes;
-    uint64_t own = m[META_TAGS] + m[META_HASH] + m[META_QCACHE] +
-                   m[META_STATE];
+    uint64_t own = m[META_TAGS] + m[META_HASH] + m[META_QCACHE] + m[META_STATE];
 
     at_most("tags at the peak", (double)ours->peak.tags, 10000, "");
     at_most("tags, hash, qcache and state, MB", (double)own / 1e6, 1.0, "");
@@ -64,13 +63,13 @@ aims_files(const struct run *ours, const struct run *a, const struct run *map,
            bool pattern)
 {
     if (a != NULL) {
-        at_most("tags at the peak, below a's entries",
-                (double)ours->peak.tags, (double)a->peak.map_entries - 1, "");
+        at_most("tags at the peak, below a's entries", (double)ours->peak.tags,
+                (double)a->peak.map_entries - 1, "");
     }
     if (map != NULL) {
         at_most("tags at the peak, a tenth of map's entries",
-                (double)ours->peak.tags,
-                (double)(map->peak.map_entries / 10), "");
+                (double)ours->peak.tags, (double)map->peak.map_entries / 10,
+                "");
     }
     at_most("wired / live at the peak", wired_ratio(ours), 1.10, "");
     if (!pattern) {

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 /* Fewer areas than this are not worth a table. */
-#define AREAS_FOR_A_TABLE 1000u
+#define AREAS_FOR_A_TABLE 500u
 
 struct pair {
     double kernel; /* above its count at the start */

@@ -65,6 +65,7 @@ phases(struct json *j, const struct run *run)
         json_number(j, "recorded_taken_bytes", p->recorded_taken_bytes);
         json_number(j, "t_ms", run->phase[i].t_ms);
         state_members(j, &run->phase[i]);
+        state(j, "after_drain", &run->phase_drained[i]);
         json_end_object(j);
     }
     json_end_array(j);

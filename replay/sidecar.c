@@ -16,7 +16,7 @@
 struct csv {
     FILE *f;
     char path[512];
-    const char *const *want; /* column names, NULL at the end */
+    const char *const *want;  /* column names, NULL at the end */
     unsigned at[COLUMNS_MAX]; /* where each of them is */
     unsigned line;
     char text[LINE_MAX_BYTES];
@@ -75,8 +75,7 @@ csv_split(struct csv *c, bool heading)
     if (found == wanted) {
         return true;
     }
-    return complain(c, heading ? "a column is missing" : "too few values",
-                    "");
+    return complain(c, heading ? "a column is missing" : "too few values", "");
 }
 
 /* The next line into c->text: 1, or 0 at the end, or -1. */
@@ -183,8 +182,7 @@ static bool
 phase_line(struct csv *c, void *arg)
 {
     struct trace *t = arg;
-    struct phase *p =
-        realloc(t->phase, ((size_t)t->nphase + 1) * sizeof(*p));
+    struct phase *p = realloc(t->phase, ((size_t)t->nphase + 1) * sizeof(*p));
 
     if (p == NULL) {
         return complain(c, "out of memory", "");
@@ -193,6 +191,7 @@ phase_line(struct csv *c, void *arg)
     p += t->nphase;
     memset(p, 0, sizeof(*p));
     snprintf(p->name, sizeof(p->name), "%s", c->value[1]);
+    p->drain = true;
     if (!csv_number(c, 0, &p->from_ms)) {
         return false;
     }
@@ -245,8 +244,7 @@ sample_line(struct csv *c, void *arg)
 }
 
 bool
-sidecar_load(const char *path, struct trace *t, char *error,
-             size_t error_size)
+sidecar_load(const char *path, struct trace *t, char *error, size_t error_size)
 {
     static const char *const phase[] = { "from_ms", "phase", NULL };
     static const char *const slab[] = { "cache", "pages_per_slab", NULL };
@@ -261,8 +259,7 @@ bool
 sidecar_samples(const char *path, struct samples *s, char *error,
                 size_t error_size)
 {
-    static const char *const want[] = { "t_ms", "vmap_areas", "slab_kb",
-                                        NULL };
+    static const char *const want[] = { "t_ms", "vmap_areas", "slab_kb", NULL };
 
     s->v = NULL;
     s->n = 0;

@@ -31,8 +31,8 @@ void sidecar_name(const char *path, char *name, size_t size);
  * pages of the slabs of each cache (t->type.slab_pages).  Call before
  * trace_scan.  False: error says why.
  */
-bool sidecar_load(const char *path, struct trace *t, char *error,
-                  size_t error_size);
+bool
+sidecar_load(const char *path, struct trace *t, char *error, size_t error_size);
 
 /* NAME.samples.csv; s->n is 0 if there is none.  free(s->v). */
 bool sidecar_samples(const char *path, struct samples *s, char *error,

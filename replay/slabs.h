@@ -57,12 +57,12 @@ void slabs_init(struct slabs *sl, struct slab_supply supply);
 void slabs_fini(struct slabs *sl);
 
 /* Add a pool; returns its number, or SLAB_NONE. */
-uint32_t slabs_add(struct slabs *sl, uint32_t per_slab, uint32_t pages,
-                   uint32_t align);
+uint32_t
+slabs_add(struct slabs *sl, uint32_t per_slab, uint32_t pages, uint32_t align);
 
-/* An item: the number of its slab, or SLAB_NONE.  A put names the slab. */
+/* An item: the number i of its slab, or SLAB_NONE.  A put names the slab. */
 uint32_t slabs_get(struct slabs *sl, uint32_t pool);
-void slabs_put(struct slabs *sl, uint32_t slab);
+void slabs_put(struct slabs *sl, uint32_t i);
 
 /* Give the empty slabs back. */
 void slabs_drain(struct slabs *sl);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "replay/msan.h"
 #include "replay/source.h"
 
 /* A decoder that wants more memory is refused; xz -9 needs 65 MiB. */
@@ -76,7 +77,7 @@ xz_reason(lzma_ret ret)
     case LZMA_MEMLIMIT_ERROR:
         return "the xz stream asks for too much memory";
     case LZMA_BUF_ERROR:
-        return "the xz stream is truncated";
+        return "the xz stream is truncated, or other bytes follow it";
     case LZMA_FORMAT_ERROR:
         return "bytes that are not xz after the xz stream";
     case LZMA_OPTIONS_ERROR:
@@ -100,7 +101,9 @@ read_xz(struct source *s, uint8_t *buf, size_t n)
         }
         s->lz.next_in = s->left;
         s->lz.avail_in = s->nleft;
+        elsewhere_begin();
         ret = lzma_code(&s->lz, action);
+        elsewhere_end();
         s->left = s->lz.next_in;
         s->nleft = s->lz.avail_in;
         if (ret == LZMA_STREAM_END) {
@@ -109,6 +112,7 @@ read_xz(struct source *s, uint8_t *buf, size_t n)
             s->reason = xz_reason(ret);
         }
     }
+    elsewhere_wrote(buf, n - s->lz.avail_out);
     return n - s->lz.avail_out;
 }
 

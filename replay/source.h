@@ -13,8 +13,8 @@ struct source;
 /* Both return NULL and set *reason if they cannot.  The memory stays the
  * caller's and must outlive the source. */
 struct source *source_open_file(const char *path, const char **reason);
-struct source *source_open_memory(const void *bytes, size_t size,
-                                  const char **reason);
+struct source *
+source_open_memory(const void *bytes, size_t size, const char **reason);
 
 /*
  * Up to n bytes; fewer only at the end or at an error, which source_reason

@@ -65,8 +65,7 @@ space_kind(const struct space *sp, uint32_t page)
 
 /* A node from its children, each len pages long. */
 static void
-node_join(struct run *n, const struct run *l, const struct run *r,
-          uint32_t len)
+node_join(struct run *n, const struct run *l, const struct run *r, uint32_t len)
 {
     uint32_t middle = l->right + r->left;
 

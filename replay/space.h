@@ -22,8 +22,8 @@ void space_destroy(struct space *sp);
  * Take n pages at a multiple of align (a power of two), marked with a kind
  * from 1 to 254.  Returns the first page, or SPACE_NONE.
  */
-uint32_t space_alloc(struct space *sp, uint32_t n, uint32_t align,
-                     uint8_t kind);
+uint32_t
+space_alloc(struct space *sp, uint32_t n, uint32_t align, uint8_t kind);
 void space_free(struct space *sp, uint32_t page, uint32_t n);
 
 /* The kind of a page; 0 if it is free or does not exist. */

@@ -45,15 +45,15 @@ struct totals {
 
 /* How slabs are cut: the same for every stack of a run. */
 enum slab_rule {
-    SLABS_POOL,    /* as our pools choose them */
+    SLABS_POOL,     /* as our pools choose them */
     SLABS_RECORDED, /* as the recorded kernel had them (slabinfo.csv) */
-    SLABS_SINGLE   /* one page, or as many as one object needs */
+    SLABS_SINGLE    /* one page, or as many as one object needs */
 };
 
 struct stack_config {
     enum slab_rule slabs;
-    size_t va_bytes;      /* address space for all stacks alike; 2^n */
-    bool pattern;         /* ours: fill objects and check them */
+    size_t va_bytes; /* address space for all stacks alike; 2^n */
+    bool pattern;    /* ours: fill objects and check them */
 };
 
 /*

@@ -21,11 +21,11 @@
 #include "replay/synth.h"
 
 #define BOOT_POOLS 200u
-#define GROUP 64u      /* bundles in a directory */
+#define GROUP 64u /* bundles in a directory */
 #define AREAS_MAX 7000u
-#define LIFE_MAX 16u   /* of a transient object, in bundles */
-#define SMALLS 6u      /* sizes of the small objects: 8 << 0 to 8 << 5 */
-#define BUNDLE_MAX 7u  /* objects in a bundle */
+#define LIFE_MAX 16u  /* of a transient object, in bundles */
+#define SMALLS 6u     /* sizes of the small objects: 8 << 0 to 8 << 5 */
+#define BUNDLE_MAX 7u /* objects in a bundle */
 
 enum {
     T_INODE = BOOT_POOLS,
@@ -47,10 +47,10 @@ static const struct {
     uint32_t size;
     uint32_t pages; /* of a slab, as the README has them */
 } fixed[] = {
-    { T_INODE, "inode", 1128, 4 }, { T_NAME, "name", 192, 1 },
-    { T_LABEL, "label", 32, 1 },   { T_BUFFER, "buffer", 104, 1 },
+    { T_INODE, "inode", 1128, 4 },   { T_NAME, "name", 192, 1 },
+    { T_LABEL, "label", 32, 1 },     { T_BUFFER, "buffer", 104, 1 },
     { T_NODE, "tree-node", 584, 2 }, { T_PATH, "path", 4096, 1 },
-    { T_FILE, "file", 192, 1 },    { T_POLL, "poll", 64, 1 },
+    { T_FILE, "file", 192, 1 },      { T_POLL, "poll", 64, 1 },
 };
 
 struct bundle {
@@ -73,7 +73,7 @@ struct synth {
     struct {
         uint16_t type;
         uint32_t size;
-    } *slot;
+    } * slot;
     size_t slot_room;
     uint64_t live, target;
     struct bundle *bundle; /* by birth */
@@ -124,8 +124,7 @@ emit(struct synth *s, unsigned op, unsigned type, uint32_t slot, uint32_t a,
         s->room = room;
     }
     t->record[t->nrecord++] = (struct record){
-        .op = (uint8_t)op, .type = (uint16_t)type, .slot = slot,
-        .a = a, .b = b
+        .op = (uint8_t)op, .type = (uint16_t)type, .slot = slot, .a = a, .b = b
     };
 }
 
@@ -478,12 +477,9 @@ static const struct {
     void (*run)(struct synth *s);
     bool drain;
 } phases[] = {
-    { "1 boot", boot, false },
-    { "2 grow", grow, false },
-    { "3 turn over", turn_over, false },
-    { "4 shrink", shrink, true },
-    { "5 regrow", regrow, false },
-    { "6 drain", drain, true },
+    { "1 boot", boot, false },           { "2 grow", grow, false },
+    { "3 turn over", turn_over, false }, { "4 shrink", shrink, true },
+    { "5 regrow", regrow, false },       { "6 drain", drain, true },
 };
 #define PHASES (sizeof(phases) / sizeof(phases[0]))
 

@@ -105,7 +105,11 @@ struct slot {
 struct scan {
     struct slot *slot;
     uint64_t live, taken, areas, slabs;
-    unsigned phase;
+    unsigned phase; /* the first one whose end is not known */
+    struct {
+        size_t i;
+        uint64_t taken, slabs;
+    } tick; /* how it was at the last tick */
 };
 
 static void
@@ -163,26 +167,43 @@ scan_page(const struct trace *t, struct scan *s, const struct record *r)
     s->slabs += (uint64_t)TRACE_PAGE << r->a;
 }
 
+static void
+phase_end(struct trace *t, struct scan *s)
+{
+    struct phase *p = &t->phase[s->phase++];
+
+    p->end = s->tick.i;
+    p->recorded_slab_bytes = s->tick.slabs;
+    p->recorded_taken_bytes = s->tick.taken;
+}
+
 /*
- * A phase read from a file ends where the next begins, at the first tick that
- * is not before it; one of the generator knows its end already.
+ * A phase ends at the last tick that is not after the start of the next one:
+ * what begins there (a drop of all caches, say) can be over by the next tick.
+ * The phases of the generator have ends already.
  */
 static void
-scan_phases(struct trace *t, struct scan *s, size_t i, uint64_t ms)
+scan_tick(struct trace *t, struct scan *s, size_t i, uint64_t ms)
 {
-    while (s->phase < t->nphase) {
-        struct phase *p = &t->phase[s->phase];
-        bool last = s->phase + 1 == t->nphase;
+    t->ntick++;
+    while (s->phase + 1 < t->nphase && t->phase[s->phase].end == 0 &&
+           t->phase[s->phase + 1].from_ms < ms) {
+        phase_end(t, s);
+    }
+    s->tick.i = i;
+    s->tick.taken = s->taken;
+    s->tick.slabs = s->slabs;
+}
 
-        if (p->end == 0 && !last && p[1].from_ms <= ms) {
-            p->end = i;
-        }
-        if (p->end == 0 || p->end > i) {
-            return;
-        }
-        p->recorded_slab_bytes = s->slabs;
-        p->recorded_taken_bytes = s->taken;
-        s->phase++;
+/* The phases that are left end with the trace. */
+static void
+scan_end(struct trace *t, struct scan *s)
+{
+    s->tick.i = t->nrecord;
+    s->tick.taken = s->taken;
+    s->tick.slabs = s->slabs;
+    while (s->phase < t->nphase && t->phase[s->phase].end == 0) {
+        phase_end(t, s);
     }
 }
 
@@ -193,8 +214,7 @@ scan_record(struct trace *t, struct scan *s, size_t i)
 
     switch (r->op) {
     case OP_TICK:
-        t->ntick++;
-        scan_phases(t, s, i, r->a);
+        scan_tick(t, s, i, r->a);
         break;
     case OP_CACHE_ALLOC:
     case OP_KMALLOC:
@@ -235,13 +255,8 @@ trace_scan(struct trace *t)
     for (size_t i = 0; ok && i < t->nrecord; i++) {
         ok = scan_record(t, &s, i);
     }
-    for (unsigned i = s.phase; ok && i < t->nphase; i++) {
-        if (t->phase[i].end == 0) {
-            t->phase[i].end = t->nrecord;
-        }
-    }
     if (ok) {
-        scan_phases(t, &s, t->nrecord, UINT64_MAX);
+        scan_end(t, &s);
     }
     free(s.slot);
     return ok;

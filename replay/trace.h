@@ -28,7 +28,12 @@ enum trace_op {
     OP_END = 11
 };
 
-enum trace_kind { KIND_CACHE = 1, KIND_KMALLOC, KIND_PAGE, KIND_VMAP };
+enum trace_kind {
+    KIND_CACHE = 1,
+    KIND_KMALLOC,
+    KIND_PAGE,
+    KIND_VMAP
+};
 
 struct record {
     uint8_t op;
@@ -53,7 +58,7 @@ struct type {
 
 /*
  * A stretch of the load with a name, up to but not with record `end`.  drain:
- * the load itself asks for a drain there.
+ * what is empty is to be given back at its end.
  */
 struct phase {
     char name[TRACE_NAME];

@@ -1,21 +1,70 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The tables of tests in the order in which they run: the port first, since
- * all else stands on it, then up the tower, then what takes long.
+ * The tables of tests in the order in which they run: the harness and the port
+ * first, since all else stands on them, then up the tower, then what takes
+ * long.
  */
 #include "tests/harness/test.h"
 
+extern const struct test fault_kva_tests[];
+extern const struct test fault_vmem_tests[];
+extern const struct test harness_tests[];
+extern const struct test kmem_tests[];
+extern const struct test kva_tests[];
+extern const struct test magazine_tests[];
+extern const struct test malloc_tests[];
 extern const struct test message_tests[];
+extern const struct test meta_tests[];
+extern const struct test misuse_kmem_tests[];
+extern const struct test misuse_kva_tests[];
+extern const struct test misuse_malloc_tests[];
+extern const struct test misuse_pool_tests[];
+extern const struct test misuse_vmem_tests[];
+extern const struct test model_object_tests[];
+extern const struct test model_vmem_tests[];
+extern const struct test pool_tests[];
 extern const struct test port_context_tests[];
 extern const struct test port_memory_tests[];
 extern const struct test port_seam_tests[];
 extern const struct test port_sleep_tests[];
+extern const struct test reclaim_tests[];
+extern const struct test stress_object_tests[];
+extern const struct test stress_vmem_tests[];
+extern const struct test window_tests[];
+#ifdef TEST_REPLAY
+extern const struct test replay_tests[];
+extern const struct test trace_tests[];
+#endif
 
 const struct test *const test_tables[] = {
+    harness_tests,
     message_tests,
     port_memory_tests,
     port_context_tests,
     port_sleep_tests,
     port_seam_tests,
+    meta_tests,
+    magazine_tests,
+    window_tests,
+    reclaim_tests,
+    kva_tests,
+    pool_tests,
+    kmem_tests,
+    malloc_tests,
+    misuse_vmem_tests,
+    misuse_kva_tests,
+    misuse_pool_tests,
+    misuse_kmem_tests,
+    misuse_malloc_tests,
+    fault_vmem_tests,
+    fault_kva_tests,
+#ifdef TEST_REPLAY
+    trace_tests,
+    replay_tests,
+#endif
+    model_vmem_tests,
+    model_object_tests,
+    stress_vmem_tests,
+    stress_object_tests,
     NULL
 };

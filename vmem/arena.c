@@ -54,65 +54,6 @@ import_plain(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     return vm->importfn(vm->source, size, flags, addr);
 }
 
-/* What importfn brought must be made of whole quanta and not wrap. */
-static void
-import_verify(kva_vmem_t *vm, uintptr_t addr, size_t size, size_t wanted)
-{
-    uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
-
-    if (((addr | size) & low) != 0 || size < wanted ||
-        addr + (size - 1) < addr) {
-        kva__misuse("importfn", "arena", vm->name, addr,
-                    "expected whole quanta of at least %zu bytes, found %zu",
-                    wanted, size);
-    }
-}
-
-/*
- * Step 2.  Returns with the span in the arena, or an error and all as before.
- * No lock held.
- */
-static int
-import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq)
-{
-    kva_vm_flag_t flags = (rq->flags & ~VM_SLEEP) | VM_NOSLEEP;
-    uintptr_t addr, at;
-    size_t actual;
-    kva_irq_t irq;
-    int err;
-
-    if (vm->importfn == NULL) {
-        return KVA_ENOMEM;
-    }
-    if ((vm->flags & KVA__VM_CIMPORT) != 0) {
-        kva__vmem_cimport_t *cimport =
-            (kva__vmem_cimport_t *)(void (*)(void))vm->importfn;
-        struct kva__vmem_request nosleep = *rq;
-
-        nosleep.flags = flags;
-        err = cimport(vm->source, &nosleep, &actual, &addr);
-    } else {
-        err = import_plain(vm, rq, flags, &actual, &addr);
-    }
-    if (err != 0) {
-        return err;
-    }
-    import_verify(vm, addr, actual, rq->size);
-    irq = kva_port_lock(&vm->lock);
-    err = kva__request_fits(rq, addr, addr + (actual - 1), &at)
-              ? kva__span_add(vm, addr, actual,
-                              vm->releasefn != NULL ? BT_SPAN_IMPORT
-                                                    : BT_SPAN)
-              : KVA_ENOMEM;
-    kva_port_unlock(&vm->lock, irq);
-    if (err != 0 && vm->releasefn != NULL) {
-        vm->releasefn(vm->source, addr, actual);
-    }
-    return err;
-}
-
-/* ---- requests -------------------------------------------------------- */
-
 /* Step 1.  Arena locked. */
 static int
 take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
@@ -133,11 +74,109 @@ take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     return 0;
 }
 
+/* What importfn brings is made of whole quanta and does not wrap. */
+static bool
+import_is_good(const kva_vmem_t *vm, uintptr_t addr, size_t size,
+               size_t wanted)
+{
+    uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
+
+    return ((addr | size) & low) == 0 && size >= wanted &&
+           addr + (size - 1) >= addr;
+}
+
+static int
+import_call(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+            size_t *actual, uintptr_t *addr)
+{
+    kva_vm_flag_t flags = (rq->flags & ~VM_SLEEP) | VM_NOSLEEP;
+    struct kva__vmem_request nosleep = *rq;
+    kva__vmem_cimport_t *cimport;
+
+    if ((vm->flags & KVA__VM_CIMPORT) == 0) {
+        return import_plain(vm, rq, flags, actual, addr);
+    }
+    cimport = (kva__vmem_cimport_t *)(void (*)(void))vm->importfn;
+    nosleep.flags = flags;
+    return cimport(vm->source, &nosleep, actual, addr);
+}
+
 /*
- * Steps 1 and 2.  A span that was imported may be gone to somebody else by the
- * time it is searched; then import again.  Each round somebody got memory, so
- * this ends.
+ * Tags for a span, and for a segment cut out of it, are set aside before the
+ * import: behind it nothing can fail.
  */
+#define IMPORT_TAGS (VMEM_TAGS_PER_SPAN + VMEM_TAGS_PER_ALLOC)
+
+static bool
+tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
+{
+    kva_irq_t irq;
+    bool ok;
+
+    irq = kva_port_lock(&vm->lock);
+    ok = kva__btag_ensure(vm, IMPORT_TAGS);
+    for (unsigned i = 0; ok && i < IMPORT_TAGS; i++) {
+        tags[i] = kva__btag_take(vm);
+    }
+    vm->stat.populate_fail += !ok;
+    kva_port_unlock(&vm->lock, irq);
+    return ok;
+}
+
+/*
+ * Step 2.  With addr, the request is served from the new span; without, the
+ * span is only added.  Else an error, and all is as before; but without a
+ * releasefn a span that does not serve stays.  No lock held.
+ */
+static int
+import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+            enum btag_state state, uintptr_t *addr)
+{
+    struct kva_vmem_btag *tags[IMPORT_TAGS];
+    bool keep = vm->releasefn == NULL, good = true, serves = false;
+    uintptr_t start = 0, at;
+    size_t actual = 0;
+    kva_irq_t irq;
+    int err;
+
+    if (vm->importfn == NULL || !tags_set_aside(vm, tags)) {
+        return KVA_ENOMEM;
+    }
+    err = import_call(vm, rq, &actual, &start);
+    irq = kva_port_lock(&vm->lock);
+    for (unsigned i = 0; i < IMPORT_TAGS; i++) {
+        kva__btag_give(vm, tags[i]);
+    }
+    if (err == 0) {
+        good = import_is_good(vm, start, actual, rq->size);
+        serves = good && kva__request_fits(rq, start, start + (actual - 1),
+                                           &at);
+        if (serves || (good && keep)) {
+            (void)kva__span_add(vm, start, actual,
+                                keep ? BT_SPAN : BT_SPAN_IMPORT);
+        }
+        if (serves && addr != NULL) {
+            err = take_locked(vm, rq, state, addr);
+        }
+    }
+    kva_port_unlock(&vm->lock, irq);
+    if (!good) {
+        kva__misuse("importfn", "arena", vm->name, start,
+                    "expected whole quanta of at least %zu bytes, found %zu",
+                    rq->size, actual);
+    }
+    if (err == 0 && !serves) {
+        if (!keep) {
+            vm->releasefn(vm->source, start, actual);
+        }
+        err = KVA_ENOMEM;
+    }
+    return err;
+}
+
+/* ---- requests -------------------------------------------------------- */
+
+/* Steps 1 and 2. */
 static int
 take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                enum btag_state state, uintptr_t *addr)
@@ -145,11 +184,12 @@ take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     kva_irq_t irq;
     int err;
 
-    do {
-        irq = kva_port_lock(&vm->lock);
-        err = take_locked(vm, rq, state, addr);
-        kva_port_unlock(&vm->lock, irq);
-    } while (err != 0 && import_span(vm, rq) == 0);
+    irq = kva_port_lock(&vm->lock);
+    err = take_locked(vm, rq, state, addr);
+    kva_port_unlock(&vm->lock, irq);
+    if (err != 0 && import_span(vm, rq, state, addr) == 0) {
+        err = 0;
+    }
     return err;
 }
 
@@ -159,8 +199,14 @@ press(kva_vmem_t *vm, const struct kva__vmem_request *rq)
 {
     bool worth = false;
 
-    if (vm->qcache != NULL) {
-        worth = kva__qcache_drain(vm, 0, kva__wait_possible(rq->flags)) > 0;
+    for (kva_vmem_t *from = vm; from != NULL; from = from->source) {
+        if (from->qcache != NULL) {
+            kva__qcache_drain(from, SIZE_MAX, 0,
+                                    kva__wait_possible(rq->flags)
+                                        ? KVA__DRAIN_SLOTS
+                                        : KVA__DRAIN_OWN);
+            worth = true;
+        }
     }
     if (vm->reclaimfn != NULL) {
         vm->reclaimfn(vm, rq->flags);
@@ -169,30 +215,34 @@ press(kva_vmem_t *vm, const struct kva__vmem_request *rq)
     return worth;
 }
 
+/*
+ * Steps 3 and 4 around steps 1 and 2.  The caches are pressed once more when
+ * the waiter is in the queue: a free that did not see it there went into a
+ * magazine before, and every later one sees it (qcache.h).
+ */
 int
-kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-                enum btag_state state, uintptr_t *addr)
+kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                   enum btag_state state, uintptr_t *addr,
+                   kva__attempt_t *attempt)
 {
     struct kva__waiter waiter;
     bool queued = false;
     kva_irq_t irq;
     int err;
 
-    err = take_or_import(vm, rq, state, addr);
-    if (rq->optional) {
-        return err;
-    }
+    err = attempt(vm, rq, state, addr);
     if (err != 0 && press(vm, rq)) {
-        err = take_or_import(vm, rq, state, addr);
+        err = attempt(vm, rq, state, addr);
     }
     while (err != 0 && kva__wait_possible(rq->flags)) {
         if (!queued) {
             kva__wait_prepare(&waiter, vm, rq->size);
             queued = true;
+            (void)press(vm, rq);
         } else if (kva__wait_sleep(&waiter) != 0) {
             break;
         }
-        err = take_or_import(vm, rq, state, addr);
+        err = attempt(vm, rq, state, addr);
     }
     if (queued) {
         kva__wait_finish(&waiter);
@@ -204,6 +254,15 @@ kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
         kva_port_unlock(&vm->lock, irq);
     }
     return err;
+}
+
+int
+kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                enum btag_state state, uintptr_t *addr)
+{
+    return rq->optional
+               ? take_or_import(vm, rq, state, addr)
+               : kva__arena_persist(vm, rq, state, addr, take_or_import);
 }
 
 /* ---- frees ----------------------------------------------------------- */
@@ -330,6 +389,7 @@ kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
     release = span_is_free(vm, hole);
     if (release) {
         kva__span_remove(vm, bt_prev(hole));
+        vm->released += hole_size;
     }
     kva_port_unlock(&vm->lock, irq);
     if (release) {
@@ -346,7 +406,7 @@ kva__arena_import(kva_vmem_t *vm, size_t size)
 {
     struct kva__vmem_request rq = request_plain(vm, size, VM_NOSLEEP);
 
-    return import_span(vm, &rq);
+    return import_span(vm, &rq, BT_FREE, NULL);
 }
 
 /* The first imported span that is all free, taken out.  Arena locked. */

@@ -43,7 +43,9 @@ static struct {
 _Static_assert(sizeof(struct kva_vmem_btag) == 32, "a tag is 32 bytes");
 _Static_assert(sizeof(struct btag_group) == 32, "a header takes one slot");
 _Static_assert(BT_GROUP_BYTES / 32 == 1u << BT_SLOT_BITS, "slots of a group");
-struct kva_vmem_btag **kva__btag_dir[BT_DIR_TOP];
+/* The first page is here, so that an arena with a caller's tags needs none. */
+static struct kva_vmem_btag *dir_first[1u << BT_DIR_SHIFT];
+struct kva_vmem_btag **kva__btag_dir[BT_DIR_TOP] = { dir_first };
 #else
 _Static_assert(sizeof(struct kva_vmem_btag) == 24, "a tag is 24 bytes");
 _Static_assert(sizeof(struct btag_group) == 24, "a header takes one slot");

@@ -195,16 +195,15 @@ check_span(kva_vmem_t *vm, struct kva_vmem_btag *span, struct tally *t)
                : "I2: the ring of a span is linked both ways";
 }
 
+/* Every span, and every segment in it, in list order. */
 static const char *
-check_locked(kva_vmem_t *vm)
+check_spans(kva_vmem_t *vm, struct tally *t)
 {
-    struct tally t = { 0, 0, 0, 0, 0, 0 };
-    size_t nspare = 0;
     kva__btag_ref_t prev = BT_NONE;
 
     for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
         struct kva_vmem_btag *span = bt_at(ref);
-        const char *bad = check_span(vm, span, &t);
+        const char *bad = check_span(vm, span, t);
 
         if (bad != NULL) {
             return bad;
@@ -215,29 +214,52 @@ check_locked(kva_vmem_t *vm)
         prev = ref;
         ref = span->u.link.next;
     }
-    if (vm->span_last != prev) {
-        return "S1: the list of spans ends where it should";
-    }
+    return vm->span_last == prev
+               ? NULL
+               : "S1: the list of spans ends where it should";
+}
+
+static const char *
+check_stock(kva_vmem_t *vm)
+{
+    size_t n = 0;
+
     for (struct kva_vmem_btag *bt = vm->spare; bt != NULL; bt = bt->u.chain) {
         if (bt_state(bt) != BT_UNUSED) {
             return "T1: spare tags are unused";
         }
-        nspare++;
+        n++;
     }
-    if (nspare != vm->nspare) {
-        return "T1: the stock of tags is counted";
-    }
-    if (t.busy != vm->stat.tags_busy || t.busy != vm->hash_count) {
+    return n == vm->nspare ? NULL : "T1: the stock of tags is counted";
+}
+
+static const char *
+check_counts(const kva_vmem_t *vm, const struct tally *t)
+{
+    if (t->busy != vm->stat.tags_busy || t->busy != vm->hash_count) {
         return "C1: busy tags are counted";
     }
-    if (t.free != vm->stat.tags_free || t.spans != vm->stat.tags_span ||
-        t.spans != vm->stat.spans || t.imported != vm->stat.spans_import) {
+    if (t->free != vm->stat.tags_free || t->spans != vm->stat.tags_span ||
+        t->spans != vm->stat.spans || t->imported != vm->stat.spans_import) {
         return "C1: free tags and spans are counted";
     }
-    if (t.inuse != vm->stat.mem_inuse || t.total != vm->stat.mem_total) {
+    if (t->inuse != vm->stat.mem_inuse || t->total != vm->stat.mem_total) {
         return "C2: bytes are counted";
     }
     return NULL;
+}
+
+static const char *
+check_locked(kva_vmem_t *vm)
+{
+    struct tally t = { 0, 0, 0, 0, 0, 0 };
+    const char *bad;
+
+    bad = check_spans(vm, &t);
+    if (bad == NULL) {
+        bad = check_stock(vm);
+    }
+    return bad != NULL ? bad : check_counts(vm, &t);
 }
 
 /* Every class and hash entry is a segment of the rings: by number. */

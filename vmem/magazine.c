@@ -53,6 +53,12 @@ kva__mag_set_ncpu(unsigned ncpu)
 #endif
 }
 
+unsigned
+kva__mag_ncpu(void)
+{
+    return ncpu_default;
+}
+
 static struct kva__meta_store *
 store_for(size_t bytes)
 {
@@ -148,7 +154,7 @@ kva__magcache_init(struct kva__magcache *mc, const char *name,
 void
 kva__magcache_fini(struct kva__magcache *mc)
 {
-    kva__magcache_drain(mc, 0);
+    kva__magcache_empty(mc);
     slots_free(mc, (mc->ncpu + (1u << mc->slot_shift) - 1) >> mc->slot_shift);
     kva_port_lock_fini(&mc->lock);
 }
@@ -433,14 +439,20 @@ depot_drain(struct kva__magcache *mc, size_t most)
 }
 
 #if KVA_TIER >= 1
+/* Which slots a drainer has closed; several may be at it at a time. */
+struct closed {
+    uint32_t bits[(KVA_CPU_MAX + 31) / 32];
+};
+
 /* Put the sentinel up in every slot that no other drainer is at; the magazines
  * go to held. */
 static bool
-slots_close(struct kva__magcache *mc)
+slots_close(struct kva__magcache *mc, struct closed *closed)
 {
     bool any = false;
     kva_irq_t irq;
 
+    kva__memset(closed, 0, sizeof(*closed));
     for (unsigned c = 0; c < mc->ncpu; c++) {
         struct kva__magslot *slot = kva__mag_slot(mc, c);
 
@@ -449,6 +461,7 @@ slots_close(struct kva__magcache *mc)
             slot->draining = 1;
             slot->held = slot->loaded;
             load(slot, &sentinel);
+            closed->bits[c / 32] |= (uint32_t)1 << (c % 32);
             any = true;
         }
         kva_port_unlock(&mc->lock, irq);
@@ -493,21 +506,23 @@ slot_open(struct kva__magcache *mc, struct kva__magslot *slot, bool ours,
     kva_port_unlock(&mc->lock, irq);
 }
 
+/* alone: nobody else uses the cache, so no CPU need be asked. */
 static size_t
-slots_drain(struct kva__magcache *mc, size_t most)
+slots_drain(struct kva__magcache *mc, size_t most, bool alone)
 {
-    bool barrier;
+    struct closed closed;
     size_t done = 0;
+    bool barrier;
 
-    if (most == 0 || !slots_close(mc)) {
+    if (most == 0 || !slots_close(mc, &closed)) {
         return 0;
     }
-    barrier = kva_port_barrier() == 0;
+    barrier = alone || kva_port_barrier() == 0;
     for (unsigned c = 0; c < mc->ncpu; c++) {
         struct kva__magslot *slot = kva__mag_slot(mc, c);
         struct kva__magazine *mags[2];
 
-        if (slot->held == NULL) {
+        if ((closed.bits[c / 32] >> (c % 32) & 1) == 0) {
             continue;
         }
         slot_open(mc, slot, barrier && done < most && slot_wait(slot), mags);
@@ -521,10 +536,11 @@ slots_drain(struct kva__magcache *mc, size_t most)
 }
 #else
 static size_t
-slots_drain(struct kva__magcache *mc, size_t most)
+slots_drain(struct kva__magcache *mc, size_t most, bool alone)
 {
     (void)mc;
     (void)most;
+    (void)alone;
     return 0;
 }
 #endif
@@ -540,13 +556,39 @@ kva__magcache_drain(struct kva__magcache *mc, size_t retain)
         most = SIZE_MAX; /* empty magazines too */
     }
     done = depot_drain(mc, most);
-    return done + slots_drain(mc, most - done);
+    return done + slots_drain(mc, most - done, false);
+}
+
+void
+kva__magcache_empty(struct kva__magcache *mc)
+{
+    (void)slots_drain(mc, SIZE_MAX, true);
+    (void)depot_drain(mc, SIZE_MAX);
 }
 
 size_t
-kva__magcache_drain_depot(struct kva__magcache *mc)
+kva__magcache_drain_own(struct kva__magcache *mc)
 {
-    return depot_drain(mc, SIZE_MAX);
+    struct kva__magazine *mags[2] = { NULL, NULL };
+    struct kva__magslot *slot;
+    size_t done = 0;
+    kva_irq_t irq = 0;
+    unsigned cpu;
+
+    slot = slot_enter(mc, &cpu, &irq);
+    if (slot != NULL && !slot->draining) {
+        mags[0] = slot->loaded != &sentinel ? slot->loaded : NULL;
+        mags[1] = slot->spare;
+        load(slot, &sentinel);
+        slot->spare = NULL;
+    }
+    slot_exit(mc, slot, cpu, irq);
+    for (unsigned i = 0; i < 2; i++) {
+        if (mags[i] != NULL) {
+            done += mag_empty(mc, mags[i], SIZE_MAX);
+        }
+    }
+    return done + depot_drain(mc, SIZE_MAX);
 }
 
 size_t
@@ -564,7 +606,9 @@ kva__magcache_rounds(struct kva__magcache *mc)
 
         n += __atomic_load_n(&slot->loaded->rounds, __ATOMIC_RELAXED);
         n += slot->spare != NULL ? slot->spare->rounds : 0;
-        n += slot->held != NULL ? slot->held->rounds : 0;
+        n += slot->held != NULL
+                 ? __atomic_load_n(&slot->held->rounds, __ATOMIC_RELAXED)
+                 : 0;
     }
     kva_port_unlock(&mc->lock, irq);
     return n;

@@ -112,8 +112,11 @@ void kva__mag_put_slow(struct kva__magcache *mc, uintptr_t thing);
  */
 size_t kva__magcache_drain(struct kva__magcache *mc, size_t retain);
 
-/* The depot only: for callers that may not wait for other CPUs. */
-size_t kva__magcache_drain_depot(struct kva__magcache *mc);
+/* All of it, with nobody else at the cache: needs no barrier. */
+void kva__magcache_empty(struct kva__magcache *mc);
+
+/* The depot and the caller's own slot: for who may not wait for other CPUs. */
+size_t kva__magcache_drain_own(struct kva__magcache *mc);
 
 /* Rounds cached now (a racy sum), and bytes of magazines and slots. */
 size_t kva__magcache_rounds(struct kva__magcache *mc);
@@ -121,6 +124,7 @@ size_t kva__magcache_bytes(struct kva__magcache *mc);
 
 /* CPU slots that caches made from now on will have; 0: no CPU layer. */
 void kva__mag_set_ncpu(unsigned ncpu);
+unsigned kva__mag_ncpu(void);
 
 static inline struct kva__magslot *
 kva__mag_slot(struct kva__magcache *mc, unsigned cpu)

@@ -78,8 +78,11 @@ page_from_port(void)
 #else
     kva_pa_t pa;
 
-    return kva_port_page_get(1, KVA_PAGE_NOSLEEP, &pa) == 0 ? (uintptr_t)pa
-                                                             : 0;
+    if (kva_port_page_get(1, KVA_PAGE_NOSLEEP, &pa) != 0) {
+        return 0;
+    }
+    kva__memset((void *)(uintptr_t)pa, 0, KVA_PAGE_SIZE);
+    return (uintptr_t)pa;
 #endif
 }
 
@@ -109,13 +112,14 @@ kva__meta_page_get(enum kva_meta_kind kind)
         meta.donated += KVA_PAGE_SIZE;
     }
     kva_port_unlock(&meta.lock, irq);
-    if (page == 0 && !meta.port_asleep) {
+    if (page != 0) {
+        kva__memset((void *)page, 0, KVA_PAGE_SIZE);
+    } else if (!meta.port_asleep) {
         page = page_from_port();
     }
     if (page == 0) {
         return NULL;
     }
-    kva__memset((void *)page, 0, KVA_PAGE_SIZE);
     irq = kva_port_lock(&meta.lock);
     meta.pages[kind]++;
     kva_port_unlock(&meta.lock, irq);

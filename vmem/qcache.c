@@ -17,10 +17,11 @@
  * less than a thirty-second of what is held.
  *
  * A window is found from an address through two levels of pointers, without a
- * lock: whoever looks owns a run in it, or is wrong, and then finds a state byte
- * that tells.  The addresses of an arena must lie within 2^25 quanta (128 GiB of
- * 4 KiB pages) above its origin to be tracked; what lies beyond is served by
- * tags.
+ * lock: whoever looks owns a run in it, or a range with a tag beside its pieces
+ * (the byte there says free), or is wrong, and then finds a byte that tells.  So
+ * a window stays until the arena ends, even when no piece is left in it.  The
+ * addresses of an arena must lie within 2^25 quanta (128 GiB of 4 KiB pages)
+ * above its origin to be tracked; what lies beyond is served by tags.
  *
  * Locks: the quantum cache's own, outside the arena's; it is not held while the
  * arena works.
@@ -114,9 +115,6 @@ window_make(struct kva__qcache *qc, uintptr_t addr)
     struct window *w, **mid;
     uintptr_t win;
 
-    if (qc->nwindows == 0 && qc->origin == 0) {
-        qc->origin = kva_round_down(qc->vm->origin, bytes);
-    }
     w = window_at(qc, shift, addr);
     if (w != NULL) {
         return w;
@@ -144,17 +142,25 @@ window_make(struct kva__qcache *qc, uintptr_t addr)
     return w;
 }
 
-static void
-window_free(struct kva__qcache *qc, struct window *w)
+/*
+ * The arena gets its first span, at addr: see to it that it can be tracked.  Only
+ * as long as nobody has found a window by the origin.
+ */
+void
+kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr)
 {
-    uintptr_t win = (w->base - qc->origin) >> qc->vm->quantum_shift >>
-                    WINDOW_SHIFT;
+    struct kva__qcache *qc = vm->qcache;
+    unsigned shift = vm->quantum_shift;
+    uintptr_t half = ((uintptr_t)REACH / 2) << shift;
 
-    list_remove(qc, w);
-    __atomic_store_n(&qc->root[win >> MID_SHIFT][win & (MID_ENTRIES - 1)],
-                     NULL, __ATOMIC_RELEASE);
-    qc->nwindows--;
-    kva__meta_put(&windows, w);
+    if (qc == NULL || qc->nwindows != 0 ||
+        (addr - qc->origin) >> shift < REACH) {
+        return;
+    }
+    addr = addr > half ? addr - half : 0;
+    __atomic_store_n(&qc->origin,
+                     kva_round_down(addr, (uintptr_t)WINDOW_QUANTA << shift),
+                     __ATOMIC_RELAXED);
 }
 
 /* ---- pieces ----------------------------------------------------------- */
@@ -180,8 +186,7 @@ piece_wanted(const struct kva__qcache *qc, unsigned n)
 
 /* A piece of size quanta from the arena into its window.  No lock held. */
 static int
-piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags,
-          bool optional)
+piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags)
 {
     unsigned shift = qc->vm->quantum_shift;
     struct kva__vmem_request rq =
@@ -196,7 +201,7 @@ piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags,
     }
     rq.nocross = (size_t)WINDOW_QUANTA << shift;
     rq.constrained = size != 1;
-    rq.optional = optional;
+    rq.optional = true;
     err = kva__arena_take(qc->vm, &rq, BT_PIECE, &addr);
     if (err != 0) {
         return err;
@@ -218,7 +223,11 @@ piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags,
     return 0;
 }
 
-/* More room for a run of n: as much as is thought good, or as can be had. */
+/*
+ * More room for a run of n: as much as is thought good, or as can be had.  Never
+ * less than the next power of two: in a smaller piece the run could not lie at
+ * will, and a search by order could miss it.
+ */
 static int
 grow(struct kva__qcache *qc, unsigned n, vm_flag_t flags)
 {
@@ -228,12 +237,12 @@ grow(struct kva__qcache *qc, unsigned n, vm_flag_t flags)
     irq = kva_port_lock(&qc->lock);
     want = piece_wanted(qc, n);
     kva_port_unlock(&qc->lock, irq);
-    for (; want > n; want /= 2) {
-        if (piece_get(qc, want, flags, true) == 0) {
+    for (; want >= n; want /= 2) {
+        if (piece_get(qc, want, flags) == 0) {
             return 0;
         }
     }
-    return piece_get(qc, n, flags, false);
+    return KVA_ENOMEM;
 }
 
 /*
@@ -257,11 +266,8 @@ piece_spare(struct kva__qcache *qc, struct window *w, unsigned at, bool all,
     kva__window_piece_remove(w, at, n);
     qc->held -= n;
     qc->nfree -= n;
-    if (w->nheld == 0) {
-        window_free(qc, w);
-    } else {
-        relist(qc, w);
-    }
+    qc->given += (size_t)n << shift;
+    relist(qc, w);
     return (size_t)n << shift;
 }
 
@@ -327,19 +333,20 @@ runs_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
     return got;
 }
 
+/* Waiters are told of all that is free around a run: it may have grown. */
 static void
 runs_drain(void *arg, uintptr_t *round, unsigned n)
 {
     struct qsize *qs = arg;
     kva_vmem_t *vm = qs->vm;
     struct kva__qcache *qc = vm->qcache;
+    unsigned shift = vm->quantum_shift;
 
     for (unsigned i = 0; i < n; i++) {
-        struct window *w = window_at(qc, vm->quantum_shift, round[i]);
-        unsigned at = (unsigned)(round[i] >> vm->quantum_shift) &
-                      (WINDOW_QUANTA - 1);
+        struct window *w = window_at(qc, shift, round[i]);
+        unsigned at = (unsigned)(round[i] >> shift) & (WINDOW_QUANTA - 1);
+        size_t bytes, around;
         uintptr_t addr;
-        size_t bytes;
         kva_irq_t irq;
 
         irq = kva_port_lock(&qc->lock);
@@ -347,13 +354,21 @@ runs_drain(void *arg, uintptr_t *round, unsigned n)
         kva__window_join(w, at, qs->n);
         qc->nfree += qs->n;
         relist(qc, w);
-        bytes = piece_spare(qc, w, at, false, &addr);
+        around = (size_t)w->nfree << shift;
+        bytes = piece_spare(qc, w, at, kva__wait_any(), &addr);
         kva_port_unlock(&qc->lock, irq);
         if (bytes > 0) {
             kva__arena_free(vm, addr, bytes, BT_PIECE, "vmem_free");
+        } else {
+            kva__wait_freed(vm, around);
         }
     }
-    kva__wait_freed(vm, (size_t)qs->n << vm->quantum_shift);
+}
+
+void
+kva__qcache_yield(struct qsize *qs)
+{
+    (void)kva__magcache_drain_own(&qs->mc);
 }
 
 static const struct kva__mag_supplier supplier = { runs_fill, runs_drain };
@@ -371,6 +386,8 @@ kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl)
     kva_port_lock_init(&qc->lock, "qcache", ipl, KVA_RANK_SLAB);
     qc->vm = vm;
     qc->ipl = ipl;
+    qc->origin = kva_round_down(vm->origin, (uintptr_t)WINDOW_QUANTA
+                                                << vm->quantum_shift);
     vm->qcache = qc;
     return 0;
 }
@@ -390,6 +407,11 @@ kva__qcache_destroy(kva_vmem_t *vm)
         }
     }
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
+        for (unsigned m = 0; qc->root[i] != NULL && m < MID_ENTRIES; m++) {
+            if (qc->root[i][m] != NULL) {
+                kva__meta_put(&windows, qc->root[i][m]);
+            }
+        }
         if (qc->root[i] != NULL) {
             kva__meta_page_put(qc->root[i], KVA_META_QCACHE);
         }
@@ -432,16 +454,40 @@ qsize_make(struct kva__qcache *qc, unsigned n)
 
 /* What the windows cannot serve, tags may: out of reach, or no metadata. */
 static int
-alloc_by_tag(kva_vmem_t *vm, unsigned n, vm_flag_t flags, uintptr_t *addr)
+alloc_by_tag(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+             enum btag_state state, uintptr_t *addr)
 {
-    struct kva__vmem_request rq =
-        request_plain(vm, (size_t)n << vm->quantum_shift, flags);
+    struct kva__vmem_request by_tag = *rq;
 
-    if (kva_is_pow2(n)) {
-        rq.align = rq.size;
-        rq.constrained = n != 1;
+    if (kva_is_pow2(rq->size)) {
+        by_tag.align = rq->size;
+        by_tag.constrained = true;
     }
-    return kva__arena_take(vm, &rq, BT_ALLOC, addr);
+    by_tag.optional = true;
+    return kva__arena_take(vm, &by_tag, state, addr);
+}
+
+static int
+attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+        enum btag_state state, uintptr_t *addr)
+{
+    struct kva__qcache *qc = vm->qcache;
+    unsigned shift = vm->quantum_shift;
+    unsigned n = (unsigned)(rq->size >> shift);
+    struct qsize *qs = __atomic_load_n(&qc->size[n - 1], __ATOMIC_ACQUIRE);
+
+    if (qs == NULL) {
+        qs = qsize_make(qc, n);
+    }
+    if (qs == NULL || !kva__mag_get_slow(&qs->mc, rq->flags, addr)) {
+        return alloc_by_tag(vm, rq, state, addr);
+    }
+    if (kva__wait_any()) { /* more may have come than was asked for */
+        kva__qcache_yield(qs);
+    }
+    *state_at(window_at(qc, shift, *addr), shift, *addr) =
+        (uint8_t)(RUN_LIVE | (n - 1));
+    return 0;
 }
 
 /* The hit path missed. */
@@ -449,20 +495,9 @@ int
 kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags,
                   uintptr_t *addr)
 {
-    struct kva__qcache *qc = vm->qcache;
-    unsigned shift = vm->quantum_shift;
-    unsigned n = (unsigned)(size >> shift);
-    struct qsize *qs = __atomic_load_n(&qc->size[n - 1], __ATOMIC_ACQUIRE);
+    struct kva__vmem_request rq = request_plain(vm, size, flags);
 
-    if (qs == NULL) {
-        qs = qsize_make(qc, n);
-    }
-    if (qs == NULL || !kva__mag_get_slow(&qs->mc, flags, addr)) {
-        return alloc_by_tag(vm, n, flags, addr);
-    }
-    *state_at(window_at(qc, shift, *addr), shift, *addr) =
-        (uint8_t)(RUN_LIVE | (n - 1));
-    return 0;
+    return kva__arena_persist(vm, &rq, BT_ALLOC, addr, attempt);
 }
 
 /* The byte does not say live, and as long as it should be: what is wrong. */
@@ -560,65 +595,80 @@ windows_visit(struct kva__qcache *qc, visit_fn *fn, void *arg)
 }
 
 /* The free pieces of one window to the arena; the lock is dropped for each. */
-static size_t
+static void
 window_drain(struct kva__qcache *qc, struct window *w, kva_irq_t *irq)
 {
-    unsigned shift = qc->vm->quantum_shift;
-    size_t done = 0;
-    unsigned at = 0;
-    uintptr_t base = w->base;
-
-    while (w != NULL &&
-           (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA) {
+    for (unsigned at = 0;
+         (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA; at++) {
         uintptr_t addr;
         size_t bytes = piece_spare(qc, w, at, true, &addr);
 
-        at++;
         if (bytes == 0) {
             continue;
         }
         kva_port_unlock(&qc->lock, *irq);
         kva__arena_free(qc->vm, addr, bytes, BT_PIECE, "vmem_drain");
-        done += bytes;
         *irq = kva_port_lock(&qc->lock);
-        w = window_at(qc, shift, base); /* it may be gone */
     }
-    return done;
 }
 
-size_t
-kva__qcache_drain(kva_vmem_t *vm, size_t retain, bool slots)
+/* The magazines of all sizes, the longest first, to the windows. */
+static void
+magazines_drain(kva_vmem_t *vm, size_t retain, enum kva__drain how)
 {
-    struct kva__qcache *qc = vm->qcache;
-    size_t done = 0;
-    kva_irq_t irq;
-
     for (unsigned i = KVA__QCACHE_QUANTA_MAX; i-- > 0;) {
         struct qsize *qs =
-            __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);
+            __atomic_load_n(&vm->qcache->size[i], __ATOMIC_ACQUIRE);
 
         if (qs == NULL) {
             continue;
         }
-        if (!slots) {
-            kva__magcache_drain_depot(&qs->mc);
+        if (how == KVA__DRAIN_ALONE) {
+            kva__magcache_empty(&qs->mc);
+        } else if (how == KVA__DRAIN_OWN) {
+            (void)kva__magcache_drain_own(&qs->mc);
         } else if (retain == 0 || kva__qcache_cached(vm) > retain) {
-            kva__magcache_drain(&qs->mc, 0);
+            (void)kva__magcache_drain(&qs->mc, 0);
         }
     }
+}
+
+static void
+windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain)
+{
+    kva_irq_t irq;
+    size_t given;
+
     irq = kva_port_lock(&qc->lock);
+    given = qc->given;
     for (unsigned r = 0; r < ROOT_ENTRIES; r++) {
         for (unsigned m = 0; qc->root[r] != NULL && m < MID_ENTRIES; m++) {
-            if (qc->nfree << vm->quantum_shift <= retain) {
+            if (qc->nfree << qc->vm->quantum_shift <= retain ||
+                qc->given - given >= bytes) {
                 break;
             }
             if (qc->root[r][m] != NULL) {
-                done += window_drain(qc, qc->root[r][m], &irq);
+                window_drain(qc, qc->root[r][m], &irq);
             }
         }
     }
     kva_port_unlock(&qc->lock, irq);
-    return done;
+}
+
+/*
+ * What is retained may be what somebody has queued up for meanwhile, who did not
+ * find it, since it was on its way.
+ */
+void
+kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
+                  enum kva__drain how)
+{
+    magazines_drain(vm, retain, how);
+    windows_drain(vm->qcache, bytes, retain);
+    if (kva__wait_any() && (retain > 0 || bytes < SIZE_MAX)) {
+        magazines_drain(vm, 0, how);
+        windows_drain(vm->qcache, SIZE_MAX, 0);
+    }
 }
 
 /* ---- looking ---------------------------------------------------------- */
@@ -651,11 +701,13 @@ void
 kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
 {
     struct kva__qcache *qc = vm->qcache;
+    kva_irq_t irq;
 
     if (qc == NULL) {
         return;
     }
     st->mem_cached = kva__qcache_cached(vm);
+    irq = kva_port_lock(&qc->lock);
     st->qcache_bytes = sizeof(*qc) +
                        qc->nwindows * offsetof(struct window, state);
     st->state_bytes = (size_t)qc->nwindows * WINDOW_QUANTA;
@@ -665,6 +717,7 @@ kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
         st->qcache_bytes += qc->root[i] != NULL ? KVA_PAGE_SIZE : 0;
     }
+    kva_port_unlock(&qc->lock, irq);
 }
 
 struct live {
@@ -749,7 +802,10 @@ kva__qcache_check(kva_vmem_t *vm)
     return check.bad;
 }
 
-/* Live runs of the piece one by one, and what lies between them as cached. */
+/*
+ * Live runs of the piece one by one, and what lies between them as cached.
+ * Runs come and go meanwhile; what is shown stays within the piece.
+ */
 void
 kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size,
                  unsigned typemask,
@@ -758,18 +814,22 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size,
 {
     unsigned shift = vm->quantum_shift;
     struct window *w = window_at(vm->qcache, shift, addr);
-    uintptr_t end = addr + size;
+    size_t left = w == NULL ? 0 : size, bytes;
 
-    while (addr != end && w != NULL) {
-        uint8_t state = *state_at(w, shift, addr);
-        bool live = (state & RUN_STATE_MASK) >= RUN_LIVE;
-        unsigned type = live ? VMEM_ALLOC : VMEM_CACHED;
-        size_t n = state == RUN_FREE ? 1 : (state & RUN_LENGTH_MASK) + 1u;
+    for (; left > 0; addr += bytes, left -= bytes) {
+        uint8_t state = __atomic_load_n(state_at(w, shift, addr),
+                                        __ATOMIC_RELAXED);
+        unsigned what = state & RUN_STATE_MASK;
+        unsigned type = what >= RUN_LIVE ? VMEM_ALLOC : VMEM_CACHED;
 
-        if ((typemask & type) != 0) {
-            fn(arg, addr, n << shift, type);
+        bytes = (size_t)1 << shift;
+        if (what >= RUN_CACHED) {
+            bytes *= (state & RUN_LENGTH_MASK) + 1u;
         }
-        addr += n << shift;
+        bytes = bytes < left ? bytes : left;
+        if ((typemask & type) != 0) {
+            fn(arg, addr, bytes, type);
+        }
     }
 }
 

@@ -13,6 +13,8 @@
 #define MID_ENTRIES (1u << MID_SHIFT)
 #define ROOT_SHIFT 7u
 #define ROOT_ENTRIES (1u << ROOT_SHIFT)
+/* Quanta that can be tracked, from the origin on. */
+#define REACH (1ul << (MID_SHIFT + ROOT_SHIFT + WINDOW_SHIFT))
 
 /* The magazines of one size. */
 struct qsize {
@@ -26,9 +28,10 @@ struct kva__qcache {
     kva_vmem_t *vm;
     enum kva_ipl ipl;
     unsigned nwindows;                  /* (q) */
-    uintptr_t origin;                   /* (q) fixed with the first window */
+    uintptr_t origin;                   /* fixed with the first span */
     size_t held;                        /* (q) quanta of all pieces */
     size_t nfree;                       /* (q) of them in no run */
+    size_t given;                       /* (q) bytes ever given to the arena */
     struct window *list[WINDOW_ORDERS]; /* (q) by order */
     struct qsize *size[KVA__QCACHE_QUANTA_MAX]; /* set once each */
     struct window **root[ROOT_ENTRIES]; /* set once each; see above */
@@ -37,7 +40,8 @@ struct kva__qcache {
 static inline struct window *
 window_at(const struct kva__qcache *qc, unsigned shift, uintptr_t addr)
 {
-    uintptr_t win = (addr - qc->origin) >> shift >> WINDOW_SHIFT;
+    uintptr_t origin = __atomic_load_n(&qc->origin, __ATOMIC_RELAXED);
+    uintptr_t win = (addr - origin) >> shift >> WINDOW_SHIFT;
     struct window **mid;
 
     if (KVA_UNLIKELY(win >> (MID_SHIFT + ROOT_SHIFT) != 0)) {
@@ -75,9 +79,17 @@ qcache_get(kva_vmem_t *vm, unsigned n, uintptr_t *addr)
     return true;
 }
 
+/* Somebody waits: what was put into the caller's magazine goes on to the
+ * windows, where waiters are woken. */
+void kva__qcache_yield(struct qsize *qs);
+
 /*
  * A live run of n quanta back to the caller's magazine.  False, and nothing
  * done, if it is anything else.
+ *
+ * No waiter is missed: it queues up first and drains the magazines then, with a
+ * barrier on all CPUs in between, while here the magazine comes first and the
+ * look at the queue after.
  */
 static inline bool
 qcache_put(kva_vmem_t *vm, uintptr_t addr, unsigned n)
@@ -100,6 +112,9 @@ qcache_put(kva_vmem_t *vm, uintptr_t addr, unsigned n)
     qs = qc->size[n - 1];
     if (KVA_UNLIKELY(!kva__mag_put(&qs->mc, addr))) {
         kva__mag_put_slow(&qs->mc, addr);
+    }
+    if (KVA_UNLIKELY(kva__wait_any())) {
+        kva__qcache_yield(qs);
     }
     return true;
 }

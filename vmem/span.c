@@ -73,6 +73,9 @@ kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
     if (!kva__btag_ensure(vm, VMEM_TAGS_PER_SPAN)) {
         return KVA_ENOMEM;
     }
+    if (vm->span_first == BT_NONE) {
+        kva__qcache_expect(vm, addr);
+    }
     span_insert(vm, addr, size, state);
     return 0;
 }

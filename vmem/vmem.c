@@ -120,25 +120,53 @@ name_set(kva_vmem_t *vm, const char *name)
     vm->name[i] = '\0';
 }
 
+#define CREATE_FLAGS                                                      \
+    (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_BOOTSTRAP |  \
+     VM_LARGEIMPORT | VM_XIMPORT | VM_PRIVTAGS | KVA__VM_OWN_STORE)
+
+/* Whole quanta that do not wrap. */
 static void
-init_verify(const char *name, size_t quantum, size_t qcache_max,
-            vm_flag_t flags, size_t size)
+span_verify(const char *func, const char *name, uintptr_t addr, size_t size,
+            size_t quantum)
+{
+    if (size == 0 || ((addr | size) & (quantum - 1)) != 0) {
+        kva__misuse(func, "arena", name, addr,
+                    "expected whole quanta of %zu bytes, found size %zu",
+                    quantum, size);
+    }
+    if (addr + (size - 1) < addr) {
+        kva__misuse(func, "arena", name, addr,
+                    "expected a span that does not wrap, found size %zu",
+                    size);
+    }
+}
+
+static void
+init_verify(const char *func, const char *name, uintptr_t base, size_t size,
+            size_t quantum, size_t qcache_max, vm_flag_t flags)
 {
     if (!kva_is_pow2(quantum)) {
-        kva__misuse("vmem_init", "arena", name, 0,
+        kva__misuse(func, "arena", name, 0,
                     "expected a quantum that is a power of two, found %zu",
                     quantum);
     }
     if ((qcache_max & (quantum - 1)) != 0 ||
-        qcache_max / quantum > KVA__QCACHE_QUANTA_MAX) {
-        kva__misuse("vmem_init", "arena", name, 0,
+        qcache_max >> kva_ffs(quantum) > KVA__QCACHE_QUANTA_MAX) {
+        kva__misuse(func, "arena", name, 0,
                     "expected qcache_max of at most %u quanta, found %zu",
                     KVA__QCACHE_QUANTA_MAX, qcache_max);
     }
+    if ((flags & ~CREATE_FLAGS) != 0) {
+        kva__misuse(func, "arena", name, 0,
+                    "expected flags for an arena, found flags 0x%x", flags);
+    }
     if ((flags & VM_PRIVTAGS) != 0 && (size != 0 || qcache_max != 0)) {
-        kva__misuse("vmem_init", "arena", name, 0,
+        kva__misuse(func, "arena", name, 0,
                     "expected no span and no quantum caches with VM_PRIVTAGS, "
                     "found size %zu", size);
+    }
+    if (size != 0) {
+        span_verify(func, name, base, size, quantum);
     }
 }
 
@@ -151,7 +179,7 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base,
     if (!vmem.ready) {
         vmem_bootstrap(NULL, 0);
     }
-    init_verify(name, quantum, qcache_max, flags, size);
+    init_verify("vmem_init", name, base, size, quantum, qcache_max, flags);
     kva__memset(vm, 0, sizeof(*vm));
     kva_port_lock_init(&vm->lock, "arena", ipl, KVA_RANK_ARENA);
     name_set(vm, name);
@@ -187,7 +215,7 @@ vmem_create(const char *name, vmem_addr_t base, vmem_size_t size,
     if (!vmem.ready) {
         vmem_bootstrap(NULL, 0);
     }
-    init_verify(name, quantum, qcache_max, flags, size);
+    init_verify("vmem_create", name, base, size, quantum, qcache_max, flags);
     vm = kva__meta_get(&vmem.arenas);
     if (vm == NULL) {
         return NULL;
@@ -219,16 +247,16 @@ kva__vmem_set_cimport(kva_vmem_t *vm, kva__vmem_cimport_t *importfn)
     vm->flags |= KVA__VM_CIMPORT;
 }
 
-/* The first busy segment in the arena, or NULL. */
+/* The first segment that a caller has, or NULL. */
 static struct kva_vmem_btag *
-first_busy(kva_vmem_t *vm)
+first_live(kva_vmem_t *vm)
 {
     for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
         struct kva_vmem_btag *span = bt_at(ref);
 
         for (struct kva_vmem_btag *bt = bt_next(span); bt != span;
              bt = bt_next(bt)) {
-            if (bt_is_busy(bt)) {
+            if (bt_is_busy(bt) && bt_state(bt) != BT_PIECE) {
                 return bt;
             }
         }
@@ -238,27 +266,33 @@ first_busy(kva_vmem_t *vm)
 }
 
 void
+kva__arena_expect_idle(kva_vmem_t *vm, const char *func)
+{
+    struct kva_vmem_btag *bt = first_live(vm);
+    uintptr_t addr = 0;
+    size_t live;
+
+    if (bt != NULL) {
+        kva__misuse(func, "arena", vm->name, bt->start,
+                    "expected no live range, found %zu bytes live, the first "
+                    "%zu here", vm->stat.mem_inuse - kva__qcache_cached(vm),
+                    bt_size(bt));
+    }
+    live = vm->qcache == NULL ? 0 : kva__qcache_live(vm, &addr);
+    if (live != 0) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected no live range, found %zu bytes live in quantum "
+                    "caches, the first here", live);
+    }
+}
+
+void
 vmem_destroy(kva_vmem_t *vm)
 {
-    struct kva_vmem_btag *busy;
-
     arena_alive(vm, "vmem_destroy");
+    kva__arena_expect_idle(vm, "vmem_destroy");
     if (vm->qcache != NULL) {
-        uintptr_t addr = 0;
-        size_t live = kva__qcache_live(vm, &addr);
-
-        if (live != 0) {
-            kva__misuse("vmem_destroy", "arena", vm->name, addr,
-                        "expected no live range, found %zu bytes live in "
-                        "quantum caches, the first here", live);
-        }
-        kva__qcache_drain(vm, 0, true);
-    }
-    busy = first_busy(vm);
-    if (busy != NULL) {
-        kva__misuse("vmem_destroy", "arena", vm->name, busy->start,
-                    "expected no live range, found %zu bytes live, the first "
-                    "%zu here", vm->stat.mem_inuse, bt_size(busy));
+        kva__qcache_drain(vm, SIZE_MAX, 0, KVA__DRAIN_ALONE);
     }
     list_remove(vm);
     kva__qcache_destroy(vm);
@@ -297,10 +331,11 @@ kva__vmem_dead(kva_vmem_t *vm, const char *func)
 static size_t
 size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
 {
-    size_t quantum = (size_t)1 << vm->quantum_shift;
-    size_t rounded = kva_round_up(size, quantum);
+    size_t quantum, rounded;
 
     arena_alive(vm, func);
+    quantum = (size_t)1 << vm->quantum_shift;
+    rounded = kva_round_up(size, quantum);
     if (KVA_UNLIKELY(size == 0)) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a size above 0, found size 0");
@@ -312,6 +347,9 @@ size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
     }
     return rounded;
 }
+
+#define ALLOC_FLAGS \
+    (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_POPULATING)
 
 static void
 flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
@@ -328,6 +366,10 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
         kva__misuse(func, "arena", vm->name, 0,
                     "expected one of VM_INSTANTFIT and VM_BESTFIT, found "
                     "flags 0x%x", flags);
+    }
+    if (KVA_UNLIKELY((flags & ~ALLOC_FLAGS) != 0)) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected flags for a request, found flags 0x%x", flags);
     }
 }
 
@@ -359,11 +401,11 @@ free_slow(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
     kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
 }
 
-/* Exactly one way to wait, and at most one fit. */
+/* Exactly one way to wait, at most one fit, and nothing unknown. */
 static inline bool
 flags_fine(vm_flag_t flags)
 {
-    return ((flags ^ flags >> 1) & 1) != 0 &&
+    return ((flags ^ flags >> 1) & 1) != 0 && (flags & ~ALLOC_FLAGS) == 0 &&
            (flags & (VM_INSTANTFIT | VM_BESTFIT)) !=
                (VM_INSTANTFIT | VM_BESTFIT);
 }
@@ -505,7 +547,7 @@ vmem_xfreeall(kva_vmem_t *vm)
                     "expected an arena without quantum caches, found one "
                     "with them");
     }
-    while ((bt = first_busy(vm)) != NULL) {
+    while ((bt = first_live(vm)) != NULL) {
         kva__arena_free(vm, bt->start, bt_size(bt), bt_state(bt),
                         "vmem_xfreeall");
     }
@@ -516,22 +558,13 @@ vmem_xfreeall(kva_vmem_t *vm)
 int
 vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
 {
-    size_t low = ((size_t)1 << vm->quantum_shift) - 1;
     kva_irq_t irq;
     int err;
 
     (void)flags;
     arena_alive(vm, "vmem_add");
-    if (size == 0 || ((addr | size) & low) != 0) {
-        kva__misuse("vmem_add", "arena", vm->name, addr,
-                    "expected whole quanta of %zu bytes, found size %zu",
-                    low + 1, size);
-    }
-    if (addr + (size - 1) < addr) {
-        kva__misuse("vmem_add", "arena", vm->name, addr,
-                    "expected a span that does not wrap, found size %zu",
-                    size);
-    }
+    span_verify("vmem_add", vm->name, addr, size,
+                (size_t)1 << vm->quantum_shift);
     irq = kva_port_lock(&vm->lock);
     for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
         struct kva_vmem_btag *span = bt_at(ref);
@@ -580,17 +613,34 @@ vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
 vmem_size_t
 vmem_roundup_size(kva_vmem_t *vm, vmem_size_t size)
 {
+    arena_alive(vm, "vmem_roundup_size");
     return kva_round_up(size, (size_t)1 << vm->quantum_shift);
+}
+
+static size_t
+released(kva_vmem_t *vm)
+{
+    size_t bytes;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vm->lock);
+    bytes = vm->released;
+    kva_port_unlock(&vm->lock, irq);
+    return bytes;
 }
 
 size_t
 vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain)
 {
+    size_t before;
+
     arena_alive(vm, "vmem_drain");
     if (vm->qcache == NULL || bytes == 0) {
         return 0;
     }
-    return kva__qcache_drain(vm, retain, true);
+    before = released(vm);
+    kva__qcache_drain(vm, bytes, retain, KVA__DRAIN_SLOTS);
+    return released(vm) - before;
 }
 
 void
@@ -598,6 +648,7 @@ vmem_set_reclaim(kva_vmem_t *vm, void (*fn)(kva_vmem_t *vm, vm_flag_t flags))
 {
     kva_irq_t irq;
 
+    arena_alive(vm, "vmem_set_reclaim");
     irq = kva_port_lock(&vm->lock);
     vm->reclaimfn = fn;
     kva_port_unlock(&vm->lock, irq);

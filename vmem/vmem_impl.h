@@ -296,9 +296,21 @@ struct kva_vmem_btag *kva__segment_free(kva_vmem_t *vm,
 /* Allocate by request; the segment's state tells who owns it. */
 int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                     enum btag_state state, uintptr_t *addr);
+/*
+ * The same for a way of one's own to find memory: attempt is called again after
+ * caches were drained, and as long as waiting may help.
+ */
+typedef int kva__attempt_t(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                           enum btag_state state, uintptr_t *addr);
+int kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                       enum btag_state state, uintptr_t *addr,
+                       kva__attempt_t *attempt);
 /* Free as above; if there is no such segment, report it and do not return. */
 void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
                      enum btag_state state, const char *func);
+
+/* Report what callers have of the arena, if anything. */
+void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
 
 /* Import a span of size bytes ahead of need. */
 int kva__arena_import(kva_vmem_t *vm, size_t size);
@@ -314,12 +326,21 @@ void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);
 void kva__qcache_bootstrap(void);
 int kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl);
 void kva__qcache_destroy(kva_vmem_t *vm);
+/* Arena locked. */
+void kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr);
 int kva__qcache_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                       uintptr_t *addr);
 /* False: addr is not an item of the quantum caches. */
 bool kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
                       const char *func);
-size_t kva__qcache_drain(kva_vmem_t *vm, size_t retain, bool slots);
+/*
+ * Give what is cached back to the arena, down to retain bytes, until bytes have
+ * reached it.  From the depots and the caller's own slot, from
+ * all slots, or, with nobody else in the arena, from all without asking the CPUs.
+ */
+enum kva__drain { KVA__DRAIN_OWN, KVA__DRAIN_SLOTS, KVA__DRAIN_ALONE };
+void kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
+                       enum kva__drain how);
 /* Bytes held and not live; bytes of windows; of state bytes. */
 size_t kva__qcache_cached(kva_vmem_t *vm);
 void kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
@@ -351,6 +372,21 @@ struct kva__waiter {
 };
 
 void kva__wait_bootstrap(void);
+/* How many requests wait; frees look at it. */
+#if KVA_TIER >= 3
+extern unsigned kva__waiters;
+#endif
+
+static inline bool
+kva__wait_any(void)
+{
+#if KVA_TIER >= 3
+    return __atomic_load_n(&kva__waiters, __ATOMIC_RELAXED) != 0;
+#else
+    return false;
+#endif
+}
+
 bool kva__wait_possible(kva_vm_flag_t flags);
 /* Queue up; then try once more; then sleep or finish without. */
 void kva__wait_prepare(struct kva__waiter *w, kva_vmem_t *vm, size_t size);

@@ -109,6 +109,7 @@ struct kva_vmem {
     kva_vmem_t *source;            /* (c) */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
     struct kva_vmem_stat stat;     /* (a) */
+    size_t released;               /* (a) bytes ever given to the source */
 
     struct kva_vmem *next; /* (l) all arenas */
     struct kva_vmem *prev; /* (l) */

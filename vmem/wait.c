@@ -13,8 +13,11 @@ static struct {
     kva_lock_t lock;
     struct kva__waiter *first; /* (w) the oldest */
     struct kva__waiter *last;
-    unsigned count;            /* (w); read without it by frees */
 } queue;
+
+#if KVA_TIER >= 3
+unsigned kva__waiters; /* (w) in the queue; read without it by frees */
+#endif
 
 void
 kva__wait_bootstrap(void)
@@ -52,9 +55,15 @@ kva__wait_prepare(struct kva__waiter *w, kva_vmem_t *vm, size_t size)
         queue.first = w;
     }
     queue.last = w;
-    __atomic_store_n(&queue.count, queue.count + 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&kva__waiters, kva__waiters + 1, __ATOMIC_SEQ_CST);
     kva_port_unlock(&queue.lock, irq);
 }
+
+/*
+ * What is freed into another CPU's magazine makes no hole and wakes nobody, so
+ * a sleeper looks again by itself, and drains the magazines, after this long.
+ */
+#define LOOK_AGAIN_NS 10000000u
 
 int
 kva__wait_sleep(struct kva__waiter *w)
@@ -64,9 +73,9 @@ kva__wait_sleep(struct kva__waiter *w)
 
     irq = kva_port_lock(&queue.lock);
     while (!w->woken && err == 0) {
-        err = kva_port_wait(w, &queue.lock, &irq, 0);
+        err = kva_port_wait(w, &queue.lock, &irq, LOOK_AGAIN_NS);
     }
-    if (w->woken) {
+    if (w->woken || err == KVA_ETIMEDOUT) {
         err = 0;
     }
     w->woken = false;
@@ -90,7 +99,7 @@ kva__wait_finish(struct kva__waiter *w)
     } else {
         queue.last = w->prev;
     }
-    __atomic_store_n(&queue.count, queue.count - 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&kva__waiters, kva__waiters - 1, __ATOMIC_SEQ_CST);
     kva_port_unlock(&queue.lock, irq);
 }
 
@@ -109,7 +118,7 @@ kva__wait_freed(kva_vmem_t *vm, size_t hole)
 {
     kva_irq_t irq;
 
-    if (KVA_LIKELY(__atomic_load_n(&queue.count, __ATOMIC_SEQ_CST) == 0)) {
+    if (KVA_LIKELY(__atomic_load_n(&kva__waiters, __ATOMIC_SEQ_CST) == 0)) {
         return;
     }
     irq = kva_port_lock(&queue.lock);

@@ -232,39 +232,52 @@ check_run(const struct window *w, unsigned at, unsigned n)
     return NULL;
 }
 
+/* One quantum, by its bits. */
+static const char *
+check_quantum(const struct window *w, unsigned i)
+{
+    bool held = bit_get(w->held, i), is_free = bit_get(w->free, i);
+    bool first = bit_get(w->piece, i);
+
+    if ((is_free || first) && !held) {
+        return "W1: what is free or starts a piece is held";
+    }
+    if (held && !first && (i == 0 || !bit_get(w->held, i - 1))) {
+        return "W2: a piece has a first quantum";
+    }
+    if ((w->state[i] == RUN_FREE) != (is_free || !held)) {
+        return "W3: state bytes agree with the free quanta";
+    }
+    return NULL;
+}
+
 const char *
 kva__window_check(const struct window *w)
 {
-    unsigned nfree = 0, nheld = 0;
+    unsigned nfree = 0, nheld = 0, n;
+    const char *bad;
 
-    for (unsigned i = 0; i < WINDOW_QUANTA;) {
-        bool held = bit_get(w->held, i), is_free = bit_get(w->free, i);
-        unsigned n = 1;
-        const char *bad;
-
-        if ((is_free && !held) || (bit_get(w->piece, i) && !held)) {
-            return "W1: what is free or starts a piece is held";
+    for (unsigned i = 0; i < WINDOW_QUANTA; i++) {
+        bad = check_quantum(w, i);
+        if (bad != NULL) {
+            return bad;
         }
-        if (held && !bit_get(w->piece, i) &&
-            (i == 0 || !bit_get(w->held, i - 1))) {
-            return "W2: a piece has a first quantum";
+        nheld += bit_get(w->held, i);
+        nfree += bit_get(w->free, i);
+    }
+    for (unsigned i = 0; i < WINDOW_QUANTA; i += n) {
+        n = 1;
+        if (w->state[i] == RUN_FREE) {
+            continue;
         }
-        if ((w->state[i] == RUN_FREE) != (is_free || !held)) {
-            return "W3: state bytes agree with the free quanta";
+        if ((w->state[i] & RUN_STATE_MASK) == RUN_INSIDE) {
+            return "W4: a run has a first quantum";
         }
-        if (w->state[i] != RUN_FREE) {
-            if ((w->state[i] & RUN_STATE_MASK) == RUN_INSIDE) {
-                return "W4: a run has a first quantum";
-            }
-            n = (w->state[i] & RUN_LENGTH_MASK) + 1u;
-            bad = check_run(w, i, n);
-            if (bad != NULL) {
-                return bad;
-            }
+        n = (w->state[i] & RUN_LENGTH_MASK) + 1u;
+        bad = check_run(w, i, n);
+        if (bad != NULL) {
+            return bad;
         }
-        nheld += held ? n : 0;
-        nfree += is_free;
-        i += n;
     }
     return nfree == w->nfree && nheld == w->nheld ? NULL
                                                   : "W5: counts are right";

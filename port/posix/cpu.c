@@ -162,8 +162,8 @@ kva_port_barrier(void)
     posix_yield("barrier");
     if (kva__posix_self.nheld != 0 || kva__posix_self.masked != 0) {
         kva__panic("%s: expected no lock held and interrupts on, "
-                   "found %u locks, interrupts %s", __func__,
-                   kva__posix_self.nheld,
+                   "found %u locks, interrupts %s",
+                   __func__, kva__posix_self.nheld,
                    kva__posix_self.masked != 0 ? "off" : "on");
     }
     saved = kva__posix_enter(&kva__posix_space_lock);

@@ -72,8 +72,8 @@ kva__posix_frame_find(kva_pa_t pa, size_t n, size_t *frame)
     kva_pa_t base = kva__posix_frame_pa(0);
     kva_pa_t number = (pa - base) >> KVA_PAGE_SHIFT;
 
-    if (pa < base || (pa & KVA_PAGE_MASK) != 0 || n == 0 ||
-        n > frames_max || number > frames_max - n) {
+    if (pa < base || (pa & KVA_PAGE_MASK) != 0 || n == 0 || n > frames_max ||
+        number > frames_max - n) {
         return false;
     }
     *frame = (size_t)number;
@@ -92,7 +92,7 @@ kva__posix_frame_set(size_t frame, enum posix_frame_state state)
     state_of[frame] = (uint8_t)state;
 }
 
-/* ---- free runs ---------------------------------------------------------- */
+/* ---- free runs --------------------------------------------------------- */
 
 static void
 run_insert(size_t first, size_t n)
@@ -198,7 +198,7 @@ frames_give(size_t frame, size_t n)
     }
 }
 
-/* ---- the hooks ----------------------------------------------------------- */
+/* ---- the hooks --------------------------------------------------------- */
 
 /* NULL if n more frames are within the limits, else why not. */
 static const char *

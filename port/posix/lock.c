@@ -73,8 +73,8 @@ check_lock(const kva_lock_t *lock)
         if (held != lock && lock->rank != 0 && held->rank > lock->rank) {
             kva__misuse("kva_port_lock", "lock", lock->name, (uintptr_t)lock,
                         "expected rank %u or above (%s is held), "
-                        "found rank %u", (unsigned)held->rank, held->name,
-                        (unsigned)lock->rank);
+                        "found rank %u",
+                        (unsigned)held->rank, held->name, (unsigned)lock->rank);
         }
     }
 }
@@ -90,10 +90,10 @@ check_unlock(const kva_lock_t *lock)
         const kva_lock_t *held = self->held[i];
 
         if (held != lock && held->ipl >= KVA_IPL_VM) {
-            kva__misuse("kva_port_unlock", "lock", lock->name,
-                        (uintptr_t)lock,
+            kva__misuse("kva_port_unlock", "lock", lock->name, (uintptr_t)lock,
                         "expected interrupts masked (%s is held), "
-                        "found them opened", held->name);
+                        "found them opened",
+                        held->name);
         }
     }
 }

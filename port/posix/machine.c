@@ -19,7 +19,7 @@ void *kva__posix_yield_arg;
 
 static bool error_logged;
 
-/* ---- shared by the files of the port ---------------------------------- */
+/* ---- shared by the files of the port ----------------------------------- */
 
 uint32_t
 kva__posix_id(void)
@@ -95,7 +95,8 @@ kva__posix_host_error(const char *call, int error)
         kva__posix_error("%s: error %d", call, error);
     } else if (limit != 0 && kva__posix_mappings() + 2 >= limit) {
         kva__posix_error("%s: the host's limit of %lu mappings is reached "
-                         "(vm.max_map_count)", call, limit);
+                         "(vm.max_map_count)",
+                         call, limit);
     } else {
         kva__posix_error("%s: the host has no memory or address space left",
                          call);
@@ -120,7 +121,8 @@ config_check(const struct kva_posix_config *c)
     if (c->va_bytes > bytes || (c->va_bytes & KVA_PAGE_MASK) != 0 ||
         c->meta_bytes > bytes || (c->meta_bytes & KVA_PAGE_MASK) != 0) {
         kva__posix_error("config: va_bytes and meta_bytes are whole pages, "
-                         "at most %zu bytes", bytes);
+                         "at most %zu bytes",
+                         bytes);
         return KVA_EINVAL;
     }
     if (c->page_limit != 0 && c->reserve_pages > c->page_limit) {
@@ -138,7 +140,7 @@ config_default(struct kva_posix_config *c)
         c->cpus = 2;
     }
     if (c->va_bytes == 0) {
-        c->va_bytes = (size_t)512 << (KVA_WORD_64 ? 27 : 20);
+        c->va_bytes = (size_t)KVA_POSIX_VA_MIB << 20;
     }
     if (c->meta_bytes == 0) {
         c->meta_bytes = (size_t)128 << (KVA_WORD_64 ? 25 : 20);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pages for the library's own bookkeeping: a room of its own, open for access
- * as a whole, where a page takes memory when it is first written.  A page
- * that comes back loses its memory at once, so the next one who gets it finds
- * zeros and the resident size follows.  It costs no mapping.
+ * Pages for the library's own bookkeeping: a room of its own, opened for access
+ * in steps from its beginning, where a page takes memory when it is first
+ * written.  A page that comes back loses its memory at once, so the next one
+ * who gets it finds zeros and the resident size follows.  The room is two
+ * mappings at most, the open part and the rest.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -11,9 +12,13 @@
 #include "port/posix/posix_impl.h"
 
 #if KVA_TIER >= 2
+/* Pages opened in one step. */
+#define STEP ((size_t)1024)
+
 static uint32_t *free_page; /* a stack of pages that came back */
 static size_t nfree;
-static size_t never_used;
+static size_t unused; /* from here on never given out */
+static size_t opened; /* pages with access */
 static uint8_t *in_use;
 
 int
@@ -27,14 +32,10 @@ kva__posix_meta_init(void)
     }
     kva__posix.meta_base = (uintptr_t)p;
     kva__posix.meta_pages = bytes >> KVA_PAGE_SHIFT;
-    nfree = never_used = 0;
+    nfree = unused = opened = 0;
     free_page = kva__posix_table(kva__posix.meta_pages, sizeof(*free_page));
     in_use = kva__posix_table(kva__posix.meta_pages, sizeof(*in_use));
     if (free_page == NULL || in_use == NULL) {
-        return KVA_ENOMEM;
-    }
-    if (mprotect(p, bytes, PROT_READ | PROT_WRITE) != 0) {
-        kva__posix_host_error("mprotect", errno);
         return KVA_ENOMEM;
     }
     return 0;
@@ -43,8 +44,7 @@ kva__posix_meta_init(void)
 void
 kva__posix_meta_fini(void)
 {
-    kva__posix_table_free(free_page, kva__posix.meta_pages,
-                          sizeof(*free_page));
+    kva__posix_table_free(free_page, kva__posix.meta_pages, sizeof(*free_page));
     kva__posix_table_free(in_use, kva__posix.meta_pages, sizeof(*in_use));
     free_page = NULL;
     in_use = NULL;
@@ -54,34 +54,67 @@ kva__posix_meta_fini(void)
     kva__posix.meta_pages = 0;
 }
 
-/* A page's number, taken from the tables; false: the room is full. */
-static bool
+enum meta_result {
+    META_GOT,
+    META_FULL,
+    META_REFUSED
+};
+
+/* Give access to more of the room. */
+static enum meta_result
+meta_open(void)
+{
+    size_t n = kva__posix.meta_pages - opened;
+    int error = errno;
+    enum meta_result result = META_GOT;
+
+    if (n == 0) {
+        return META_FULL;
+    }
+    n = n > STEP ? STEP : n;
+    if (mprotect((void *)(kva__posix.meta_base + (opened << KVA_PAGE_SHIFT)),
+                 n << KVA_PAGE_SHIFT, PROT_READ | PROT_WRITE) != 0) {
+        result = META_REFUSED;
+    } else {
+        opened += n;
+    }
+    errno = error;
+    return result;
+}
+
+/* A page's number, taken from the tables. */
+static enum meta_result
 meta_take(size_t *page)
 {
     struct kva_posix_stats *s = &kva__posix.stats;
+    enum meta_result result = META_GOT;
 
     s->meta_gets++;
     if (nfree > 0) {
         *page = free_page[--nfree];
-    } else if (never_used < kva__posix.meta_pages) {
-        *page = never_used++;
     } else {
-        return false;
+        if (unused == opened) {
+            result = meta_open();
+        }
+        if (result != META_GOT) {
+            return result;
+        }
+        *page = unused++;
     }
     in_use[*page] = 1;
     s->meta_pages++;
     if (s->meta_pages > s->meta_peak) {
         s->meta_peak = s->meta_pages;
     }
-    return true;
+    return META_GOT;
 }
 
 int
 kva_port_meta_get(uintptr_t *va)
 {
+    enum meta_result result;
     size_t page = 0;
     kva_irq_t saved;
-    bool got;
 
     posix_yield("meta_get");
     kva__posix_need(__func__);
@@ -90,9 +123,13 @@ kva_port_meta_get(uintptr_t *va)
         return KVA_ENOMEM;
     }
     saved = kva__posix_enter(&kva__posix_space_lock);
-    got = meta_take(&page);
+    result = meta_take(&page);
     kva__posix_leave(&kva__posix_space_lock, saved);
-    if (!got) {
+    if (result == META_REFUSED) {
+        kva__posix_host_error("mprotect", ENOMEM);
+        return KVA_ENOMEM;
+    }
+    if (result == META_FULL) {
         kva__posix_error("meta_get: the room for metadata is full");
         return KVA_ENOMEM;
     }

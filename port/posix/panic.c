@@ -22,7 +22,7 @@ print(const char *prefix, const char *msg)
     struct iovec part[3] = {
         { .iov_base = (void *)(uintptr_t)prefix },
         { .iov_base = (void *)(uintptr_t)msg },
-        { .iov_base = (void *)(uintptr_t)"\n", .iov_len = 1 },
+        { .iov_base = (void *)(uintptr_t) "\n", .iov_len = 1 },
     };
 
     while (prefix[part[0].iov_len] != '\0') {
@@ -36,7 +36,7 @@ print(const char *prefix, const char *msg)
     }
 }
 
-/* ---- catch --------------------------------------------------------------- */
+/* ---- catch ------------------------------------------------------------- */
 
 void
 kva_posix_catch_begin(struct kva_posix_catch *c)
@@ -78,8 +78,7 @@ locks_break(struct kva_posix_catch *c)
     }
     while (self->nheld > c->held_before) {
         self->nheld--;
-        __atomic_store_n(&self->held[self->nheld]->owner, 0,
-                         __ATOMIC_RELEASE);
+        __atomic_store_n(&self->held[self->nheld]->owner, 0, __ATOMIC_RELEASE);
     }
 }
 
@@ -101,7 +100,7 @@ kva_port_panic(const char *msg)
     siglongjmp(c->env, 1);
 }
 
-/* ---- log ----------------------------------------------------------------- */
+/* ---- log --------------------------------------------------------------- */
 
 void
 kva_port_log(const char *msg)

@@ -22,10 +22,16 @@
 extern "C" {
 #endif
 
-/* ---- the machine ------------------------------------------------------ */
+/* ---- the machine ------------------------------------------------------- */
+
+/* The address space where the user does not say, in MiB.  Valgrind keeps books
+ * of each 64 KiB and wants less. */
+#ifndef KVA_POSIX_VA_MIB
+#define KVA_POSIX_VA_MIB (KVA_WORD_64 ? 65536u : 512u)
+#endif
 
 struct kva_posix_config {
-    size_t va_bytes;      /* address space; 0: 64 GiB, or 512 MiB on 32 bits */
+    size_t va_bytes;      /* address space; 0: KVA_POSIX_VA_MIB */
     size_t meta_bytes;    /* room for metadata pages; 0: 4 GiB, or 128 MiB */
     uintptr_t va_hint;    /* where to put it; 0: a fixed place if it is free */
     size_t page_limit;    /* most frames in use at once; 0: as many as fit */
@@ -79,7 +85,8 @@ struct kva_posix_stats {
     unsigned long meta_puts;
     unsigned long maps;
     unsigned long unmaps;
-    unsigned long unmaps_soft; /* kept their mapping: the host was at its limit */
+    unsigned long
+        unmaps_soft; /* kept their access: the host was at its limit */
     unsigned long flushes;
     unsigned long barriers;
     unsigned long waits;
@@ -98,7 +105,7 @@ void kva_posix_stats_reset(void);
  */
 int kva_posix_resident(size_t *va_bytes, size_t *meta_bytes);
 
-/* ---- CPU slots -------------------------------------------------------- */
+/* ---- CPU slots --------------------------------------------------------- */
 
 /*
  * A thread gets the lowest free slot at its first use and keeps it until it
@@ -114,7 +121,7 @@ void kva_posix_cpu_release(void);
 void kva_posix_barrier_enable(bool enable);
 #endif
 
-/* ---- context: interrupts and locks ------------------------------------ */
+/* ---- context: interrupts and locks ------------------------------------- */
 
 /*
  * Mask this thread's interrupts and restore what was.  Interrupts that come
@@ -144,7 +151,7 @@ unsigned kva_posix_locks_held(void);
  */
 void kva_posix_lock_check(bool enable);
 
-/* ---- sleep and the clock ---------------------------------------------- */
+/* ---- sleep and the clock ----------------------------------------------- */
 #if KVA_TIER >= 3
 
 /* Threads asleep; and wake them all with KVA_EINTR.  Returns how many. */
@@ -156,8 +163,7 @@ size_t kva_posix_cancel_waits(void);
  * been released, before it sleeps: a test with one thread wakes it, or moves
  * the clock, from here.
  */
-void kva_posix_wait_hook(void (*fn)(void *arg, const void *channel),
-                         void *arg);
+void kva_posix_wait_hook(void (*fn)(void *arg, const void *channel), void *arg);
 
 /*
  * A virtual clock starts at 0 and moves only by kva_posix_clock_advance, which
@@ -167,7 +173,7 @@ void kva_posix_clock_virtual(bool enable);
 void kva_posix_clock_advance(uint64_t ns);
 #endif
 
-/* ---- faults ----------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------ */
 
 /*
  * Every hook that may fail is a site with a name.  Tests add sites of their
@@ -201,7 +207,7 @@ int kva_posix_fault_add(const char *name);
 /* Pass a site: true if it must fail now. */
 bool kva_posix_fault(int site);
 
-/* ---- panic and log ---------------------------------------------------- */
+/* ---- panic and log ----------------------------------------------------- */
 
 /*
  * Catch a panic of this thread:
@@ -232,8 +238,7 @@ struct kva_posix_catch {
     bool interrupt_before;
 };
 
-#define KVA_POSIX_TRY(c) \
-    (kva_posix_catch_begin(c), sigsetjmp((c)->env, 1) == 0)
+#define KVA_POSIX_TRY(c) (kva_posix_catch_begin(c), sigsetjmp((c)->env, 1) == 0)
 
 void kva_posix_catch_begin(struct kva_posix_catch *c);
 void kva_posix_catch_end(struct kva_posix_catch *c);
@@ -247,7 +252,7 @@ void kva_posix_catch_forget(void);
 void kva_posix_log_set(void (*fn)(void *arg, const char *msg), void *arg);
 const char *kva_posix_log_last(void);
 
-/* ---- interleavings ---------------------------------------------------- */
+/* ---- interleavings ----------------------------------------------------- */
 
 /*
  * Called at the entry of each hook with its name ("lock", "map", ...), before

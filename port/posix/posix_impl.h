@@ -68,7 +68,7 @@ struct posix_machine {
 
 extern struct posix_machine kva__posix;
 
-/* ---- machine.c -------------------------------------------------------- */
+/* ---- machine.c --------------------------------------------------------- */
 
 /* A small spin lock of the port's own, taken with interrupts masked, so that
  * hooks may be called in any context.  Nothing panics while it is held. */
@@ -96,21 +96,21 @@ posix_yield(const char *hook)
 void kva__posix_need(const char *func);
 
 /* Note why something failed, for kva_posix_last_error. */
-void kva__posix_error(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2)));
+void
+kva__posix_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same for a system call that left errno; logged once a machine. */
 void kva__posix_host_error(const char *call, int error);
 
 /* This thread's number; gives it one. */
 uint32_t kva__posix_id(void);
 
-/* ---- proc.c ----------------------------------------------------------- */
+/* ---- proc.c ------------------------------------------------------------ */
 
 /* How many mappings the process has, and may have; 0: unknown. */
 unsigned long kva__posix_mappings(void);
 unsigned long kva__posix_mapping_limit(void);
 
-/* ---- space.c ---------------------------------------------------------- */
+/* ---- space.c ----------------------------------------------------------- */
 
 int kva__posix_space_init(void);
 void kva__posix_space_fini(void);
@@ -130,7 +130,7 @@ void kva__posix_table_free(void *table, size_t count, size_t size);
 int kva__posix_attach(uintptr_t va, size_t n, int prot);
 void kva__posix_detach(uintptr_t va, size_t n);
 
-/* ---- frames.c --------------------------------------------------------- */
+/* ---- frames.c ---------------------------------------------------------- */
 
 enum posix_frame_state {
     POSIX_FRAME_FREE,
@@ -148,17 +148,17 @@ bool kva__posix_frame_find(kva_pa_t pa, size_t n, size_t *frame);
 enum posix_frame_state kva__posix_frame_state(size_t frame);
 void kva__posix_frame_set(size_t frame, enum posix_frame_state state);
 
-/* ---- meta.c ----------------------------------------------------------- */
+/* ---- meta.c ------------------------------------------------------------ */
 
 int kva__posix_meta_init(void);
 void kva__posix_meta_fini(void);
 
 /* ---- the others' parts of fini and reset ------------------------------- */
 
-void kva__posix_cpu_forget(void);     /* cpu.c */
-void kva__posix_lock_reset(void);     /* lock.c */
+void kva__posix_cpu_forget(void);      /* cpu.c */
+void kva__posix_lock_reset(void);      /* lock.c */
 void kva__posix_interrupt_reset(void); /* interrupt.c */
-void kva__posix_sleep_reset(void);    /* sleep.c */
-void kva__posix_panic_reset(void);    /* panic.c */
+void kva__posix_sleep_reset(void);     /* sleep.c */
+void kva__posix_panic_reset(void);     /* panic.c */
 
 #endif

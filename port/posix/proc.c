@@ -15,8 +15,7 @@
 
 /* Call fn with each line, without its newline and cut to fit. */
 static int
-proc_lines(const char *path, void (*fn)(void *arg, const char *line),
-           void *arg)
+proc_lines(const char *path, void (*fn)(void *arg, const char *line), void *arg)
 {
     char buf[4096], line[LINE_MAX_BYTES];
     size_t len = 0;
@@ -93,7 +92,7 @@ kva__posix_mapping_limit(void)
     return n;
 }
 
-/* ---- resident size --------------------------------------------------------- */
+/* ---- resident size ----------------------------------------------------- */
 
 struct room {
     uintptr_t base;

@@ -22,7 +22,12 @@
 /* Longest sleep in one system call; the rest follows in the next. */
 #define SLICE_NS ((uint64_t)60 * NS_PER_S)
 
-enum wait_state { WAITING, WOKEN, CANCELLED, TIMED_OUT };
+enum wait_state {
+    WAITING,
+    WOKEN,
+    CANCELLED,
+    TIMED_OUT
+};
 
 struct waiter {
     struct waiter *next, **link;
@@ -76,7 +81,7 @@ kva_port_clock(void)
     return now;
 }
 
-/* ---- the queue ------------------------------------------------------------ */
+/* ---- the queue --------------------------------------------------------- */
 
 static void
 futex(uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
@@ -171,7 +176,7 @@ waiter_sleep(struct waiter *w)
     }
 }
 
-/* ---- the hooks -------------------------------------------------------------- */
+/* ---- the hooks --------------------------------------------------------- */
 
 bool
 kva_port_may_sleep(void)
@@ -196,9 +201,9 @@ wait_check(const kva_lock_t *lock, kva_irq_t irq)
     if (self->nheld != 1 || self->interrupt != 0 || !open) {
         kva__misuse("kva_port_wait", "lock", lock->name, (uintptr_t)lock,
                     "expected a thread with interrupts on and no other lock, "
-                    "found %u locks, interrupts %s", self->nheld,
-                    self->interrupt != 0 ? "running"
-                                         : (open ? "on" : "off"));
+                    "found %u locks, interrupts %s",
+                    self->nheld,
+                    self->interrupt != 0 ? "running" : (open ? "on" : "off"));
     }
 }
 
@@ -275,7 +280,7 @@ kva_port_wake(const void *channel)
     kva__posix_leave(&kva__posix_space_lock, saved);
 }
 
-/* ---- for tests ---------------------------------------------------------------- */
+/* ---- for tests --------------------------------------------------------- */
 
 size_t
 kva_posix_waiters(void)

@@ -120,8 +120,10 @@ kva__posix_reserve(size_t bytes, uintptr_t base)
     }
     if (p == 0) {
         kva__posix_host_error("mmap", errno);
-    } else if (!kva__posix.config.huge_pages) {
-        (void)madvise((void *)p, bytes, MADV_NOHUGEPAGE);
+    } else {
+        (void)madvise((void *)p, bytes,
+                      kva__posix.config.huge_pages ? MADV_HUGEPAGE
+                                                   : MADV_NOHUGEPAGE);
     }
     return (void *)p;
 }
@@ -130,8 +132,7 @@ void
 kva__posix_unreserve(uintptr_t base, size_t bytes)
 {
     if (base != 0) {
-        (void)munmap((void *)(base - KVA_PAGE_SIZE),
-                     bytes + 2 * KVA_PAGE_SIZE);
+        (void)munmap((void *)(base - KVA_PAGE_SIZE), bytes + 2 * KVA_PAGE_SIZE);
     }
 }
 
@@ -230,7 +231,7 @@ kva__posix_detach(uintptr_t va, size_t n)
     errno = error;
 }
 
-/* ---- start and stop ----------------------------------------------------- */
+/* ---- start and stop ---------------------------------------------------- */
 
 static uint32_t *frame_of; /* per page: 0 or frame + 1, and the mark below */
 #define ENTRY_STALE ((uint32_t)1 << 31)
@@ -254,8 +255,7 @@ kva__posix_space_init(void)
             return KVA_ENOMEM;
         }
     }
-    if (kva__posix_attach(kva__posix.va_base, 1, PROT_READ | PROT_WRITE) !=
-        0) {
+    if (kva__posix_attach(kva__posix.va_base, 1, PROT_READ | PROT_WRITE) != 0) {
         return KVA_ENOMEM;
     }
     kva__posix_detach(kva__posix.va_base, 1);
@@ -273,7 +273,7 @@ kva__posix_space_fini(void)
     kva__posix.va_pages = 0;
 }
 
-/* ---- the hooks ------------------------------------------------------------ */
+/* ---- the hooks --------------------------------------------------------- */
 #if KVA_TIER >= 2
 
 /* The range must lie in the address space; sets its first page. */
@@ -363,8 +363,7 @@ kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
     range_check(__func__, va, n, &page);
     if (!kva__posix_frame_find(pa, n, &frame)) {
         kva__misuse(__func__, "space", "host", va,
-                    "expected frames, found pa 0x%llx",
-                    (unsigned long long)pa);
+                    "expected frames, found pa 0x%llx", (unsigned long long)pa);
     }
     if (kva_posix_fault(KVA_POSIX_MAP)) {
         kva__posix_error("map: injected fault");

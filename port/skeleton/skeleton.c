@@ -40,7 +40,10 @@ kva_port_log(const char *msg)
  * larger, or should be inline, define KVA_OVERRIDE_PLATFORM (see
  * port/platform.h).
  */
-enum { LOCK_HELD, LOCK_IPL };
+enum {
+    LOCK_HELD,
+    LOCK_IPL
+};
 
 void
 kva_port_lock_init(kva_lock_t *lock, const char *name, enum kva_ipl ipl,
@@ -64,8 +67,8 @@ kva_port_lock(kva_lock_t *lock)
     if (lock->word[LOCK_IPL] >= KVA_IPL_VM) {
         saved = 0; /* yours: irq_save() */
     }
-    while (__atomic_exchange_n(&lock->word[LOCK_HELD], 1,
-                               __ATOMIC_ACQUIRE) != 0) {
+    while (__atomic_exchange_n(&lock->word[LOCK_HELD], 1, __ATOMIC_ACQUIRE) !=
+           0) {
         /* yours: pause */
     }
     return saved;
@@ -129,7 +132,7 @@ kva_port_page_put(size_t n, kva_pa_t pa)
     }
 }
 
-/* ---- tier 1: CPU slots and the barrier ---------------------------------- */
+/* ---- tier 1: CPU slots and the barrier --------------------------------- */
 #if KVA_TIER >= 1
 
 /* The number of CPUs that are or may come online. */
@@ -171,7 +174,7 @@ kva_port_relax(void)
 }
 #endif
 
-/* ---- tier 2: kernel virtual address space -------------------------------- */
+/* ---- tier 2: kernel virtual address space ------------------------------ */
 #if KVA_TIER >= 2
 
 /*
@@ -267,8 +270,7 @@ kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa)
         }
         if (found == 0) {
             *pa = entry[e].pa;
-        } else if (entry[e].pa !=
-                   *pa + ((kva_pa_t)found << KVA_PAGE_SHIFT)) {
+        } else if (entry[e].pa != *pa + ((kva_pa_t)found << KVA_PAGE_SHIFT)) {
             break;
         }
     }
@@ -303,7 +305,7 @@ kva_port_meta_put(uintptr_t va)
 }
 #endif
 
-/* ---- tier 3: sleep and time ----------------------------------------------- */
+/* ---- tier 3: sleep and time -------------------------------------------- */
 #if KVA_TIER >= 3
 
 /* True in a thread with interrupts and preemption on and no spin lock held.

@@ -43,7 +43,7 @@ struct driver {
     unsigned long passed, failed, skipped;
 };
 
-/* ---- options ----------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------- */
 
 static _Noreturn void
 usage_exit(const struct driver *d, const char *what, const char *value)
@@ -119,7 +119,7 @@ options(struct driver *d, int argc, char **argv)
     }
 }
 
-/* ---- selection ---------------------------------------------------------------- */
+/* ---- selection --------------------------------------------------------- */
 
 static bool
 selected(const struct driver *d, const struct test *test)
@@ -165,7 +165,7 @@ list(const struct driver *d)
     }
 }
 
-/* ---- one test ----------------------------------------------------------------- */
+/* ---- one test ---------------------------------------------------------- */
 
 static void
 child(const struct driver *d, const struct test *test, int fd)
@@ -244,8 +244,8 @@ run_forked(const struct driver *d, const struct test *test,
         failed(report, "killed by signal", WTERMSIG(status),
                WTERMSIG(status) == SIGALRM ? "timed out"
                                            : strsignal(WTERMSIG(status)));
-    } else if (WEXITSTATUS(status) != 0 && (!got || report->result !=
-                                                        TEST_FAILED)) {
+    } else if (WEXITSTATUS(status) != 0 &&
+               (!got || report->result != TEST_FAILED)) {
         failed(report, "exit status", WEXITSTATUS(status),
                "a sanitizer's report?");
     } else if (!got) {
@@ -253,7 +253,7 @@ run_forked(const struct driver *d, const struct test *test,
     }
 }
 
-/* ---- results ------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------- */
 
 static void
 json_string(FILE *f, const char *s)
@@ -307,8 +307,7 @@ result(struct driver *d, const struct test *test,
         break;
     case TEST_SKIPPED:
         d->skipped++;
-        (void)printf("SKIP %s/%s: %s\n", test->suite, test->name,
-                     report->text);
+        (void)printf("SKIP %s/%s: %s\n", test->suite, test->name, report->text);
         break;
     default:
         d->failed++;

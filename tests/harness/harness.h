@@ -8,9 +8,17 @@
 
 #include "tests/harness/test.h"
 
-enum test_tier { TEST_QUICK, TEST_MERGE, TEST_LONG };
+enum test_tier {
+    TEST_QUICK,
+    TEST_MERGE,
+    TEST_LONG
+};
 
-enum test_result { TEST_PASSED, TEST_FAILED, TEST_SKIPPED };
+enum test_result {
+    TEST_PASSED,
+    TEST_FAILED,
+    TEST_SKIPPED
+};
 
 #define TEST_TEXT_MAX 1024
 
@@ -37,8 +45,7 @@ const char *test_tier_name(enum test_tier tier);
 bool test_number_parse(const char *s, uint64_t *number);
 
 /* How often the test repeats; 0: not part of this tier. */
-unsigned long test_count(const struct test *test,
-                         const struct test_options *o);
+unsigned long test_count(const struct test *test, const struct test_options *o);
 
 /* pattern is a suite, or suite/name. */
 bool test_matches(const struct test *test, const char *pattern);

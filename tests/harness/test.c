@@ -36,7 +36,7 @@ struct test_run {
 /* The innermost: tests of the harness itself nest. */
 static struct test_run *running;
 
-/* ---- random numbers ------------------------------------------------------ */
+/* ---- random numbers ---------------------------------------------------- */
 
 uint64_t
 test_random(struct test_random *r)
@@ -81,7 +81,7 @@ test_rand_below(struct test_ctx *t, uint64_t n)
     return test_random_below(&t->random, n);
 }
 
-/* ---- checks --------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------ */
 
 /* Note the result, unless there is one, and leave the body or the thread. */
 static _Noreturn void
@@ -130,30 +130,6 @@ test_skip(const char *file, int line, const char *reason)
     end_body(TEST_SKIPPED, text);
 }
 
-/* Compare as integers of any size: -1 is below every unsigned number. */
-bool
-test_compare(bool got_neg, uint64_t got, const char *op, bool want_neg,
-             uint64_t want)
-{
-    int order;
-
-    if (got_neg != want_neg) {
-        order = got_neg ? -1 : 1;
-    } else {
-        order = got < want ? -1 : got > want;
-    }
-    switch (op[0]) {
-    case '=':
-        return order == 0;
-    case '!':
-        return order != 0;
-    case '<':
-        return op[1] == '=' ? order <= 0 : order < 0;
-    default:
-        return op[1] == '=' ? order >= 0 : order > 0;
-    }
-}
-
 static void
 show(char *buf, size_t size, bool negative, uint64_t value)
 {
@@ -162,8 +138,7 @@ show(char *buf, size_t size, bool negative, uint64_t value)
     } else if (value < 4096) {
         (void)snprintf(buf, size, "%" PRIu64, value);
     } else {
-        (void)snprintf(buf, size, "%" PRIu64 " (0x%" PRIx64 ")", value,
-                       value);
+        (void)snprintf(buf, size, "%" PRIu64 " (0x%" PRIx64 ")", value, value);
     }
 }
 
@@ -235,7 +210,7 @@ test_defer(struct test_ctx *t, void (*fn)(void *arg), void *arg)
     t->run->deferred[t->run->ndeferred++] = (struct deferred){ fn, arg };
 }
 
-/* ---- options ---------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------- */
 
 static const char *const tier_names[] = { "quick", "merge", "long" };
 
@@ -358,7 +333,7 @@ test_replay(char *buf, size_t size, const char *program,
                    test->suite, test->name);
 }
 
-/* ---- running ------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------- */
 
 /* The seed of a test depends on its name and not on which others run: FNV-1a
  * over both. */

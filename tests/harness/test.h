@@ -46,23 +46,23 @@ struct test {
     unsigned long count_long;
 };
 
-#define TEST(suite, body) \
-    {                     \
+#define TEST(suite, body)           \
+    {                               \
         suite, #body, body, 1, 1, 1 \
     }
 #define TEST_COUNT(suite, body, quick, merge, long_) \
     {                                                \
         suite, #body, body, quick, merge, long_      \
     }
-#define TEST_END              \
-    {                         \
-        0, 0, 0, 0, 0, 0      \
+#define TEST_END         \
+    {                    \
+        0, 0, 0, 0, 0, 0 \
     }
 
 /* The tables of the executable, NULL at the end; defined once, by it. */
 extern const struct test *const test_tables[];
 
-/* ---- what a body gets ------------------------------------------------- */
+/* ---- what a body gets -------------------------------------------------- */
 
 /* splitmix64 (Steele, Lea, Flood 2014): one word of state, any seed is good. */
 struct test_random {
@@ -97,17 +97,17 @@ void test_defer(struct test_ctx *t, void (*fn)(void *arg), void *arg);
 /* Start the host port for this test; the harness stops it. */
 #define PORT(config) test_port(__FILE__, __LINE__, config)
 
-/* ---- checks ----------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------ */
 
 /*
  * A check that fails ends the body (in a thread of the test's own: that
  * thread) and fails the test, with file and line.
  */
-#define CHECK(expr)                                               \
-    do {                                                          \
-        if (!(expr)) {                                            \
-            test_fail(__FILE__, __LINE__, "%s is false", #expr);  \
-        }                                                         \
+#define CHECK(expr)                                              \
+    do {                                                         \
+        if (!(expr)) {                                           \
+            test_fail(__FILE__, __LINE__, "%s is false", #expr); \
+        }                                                        \
     } while (0)
 
 /* Integers of any type; shown signed if they are. */
@@ -118,40 +118,38 @@ void test_defer(struct test_ctx *t, void (*fn)(void *arg), void *arg);
 #define CHECK_GT(got, want) TEST_CMP(got, >, want)
 #define CHECK_GE(got, want) TEST_CMP(got, >=, want)
 
-#define TEST_CMP(got, op, want)                                              \
-    do {                                                                     \
-        __typeof__((got) + 0) test_got = (got);                              \
-        __typeof__((want) + 0) test_want = (want);                           \
-        bool test_got_neg = TEST_NEGATIVE(test_got);                         \
-        bool test_want_neg = TEST_NEGATIVE(test_want);                       \
-                                                                             \
-        if (!test_compare(test_got_neg, (uint64_t)test_got, #op,             \
-                          test_want_neg, (uint64_t)test_want)) {             \
-            test_fail_cmp(__FILE__, __LINE__, #got " " #op " " #want,        \
-                          test_got_neg, (uint64_t)test_got, test_want_neg,   \
-                          (uint64_t)test_want);                              \
-        }                                                                    \
+#define TEST_CMP(got, op, want)                                            \
+    do {                                                                   \
+        __typeof__((got) + 0) test_got = (got);                            \
+        __typeof__((want) + 0) test_want = (want);                         \
+        bool test_got_neg = TEST_NEGATIVE(test_got);                       \
+        bool test_want_neg = TEST_NEGATIVE(test_want);                     \
+                                                                           \
+        if (!test_compare(test_got_neg, (uint64_t)test_got, #op,           \
+                          test_want_neg, (uint64_t)test_want)) {           \
+            test_fail_cmp(__FILE__, __LINE__, #got " " #op " " #want,      \
+                          test_got_neg, (uint64_t)test_got, test_want_neg, \
+                          (uint64_t)test_want);                            \
+        }                                                                  \
     } while (0)
 
 /* Written so that no compiler warns about an unsigned x. */
 #define TEST_NEGATIVE(x) (!((x) > 0) && (x) != 0)
 
-#define CHECK_PTR(got, want)                                              \
-    do {                                                                  \
-        const void *test_got = (got);                                     \
-        const void *test_want = (want);                                   \
-                                                                          \
-        if (test_got != test_want) {                                      \
-            test_fail(__FILE__, __LINE__, "%s is %p, not %p", #got,       \
-                      test_got, test_want);                               \
-        }                                                                 \
+#define CHECK_PTR(got, want)                                                  \
+    do {                                                                      \
+        const void *test_got = (got);                                         \
+        const void *test_want = (want);                                       \
+                                                                              \
+        if (test_got != test_want) {                                          \
+            test_fail(__FILE__, __LINE__, "%s is %p, not %p", #got, test_got, \
+                      test_want);                                             \
+        }                                                                     \
     } while (0)
 
-#define CHECK_STR(got, want) \
-    test_check_str(__FILE__, __LINE__, #got, got, want)
+#define CHECK_STR(got, want) test_check_str(__FILE__, __LINE__, #got, got, want)
 /* The string contains part. */
-#define CHECK_HAS(got, part) \
-    test_check_has(__FILE__, __LINE__, #got, got, part)
+#define CHECK_HAS(got, part) test_check_has(__FILE__, __LINE__, #got, got, part)
 
 /* Fail with a message of the test's own. */
 #define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
@@ -163,37 +161,55 @@ void test_defer(struct test_ctx *t, void (*fn)(void *arg), void *arg);
  * expr must panic with exactly this message (which may be a printf format
  * with arguments), and with no lock held beyond those held before.
  */
-#define CHECK_PANIC(expr, ...)                                          \
-    do {                                                                \
-        struct kva_posix_catch test_catch;                              \
-                                                                        \
-        if (KVA_POSIX_TRY(&test_catch)) {                               \
-            expr;                                                       \
-            kva_posix_catch_end(&test_catch);                           \
-            test_fail(__FILE__, __LINE__, "%s does not panic", #expr);  \
-        }                                                               \
-        test_check_panic(__FILE__, __LINE__, #expr, &test_catch,        \
-                         __VA_ARGS__);                                  \
+#define CHECK_PANIC(expr, ...)                                                 \
+    do {                                                                       \
+        struct kva_posix_catch test_catch;                                     \
+                                                                               \
+        if (KVA_POSIX_TRY(&test_catch)) {                                      \
+            expr;                                                              \
+            kva_posix_catch_end(&test_catch);                                  \
+            test_fail(__FILE__, __LINE__, "%s does not panic", #expr);         \
+        }                                                                      \
+        test_check_panic(__FILE__, __LINE__, #expr, &test_catch, __VA_ARGS__); \
     } while (0)
 
-/* ---- behind the macros ------------------------------------------------ */
+/* ---- behind the macros ------------------------------------------------- */
 
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-_Noreturn void test_fail_cmp(const char *file, int line, const char *expr,
-                             bool got_neg, uint64_t got, bool want_neg,
-                             uint64_t want);
+_Noreturn void
+test_fail_cmp(const char *file, int line, const char *expr, bool got_neg,
+              uint64_t got, bool want_neg, uint64_t want);
 _Noreturn void test_skip(const char *file, int line, const char *reason);
-bool test_compare(bool got_neg, uint64_t got, const char *op, bool want_neg,
-                  uint64_t want);
 void test_check_str(const char *file, int line, const char *expr,
                     const char *got, const char *want);
 void test_check_has(const char *file, int line, const char *expr,
                     const char *got, const char *part);
-void test_port(const char *file, int line,
-               const struct kva_posix_config *config);
+void
+test_port(const char *file, int line, const struct kva_posix_config *config);
 void test_check_panic(const char *file, int line, const char *expr,
                       const struct kva_posix_catch *c, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+
+/* Compare as integers of any size: -1 is below every unsigned number.  Inline,
+ * so that a check in a hot loop costs no more than its comparison. */
+static inline bool
+test_compare(bool got_neg, uint64_t got, const char *op, bool want_neg,
+             uint64_t want)
+{
+    int order =
+        got_neg == want_neg ? (got > want) - (got < want) : (got_neg ? -1 : 1);
+
+    switch (op[0]) {
+    case '=':
+        return order == 0;
+    case '!':
+        return order != 0;
+    case '<':
+        return op[1] == '=' ? order <= 0 : order < 0;
+    default:
+        return op[1] == '=' ? order >= 0 : order > 0;
+    }
+}
 
 #endif

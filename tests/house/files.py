@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: each source file has its SPDX line; no file names a path of the
 machine it was written on; each source file of the core is in its folder's
-meson.build, and each that is listed there exists.
+meson.build, and each that is listed there exists; each file of tests is in
+tests/meson.build and each table of tests in a list that a program runs.
 """
 import pathlib
 import re
@@ -58,8 +59,27 @@ def listed(root):
     return complaints
 
 
+def tests_listed(root):
+    """Complaints about tests that are in no program."""
+    folder = pathlib.Path(root, "tests")
+    if not (folder / "meson.build").exists():
+        return []
+    build = house.read(folder / "meson.build")
+    tables = "".join(house.read(path) for path in folder.glob("tables*.c"))
+    complaints = []
+    for path in sorted(folder.glob("*/*.c")):
+        name = str(path.relative_to(folder))
+        if not name.startswith("house/") and f"'{name}'" not in build:
+            complaints.append(f"tests/{name} is not in tests/meson.build")
+        for table in re.findall(r"^const struct test (\w+)\[\]",
+                                house.read(path), re.MULTILINE):
+            if f"    {table},\n" not in tables:
+                complaints.append(f"tests/{name}: no program runs {table}")
+    return complaints
+
+
 def check(root):
-    complaints = listed(root)
+    complaints = listed(root) + tests_listed(root)
     files = [path for path in house.tracked_files(root)
              if path.suffix not in BINARY_SUFFIXES
              and not str(path.relative_to(root)).startswith(EXEMPT)]
@@ -83,6 +103,14 @@ PLANTS = {
     "not-listed": ({"pool/a.c": house.SPDX,
                     "pool/meson.build": "# " + SPDX + "\n"},
                    "pool/a.c is not in pool/meson.build"),
+    "test-not-listed": ({"tests/unit/a.c": house.SPDX,
+                         "tests/meson.build": "# " + SPDX + "\n"},
+                        "tests/unit/a.c is not in tests/meson.build"),
+    "table-not-run": (
+        {"tests/unit/a.c": house.SPDX + "const struct test a_tests[] = {\n",
+         "tests/meson.build": "# " + SPDX + "\nfiles('unit/a.c')\n",
+         "tests/tables.c": house.SPDX + "extern int a_tests[];\n"},
+        "tests/unit/a.c: no program runs a_tests"),
     "listed-but-gone": (
         {"pool/meson.build": "# " + SPDX + "\ncore_src += files('b.c')\n"},
         "lists b.c, which is not there"),

@@ -33,6 +33,8 @@ def measure(root):
     for line in out.splitlines():
         words = line.split("\t")
         where, name = words[5].split(": ", 1)
+        if name.isupper():  # a macro that makes a function or a table row
+            continue
         found.append((int(words[0]), int(words[4]),
                       where.replace(str(root) + "/", ""), name))
     return found

@@ -49,12 +49,13 @@ def core_files(root, *suffixes):
 def tracked_files(root):
     """What git tracks or would track; in a tree without git, every file."""
     if pathlib.Path(root, ".git").exists() and shutil.which("git"):
-        out = subprocess.run(
+        found = subprocess.run(
             ["git", "-C", str(root), "ls-files", "-co", "--exclude-standard"],
-            capture_output=True, text=True, check=True).stdout
-        names = out.splitlines()
-        return [p for p in (pathlib.Path(root, n) for n in names)
-                if p.is_file()]
+            capture_output=True, text=True)
+        if found.returncode == 0:
+            paths = (pathlib.Path(root, name)
+                     for name in found.stdout.splitlines())
+            return [path for path in paths if path.is_file()]
     return [p for p in sorted(pathlib.Path(root).rglob("*")) if p.is_file()
             and "build" not in p.relative_to(root).parts]
 
@@ -79,9 +80,10 @@ def run(command, **options):
                             capture_output=True, text=True,
                             env={**os.environ, "LC_ALL": "C"}, **options)
     if result.returncode != 0:
-        said = (result.stdout + result.stderr).splitlines()
+        said = [line for line in (result.stdout + result.stderr).splitlines()
+                if not re.match(r"\[\d+/\d+\]", line)]
         raise RuntimeError("\n".join(
-            [" ".join(str(word) for word in command), *said[-REPORT_LINES:]]))
+            [" ".join(str(word) for word in command), *said]))
     return result.stdout
 
 

@@ -18,11 +18,25 @@ COMPILER_HEADERS = "".join(f"#include <std{name}.h>\n"
                            for name in ("arg", "bool", "def", "int"))
 
 
+def is_private(root, name):
+    """A header of the library itself: *_impl.h, or one that includes one."""
+    todo, seen = [name], set()
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        if name.endswith("_impl.h"):
+            return True
+        path = pathlib.Path(root, name)
+        text = house.read(path) if path.exists() else ""
+        todo += set(re.findall(r'#include "(\w+/\w+\.h)"', text)) - seen
+    return False
+
+
 def headers(root):
-    """What a user may include: what does not need a private header."""
+    """What a user may include."""
     return [path for path in house.core_files(root, ".h")
-            if not path.name.endswith(("_names.h", "_impl.h"))
-            and not re.search(r'#include "\w+/\w+_impl\.h"', house.read(path))]
+            if not path.name.endswith("_names.h")
+            and not is_private(root, str(path.relative_to(root)))]
 
 
 def macros(gcc, root, text):

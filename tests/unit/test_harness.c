@@ -43,7 +43,7 @@ expect(void (*body)(struct test_ctx *), enum test_result result,
     }
 }
 
-/* ---- bodies --------------------------------------------------------------- */
+/* ---- bodies ------------------------------------------------------------ */
 
 static int seven = 7;
 static unsigned zero;
@@ -107,10 +107,12 @@ panic_with_lock(struct test_ctx *t)
 
     (void)t;
     kva_port_lock_init(&lock, "mine", KVA_IPL_VM, 1);
-    CHECK_PANIC({
-        (void)kva_port_lock(&lock);
-        kva__panic("this");
-    }, "this");
+    CHECK_PANIC(
+        {
+            (void)kva_port_lock(&lock);
+            kva__panic("this");
+        },
+        "this");
 }
 
 static void
@@ -164,7 +166,7 @@ leaves_port_running(struct test_ctx *t)
     (void)kva_posix_irq_save();
 }
 
-/* ---- tests ------------------------------------------------------------------ */
+/* ---- tests ------------------------------------------------------------- */
 
 static void
 checks_tell_what_is_wrong(struct test_ctx *t)
@@ -180,8 +182,7 @@ checks_tell_what_is_wrong(struct test_ctx *t)
            "kva__panic(\"this\") panics with \"this\", not \"that\"");
     expect(panic_with_lock, TEST_FAILED, "with 1 locks held, mine innermost");
     expect(skips, TEST_SKIPPED, "no such thing here");
-    expect(thread_fails, TEST_FAILED,
-           "\"thread\" is \"thread\", not \"body\"");
+    expect(thread_fails, TEST_FAILED, "\"thread\" is \"thread\", not \"body\"");
     CHECK_STR(run(unexpected_panic).text, "panic: out of the blue");
     expect(all_true, TEST_PASSED, "");
 }

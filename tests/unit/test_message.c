@@ -9,14 +9,14 @@
 #include "tests/harness/test.h"
 
 /* Both formatters, with the same arguments. */
-#define SAME(...)                                                 \
-    do {                                                          \
-        char ours[128], theirs[128];                              \
+#define SAME(...)                                                  \
+    do {                                                           \
+        char ours[128], theirs[128];                               \
         size_t len = kva__format(ours, sizeof(ours), __VA_ARGS__); \
-                                                                  \
-        (void)snprintf(theirs, sizeof(theirs), __VA_ARGS__);      \
-        CHECK_STR(ours, theirs);                                  \
-        CHECK_EQ(len, strlen(theirs));                            \
+                                                                   \
+        (void)snprintf(theirs, sizeof(theirs), __VA_ARGS__);       \
+        CHECK_STR(ours, theirs);                                   \
+        CHECK_EQ(len, strlen(theirs));                             \
     } while (0)
 
 static void
@@ -65,8 +65,8 @@ misuse_has_its_shape(struct test_ctx *t)
 {
     (void)t;
     CHECK_PANIC(kva__misuse("vmem_free", "arena", "heap_va", 0x7000,
-                            "expected size %zu, found size %zu",
-                            (size_t)4096, (size_t)8192),
+                            "expected size %zu, found size %zu", (size_t)4096,
+                            (size_t)8192),
                 "vmem_free: arena heap_va: 0x7000: expected size 4096, "
                 "found size 8192");
     CHECK_PANIC(kva__misuse("f", "cache", NULL, 0, "x"),

@@ -15,7 +15,7 @@
 static const struct kva_posix_config small = { .va_bytes = 1 << 22,
                                                .meta_bytes = 1 << 22 };
 
-/* ---- faults ---------------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------ */
 
 static void
 faults_fire_as_armed(struct test_ctx *t)
@@ -93,7 +93,7 @@ sites_have_names(struct test_ctx *t)
     CHECK_PANIC((void)kva_posix_fault(32), "host port: no fault site 32");
 }
 
-/* ---- panic -------------------------------------------------------------------- */
+/* ---- panic ------------------------------------------------------------- */
 
 static void
 panics_are_caught(struct test_ctx *t)
@@ -178,7 +178,7 @@ panic_aborts(struct test_ctx *t)
     CHECK_STR(text, "panic: the end, 7\n");
 }
 
-/* ---- log and yield -------------------------------------------------------------- */
+/* ---- log and yield ----------------------------------------------------- */
 
 static void
 log_keep(void *arg, const char *msg)
@@ -253,14 +253,13 @@ hooks_yield(struct test_ctx *t)
                    "meta_get meta_put barrier relax may_sleep wake clock ");
 }
 
-const struct test port_seam_tests[] = {
-    TEST("port", faults_fire_as_armed),
-    TEST("port", any_counts_all_sites),
-    TEST("port", sites_have_names),
-    TEST("port", panics_are_caught),
-    TEST("port", panic_puts_the_thread_right),
-    TEST("port", panic_aborts),
-    TEST("port", log_lines_are_seen),
-    TEST("port", hooks_yield),
-    TEST_END
-};
+const struct test port_seam_tests[] = { TEST("port", faults_fire_as_armed),
+                                        TEST("port", any_counts_all_sites),
+                                        TEST("port", sites_have_names),
+                                        TEST("port", panics_are_caught),
+                                        TEST("port",
+                                             panic_puts_the_thread_right),
+                                        TEST("port", panic_aborts),
+                                        TEST("port", log_lines_are_seen),
+                                        TEST("port", hooks_yield),
+                                        TEST_END };

@@ -55,7 +55,8 @@ sleeper_run(void *arg)
 static void
 sleeper_start(struct sleeper *s, const void *channel, uint64_t timeout_ns)
 {
-    *s = (struct sleeper){ .channel = channel, .timeout_ns = timeout_ns,
+    *s = (struct sleeper){ .channel = channel,
+                           .timeout_ns = timeout_ns,
                            .error = -1 };
     CHECK_EQ(pthread_create(&s->thread, NULL, sleeper_run, s), 0);
 }
@@ -87,7 +88,7 @@ wake_reaches_its_channel(struct test_ctx *t)
     kva_port_wake(&channel_b); /* nobody there: nothing happens */
 }
 
-/* ---- no wake is lost ------------------------------------------------------ */
+/* ---- no wake is lost --------------------------------------------------- */
 
 struct pingpong {
     unsigned long rounds;
@@ -130,7 +131,53 @@ wakes_are_not_lost(struct test_ctx *t)
     CHECK_EQ(kva_posix_waiters(), 0);
 }
 
-/* ---- clocks ------------------------------------------------------------------- */
+/* The waker spins on the lock that the wait releases, and wakes the moment it
+ * gets it: a thread that queued only after the release would sleep on. */
+struct race {
+    unsigned long rounds;
+    unsigned long ready; /* atomic: the round whose lock is held */
+};
+
+static void *
+race_to_wake(void *arg)
+{
+    struct race *r = arg;
+
+    for (unsigned long i = 1; i <= r->rounds; i++) {
+        kva_irq_t irq;
+
+        while (__atomic_load_n(&r->ready, __ATOMIC_ACQUIRE) != i) {
+        }
+        irq = kva_port_lock(&lock);
+        kva_port_wake(r);
+        kva_port_unlock(&lock, irq);
+    }
+    return NULL;
+}
+
+static void
+wake_meets_the_release(struct test_ctx *t)
+{
+    struct race r = { .rounds = t->count };
+    pthread_t thread;
+
+    start(KVA_IPL_VM);
+    CHECK_EQ(pthread_create(&thread, NULL, race_to_wake, &r), 0);
+    for (unsigned long i = 1; i <= t->count; i++) {
+        kva_irq_t irq = kva_port_lock(&lock);
+        uint64_t linger = test_rand_below(t, 500);
+
+        __atomic_store_n(&r.ready, i, __ATOMIC_RELEASE);
+        for (; linger > 0; linger--) {
+            KVA_COMPILER_BARRIER();
+        }
+        CHECK_EQ(kva_port_wait(&r, &lock, &irq, 0), 0);
+        kva_port_unlock(&lock, irq);
+    }
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+/* ---- clocks ------------------------------------------------------------ */
 
 static void
 real_clock_times_out(struct test_ctx *t)
@@ -187,7 +234,7 @@ waits_can_be_cancelled(struct test_ctx *t)
     CHECK_EQ(sleeper_end(&b), KVA_EINTR);
 }
 
-/* ---- one thread is enough -------------------------------------------------------- */
+/* ---- one thread is enough ---------------------------------------------- */
 
 static void
 hook_wakes(void *arg, const void *channel)
@@ -226,7 +273,7 @@ hook_stands_in_for_others(struct test_ctx *t)
     CHECK_EQ(calls, 3);
 }
 
-/* ---- who may sleep ----------------------------------------------------------------- */
+/* ---- who may sleep ----------------------------------------------------- */
 
 static bool may_in_handler;
 
@@ -271,13 +318,15 @@ wait_misuse_is_reported(struct test_ctx *t)
     kva_port_lock_init(&other, "other", KVA_IPL_NONE, KVA_RANK_CACHE);
     CHECK_PANIC((void)kva_port_wait(&channel_a, &lock, &irq, 0),
                 "kva_port_wait: lock sleep: 0x%lx: expected the lock held by "
-                "the caller", at);
+                "the caller",
+                at);
     irq_other = kva_port_lock(&other);
     irq = kva_port_lock(&lock);
     CHECK_PANIC((void)kva_port_wait(&channel_a, &lock, &irq, 0),
                 "kva_port_wait: lock sleep: 0x%lx: expected a thread with "
                 "interrupts on and no other lock, found 2 locks, interrupts "
-                "on", at);
+                "on",
+                at);
     kva_port_unlock(&lock, irq);
     kva_port_unlock(&other, irq_other);
     irq_other = kva_posix_irq_save();
@@ -285,7 +334,8 @@ wait_misuse_is_reported(struct test_ctx *t)
     CHECK_PANIC((void)kva_port_wait(&channel_a, &lock, &irq, 0),
                 "kva_port_wait: lock sleep: 0x%lx: expected a thread with "
                 "interrupts on and no other lock, found 1 locks, interrupts "
-                "off", at);
+                "off",
+                at);
     kva_port_unlock(&lock, irq);
     kva_posix_irq_restore(irq_other);
 }
@@ -293,6 +343,7 @@ wait_misuse_is_reported(struct test_ctx *t)
 const struct test port_sleep_tests[] = {
     TEST("port", wake_reaches_its_channel),
     TEST_COUNT("port", wakes_are_not_lost, 1000, 20000, 1000000),
+    TEST_COUNT("port", wake_meets_the_release, 2000, 10000, 500000),
     TEST("port", real_clock_times_out),
     TEST("port", virtual_clock_times_out),
     TEST("port", waits_can_be_cancelled),

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Misuse of the tower: starting twice, ending it with memory in use, wrong
+ * frees of pageable ranges and of wired memory.
+ */
+#include "kva/kva.h"
+#include "tests/harness/test.h"
+#include "tests/misuse/digest.h"
+
+#define P KVA_PAGE_SIZE
+
+static struct kva_boot
+machine(void)
+{
+    struct kva_boot kb = { .va_base = kva_posix_va_base(),
+                           .va_bytes = kva_posix_va_bytes() };
+
+    return kb;
+}
+
+static void
+boot(void)
+{
+    struct kva_boot kb;
+
+    PORT(NULL);
+    kb = machine();
+    CHECK_EQ(kva_boot(&kb), 0);
+    CHECK_EQ(kva_start(), 0);
+}
+
+static void
+booting_in_the_wrong_order(struct test_ctx *t)
+{
+    static _Alignas(4096) char region[KVA_BOOT_SIMPLE_MIN];
+    struct kva_boot kb;
+
+    (void)t;
+    PORT(NULL);
+    kb = machine();
+    CHECK_PANIC((void)kva_start(), "kva_start: arena kernel_va: 0x0: expected "
+                "a tower that was booted, found none");
+    kb.va_base++;
+    CHECK_PANIC((void)kva_boot(&kb), "vmem_init: arena kernel_va: 0x%lx: "
+                "expected whole quanta of 4096 bytes, found size %zu",
+                (unsigned long)kb.va_base, kb.va_bytes);
+    CHECK_PTR(kva_vmem_list, NULL);
+    kb.va_base--;
+    CHECK_EQ(kva_boot(&kb), 0);
+    CHECK_MISUSE(kernel_va_arena, (void)kva_boot(&kb), "kva_boot: arena "
+                 "kernel_va: 0x0: expected a tower not yet booted, found it "
+                 "booted");
+    CHECK_MISUSE(kernel_va_arena,
+                 (void)kva_boot_simple(region, sizeof(region)),
+                 "kva_boot_simple: arena kernel_va: 0x0: expected a tower not "
+                 "yet booted, found it booted");
+    CHECK_EQ(kva_start(), 0);
+    kva_shutdown();
+}
+
+static void
+pageable_ranges(struct test_ctx *t)
+{
+    vmem_addr_t a = 0, b = 0;
+    struct kva_stat before, after;
+
+    (void)t;
+    boot();
+    CHECK_EQ(kva_pageable_alloc(4 * P, VM_NOSLEEP, &a), 0);
+    kva_stat(&before);
+#define BAD(addr, size, what)                                               \
+    CHECK_MISUSE(kernel_va_arena, kva_pageable_free(addr, size),            \
+                 "kva_pageable_free: arena kernel_map: 0x%lx: expected an " \
+                 "entry of %zu bytes there, found " what,                   \
+                 (unsigned long)(addr), (size_t)(size))
+    BAD(a, 3 * P, "one of another size");
+    BAD(a, 5 * P, "one of another size");
+    BAD(a, (size_t)0, "one of another size");
+    BAD(a + P, P, "an address inside one");
+    BAD(a + 1, 4 * P, "an address inside one");
+    BAD(a + 4 * P, P, "none");
+    BAD((vmem_addr_t)0, P, "none");
+    CHECK_MISUSE(kernel_va_arena, (void)kva_pageable_alloc(0, VM_NOSLEEP, &b),
+                 "vmem_alloc: arena kernel_va: 0x0: expected a size above 0, "
+                 "found size 0");
+    CHECK_MISUSE(kernel_va_arena,
+                 (void)kva_pageable_alloc(SIZE_MAX, VM_NOSLEEP, &b),
+                 "vmem_alloc: arena kernel_va: 0x0: expected a size that can "
+                 "be rounded up to the quantum 4096, found size %zu",
+                 SIZE_MAX);
+    kva_stat(&after);
+    CHECK_EQ(after.map_entries, 1);
+    CHECK_EQ(after.meta_pages_bytes, before.meta_pages_bytes);
+    CHECK_MISUSE(kernel_va_arena, kva_shutdown(), "kva_shutdown: arena "
+                 "kernel_map: 0x%lx: expected no pageable range, found 1",
+                 (unsigned long)a);
+    kva_pageable_free(a, 4 * P);
+    BAD(a, 4 * P, "none");
+    kva_shutdown();
+}
+
+/* Nothing is ended while somebody has something. */
+static void
+ending_in_use(struct test_ctx *t)
+{
+    vmem_t **vm[] = { &kernel_va_arena, &heap_arena, &heap_va_arena,
+                      &kmem_arena, &kmem_intr_arena };
+    static const char *const names[] = { "kernel_va", "heap", "heap_va",
+                                         "kmem", "kmem_intr" };
+    vmem_addr_t a = 0;
+
+    (void)t;
+    boot();
+    for (unsigned i = 0; i < KVA_COUNT(vm); i++) {
+        for (size_t size = P; size <= 64 * P; size += 63 * P) {
+            bool cached = i >= 2 && size == P;
+
+            CHECK_EQ(vmem_alloc(*vm[i], size, VM_NOSLEEP, &a), 0);
+            if (cached) {
+                CHECK_PANIC(kva_shutdown(), "kva_shutdown: arena %s: 0x%lx: "
+                            "expected no live range, found %zu bytes live in "
+                            "quantum caches, the first here", names[i],
+                            (unsigned long)a, size);
+            } else {
+                CHECK_PANIC(kva_shutdown(), "kva_shutdown: arena %s: 0x%lx: "
+                            "expected no live range, found %zu bytes live, "
+                            "the first %zu here", names[i], (unsigned long)a,
+                            size, size);
+            }
+            CHECK_EQ(vmem_size(*vm[i], VMEM_ALLOC) -
+                         vmem_size(*vm[i], VMEM_CACHED), size);
+            vmem_free(*vm[i], a, size); /* it still works */
+        }
+    }
+    kva_shutdown();
+    CHECK_PTR(kva_vmem_list, NULL);
+}
+
+/* kmem_arena and what is below it do not take each other's. */
+static void
+frees_to_the_wrong_floor(struct test_ctx *t)
+{
+    vmem_addr_t a = 0, b = 0;
+
+    (void)t;
+    boot();
+    CHECK_EQ(vmem_alloc(kmem_arena, 64 * P, VM_NOSLEEP, &a), 0);
+    CHECK_EQ(vmem_alloc(heap_va_arena, 64 * P, VM_NOSLEEP, &b), 0);
+    CHECK_MISUSE(heap_va_arena, vmem_free(heap_va_arena, a, 64 * P),
+                 "vmem_free: arena heap_va: 0x%lx: expected a range of "
+                 "vmem_alloc, found one of vmem_xalloc", (unsigned long)a);
+    CHECK_MISUSE(kmem_arena, vmem_free(kmem_arena, b, 64 * P),
+                 "vmem_free: arena kmem: 0x%lx: expected a live range, found "
+                 "an address outside every span", (unsigned long)b);
+    vmem_free(kmem_arena, a, 64 * P);
+    vmem_free(heap_va_arena, b, 64 * P);
+    kva_shutdown();
+}
+
+const struct test misuse_kva_tests[] = {
+    TEST("misuse", booting_in_the_wrong_order),
+    TEST("misuse", pageable_ranges),
+    TEST("misuse", ending_in_use),
+    TEST("misuse", frees_to_the_wrong_floor),
+    TEST_END
+};

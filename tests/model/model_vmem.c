@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Arenas against the model of oracle.h: every kind of arena, at both ends of
+ * the address space, with quanta of a byte and of a page, everything checked
+ * after each operation.
+ */
+#include "tests/harness/test.h"
+#include "tests/model/oracle.h"
+#include "vmem/meta.h"
+
+/* An arena lives for that many operations, then another is made. */
+#define STEPS 2000
+
+static uint32_t
+draw(void *arg, uint32_t n)
+{
+    return (uint32_t)test_rand_below(arg, n);
+}
+
+static struct model_config
+draw_config(struct test_ctx *t, enum model_kind kind)
+{
+    static const unsigned shifts[] = { 0, 4, 12 };
+    struct model_config cf = { .kind = kind };
+
+    cf.place = (enum model_place)test_rand_below(t, MODEL_PLACES);
+    cf.shift = shifts[test_rand_below(t, KVA_COUNT(shifts))];
+    cf.quanta = 2 * MODEL_SLOTS << test_rand_below(t, 5);
+    cf.live_max = 1 + (unsigned)test_rand_below(t, MODEL_LIVE_MAX);
+    return cf;
+}
+
+static void
+run(struct test_ctx *t, const struct model_config *cf, unsigned long steps,
+    unsigned long count[MODEL_OUTCOMES])
+{
+    struct model *m = model_new(cf);
+    const char *bad = NULL;
+
+    CHECK(m != NULL);
+    for (unsigned long i = 0; i < steps && bad == NULL; i++) {
+        bad = model_step(m, draw, t);
+        if (bad != NULL) {
+            FAIL("kind %d, place %d, quantum 2^%u, %u quanta, operation %lu: "
+                 "%s", cf->kind, cf->place, cf->shift, cf->quanta, i, bad);
+        }
+    }
+    for (unsigned i = 0; i < MODEL_OUTCOMES; i++) {
+        count[i] += model_count(m, (enum model_outcome)i);
+    }
+    bad = model_end(m);
+    if (bad != NULL) {
+        FAIL("kind %d, place %d, quantum 2^%u, %u quanta, at the end: %s",
+             cf->kind, cf->place, cf->shift, cf->quanta, bad);
+    }
+}
+
+/* t->count operations; each outcome that the kind can have came up. */
+static void
+run_kind(struct test_ctx *t, enum model_kind kind)
+{
+    unsigned long count[MODEL_OUTCOMES] = { 0 };
+    bool added = kind == MODEL_PLAIN || kind == MODEL_QCACHE ||
+                 kind == MODEL_PRIVATE;
+
+    PORT(NULL);
+    for (unsigned long done = 0; done < t->count; done += STEPS) {
+        struct model_config cf = draw_config(t, kind);
+
+        run(t, &cf, t->count - done < STEPS ? t->count - done : STEPS, count);
+    }
+    for (unsigned i = 0; i < MODEL_OUTCOMES && t->count >= 10 * STEPS; i++) {
+        if (count[i] == 0 && (i != MODEL_ADD || added)) {
+            FAIL("outcome %u never came up in %lu operations", i, t->count);
+        }
+    }
+}
+
+static void
+plain(struct test_ctx *t)
+{
+    run_kind(t, MODEL_PLAIN);
+}
+
+static void
+qcache(struct test_ctx *t)
+{
+    run_kind(t, MODEL_QCACHE);
+}
+
+static void
+import(struct test_ctx *t)
+{
+    run_kind(t, MODEL_IMPORT);
+}
+
+static void
+large_import(struct test_ctx *t)
+{
+    run_kind(t, MODEL_LARGE);
+}
+
+static void
+stacked_import(struct test_ctx *t)
+{
+    run_kind(t, MODEL_STACK);
+}
+
+/* No page of metadata is there, and none is missed. */
+static void
+private_tags(struct test_ctx *t)
+{
+    size_t asked = kva__meta_requests();
+
+    run_kind(t, MODEL_PRIVATE);
+    CHECK_EQ(kva__meta_requests(), asked);
+}
+
+/* Any hook fails at any time: requests may be refused, and that is all. */
+static void
+with_faults(struct test_ctx *t)
+{
+    PORT(NULL);
+    for (unsigned long done = 0; done < t->count; done += STEPS) {
+        struct model_config cf =
+            draw_config(t, (enum model_kind)(done / STEPS % MODEL_KINDS));
+        struct model *m = model_new(&cf);
+        const char *bad = NULL;
+
+        CHECK(m != NULL);
+        model_allow_refusal(m, true);
+        for (unsigned i = 0; i < STEPS && bad == NULL; i++) {
+            kva_posix_fault_arm(KVA_POSIX_BARRIER, 1, true);
+            kva_posix_fault_arm(KVA_POSIX_ANY, 1 + test_rand_below(t, 4),
+                                test_rand_below(t, 2) != 0);
+            bad = model_step(m, draw, t);
+        }
+        kva_posix_fault_disarm(KVA_POSIX_ANY);
+        if (bad == NULL) {
+            model_allow_refusal(m, false);
+            bad = model_end(m);
+        }
+        if (bad != NULL) {
+            FAIL("kind %d, place %d, quantum 2^%u, %u quanta: %s", cf.kind,
+                 cf.place, cf.shift, cf.quanta, bad);
+        }
+    }
+    CHECK(t->count < 10 * STEPS ||
+          (kva_posix_fault_fired(KVA_POSIX_META_GET) > 0 &&
+           kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0));
+}
+
+const struct test model_vmem_tests[] = {
+    TEST_COUNT("model", plain, 20000, 300000, 10000000),
+    TEST_COUNT("model", qcache, 20000, 200000, 10000000),
+    TEST_COUNT("model", import, 20000, 150000, 10000000),
+    TEST_COUNT("model", large_import, 20000, 50000, 5000000),
+    TEST_COUNT("model", stacked_import, 20000, 150000, 10000000),
+    TEST_COUNT("model", private_tags, 20000, 150000, 10000000),
+    TEST_COUNT("model", with_faults, 20000, 100000, 5000000),
+    TEST_END
+};
