@@ -211,8 +211,16 @@ kva_boot_simple(void *base, size_t bytes)
     if (bytes < KVA_BOOT_SIMPLE_MIN) {
         return KVA_EINVAL;
     }
-    /* A 64th of the region for metadata, at least 16 pages. */
-    meta = kva_round_up((end - first) / 64, KVA_PAGE_SIZE);
+    /*
+     * For metadata: a 64th of the region, which is what tags, windows and slab
+     * headers take when it is full; and what the caches of kmem take however
+     * small it is, 256 KiB, but no more than a 16th; at least 16 pages.
+     */
+    meta = (end - first) / 16;
+    if (meta > (size_t)256 << 10) {
+        meta = (size_t)256 << 10;
+    }
+    meta = kva_round_up(meta + (end - first) / 64, KVA_PAGE_SIZE);
     if (meta < 16 * KVA_PAGE_SIZE) {
         meta = 16 * KVA_PAGE_SIZE;
     }

@@ -34,17 +34,17 @@ struct kva__malloc_count {
 
 /* (t) lock of types, (c) constant after attach. */
 struct kva_malloc_type {
+    struct kva__malloc_count shared; /* (t) what has no slot, or a limit */
     const char *name;
     const char *description;
     size_t limit; /* (t) bytes, 0: none */
     struct kva__malloc_count *block[KVA__MALLOC_BLOCKS]; /* (c) */
-    struct kva__malloc_count shared; /* (t) what has no slot, or a limit */
-    size_t high;                     /* (t) */
-    size_t failures;                 /* (t) */
-    unsigned waiters;                /* (t) for the limit */
-    unsigned attached;               /* (t) */
-    struct kva_malloc_type *next;    /* (t) */
-    struct kva_malloc_type *prev;    /* (t) */
+    size_t high;                                         /* (t) */
+    size_t failures;                                     /* (t) */
+    unsigned waiters;                                    /* (t) for the limit */
+    unsigned attached;                                   /* (t) */
+    struct kva_malloc_type *next;                        /* (t) */
+    struct kva_malloc_type *prev;                        /* (t) */
 };
 
 /* All types in use, for listings. */

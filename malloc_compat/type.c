@@ -34,14 +34,10 @@ static struct kva__meta_store counts_store;
 static void
 types_init(void)
 {
-    unsigned ncpu = 0;
+    unsigned ncpu = kva__mag_ncpu();
 
     kva_port_lock_init(&types_lock, "malloc types", KVA_IPL_NONE,
                        KVA_RANK_CACHE);
-#if KVA_TIER >= 1
-    ncpu = kva_port_cpu_count();
-    ncpu = ncpu < KVA_CPU_MAX ? ncpu : KVA_CPU_MAX;
-#endif
     kva__malloc_shift = 0;
     while ((1u << kva__malloc_shift) < ncpu &&
            kva__malloc_shift < KVA__MALLOC_BLOCK_SHIFT) {

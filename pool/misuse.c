@@ -75,7 +75,6 @@ bad_range(const char *func, struct kva_pool *pp, uintptr_t addr,
     const char *kind = kva__pool_kind(pp);
 
     switch (range->kind) {
-    case KVA_RANGE_SLAB:
     case KVA_RANGE_ALLOC:
     case KVA_RANGE_XALLOC:
         kva__misuse(func, kind, pp->name, addr,

@@ -28,6 +28,8 @@
 
 #define BUCKETS_PER_PAGE (KVA_PAGE_SIZE / sizeof(struct kva__off_slab *))
 #define BUCKETS_PER_PAGE_SHIFT (KVA_PAGE_SHIFT - (KVA_WORD_64 ? 3u : 2u))
+/* So many there are at first, and need no page. */
+#define BUCKETS_STATIC 32u
 /* 64 pages: 32,768 buckets, 131,072 slabs at four in a chain, 2 GB of slabs of
  * 16 KiB; beyond that chains grow longer. */
 #define BUCKET_PAGES 64u
@@ -46,6 +48,7 @@ struct off_page {
 static kva_lock_t off_lock;
 static struct kva__off_slab *off_unused[OFF_CLASSES];
 static struct off_page *off_pages;
+static struct kva__off_slab *off_static[BUCKETS_STATIC];
 static struct kva__off_slab **off_bucket[BUCKET_PAGES];
 static unsigned off_nbuckets;
 static size_t off_count;
@@ -54,6 +57,8 @@ void
 kva__off_bootstrap(void)
 {
     kva_port_lock_init(&off_lock, "slab map", KVA_IPL_HIGH, KVA_RANK_SLAB);
+    off_bucket[0] = off_static;
+    off_nbuckets = BUCKETS_STATIC;
 }
 
 kva_irq_t
@@ -141,9 +146,6 @@ off_bucket_of(uintptr_t base)
     unsigned mask, b;
     struct kva__off_slab **page;
 
-    if (n == 0) {
-        return NULL;
-    }
     mask = (2u << kva_fls(n)) - 1u;
     b = off_hash(base) & mask;
     while (b >= n) {
@@ -176,6 +178,33 @@ off_remove(struct kva__off_slab *off)
 }
 
 /*
+ * The page that bucket n is to lie in; the static buckets move to the first
+ * page.  A reader that still looks at them may miss, and looks again.
+ */
+static bool
+off_page_for(unsigned n)
+{
+    unsigned page = n >> BUCKETS_PER_PAGE_SHIFT;
+    struct kva__off_slab **p;
+
+    if (page >= BUCKET_PAGES) {
+        return false;
+    }
+    if (off_bucket[page] != NULL && off_bucket[page] != off_static) {
+        return true;
+    }
+    p = kva__meta_page_get(KVA_META_SLAB_HEADERS);
+    if (p == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; page == 0 && i < BUCKETS_STATIC; i++) {
+        p[i] = off_static[i];
+    }
+    __atomic_store_n(&off_bucket[page], p, __ATOMIC_RELEASE);
+    return true;
+}
+
+/*
  * One more bucket: its buddy's chain is shared out.  Without a page for it the
  * chains just grow.
  */
@@ -183,24 +212,9 @@ static void
 off_split(void)
 {
     unsigned n = off_nbuckets;
-    unsigned page = n >> BUCKETS_PER_PAGE_SHIFT;
     struct kva__off_slab **buddy, *off;
 
-    if (page >= BUCKET_PAGES) {
-        return;
-    }
-    if (off_bucket[page] == NULL) {
-        void *p = kva__meta_page_get(KVA_META_SLAB_HEADERS);
-
-        if (p == NULL) {
-            return;
-        }
-        __atomic_store_n(&off_bucket[page], p, __ATOMIC_RELEASE);
-    }
-    if (n == 0) {
-        /* The first page serves whole. */
-        __atomic_store_n(&off_nbuckets, (unsigned)BUCKETS_PER_PAGE,
-                         __ATOMIC_RELEASE);
+    if (!off_page_for(n)) {
         return;
     }
     n -= 1u << kva_fls(n);
@@ -229,8 +243,7 @@ kva__off_create(uintptr_t base, size_t bytes)
     if (off_count >= (size_t)off_nbuckets * CHAIN_MEAN) {
         off_split();
     }
-    if (off_nbuckets == 0 ||
-        (off_unused[class] == NULL && !off_refill(class))) {
+    if (off_unused[class] == NULL && !off_refill(class)) {
         kva__off_unlock(irq);
         return NULL;
     }
@@ -258,12 +271,9 @@ kva__off_destroy(struct kva__slab *slab, size_t bytes)
 static struct kva__slab *
 off_search(uintptr_t base)
 {
-    struct kva__off_slab **bucket = off_bucket_of(base);
-    struct kva__off_slab *off = NULL;
+    struct kva__off_slab *off =
+        __atomic_load_n(off_bucket_of(base), __ATOMIC_ACQUIRE);
 
-    if (bucket != NULL) {
-        off = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
-    }
     for (unsigned i = 0; off != NULL && i < CHAIN_STEPS_MAX; i++) {
         if (__atomic_load_n(&off->base, __ATOMIC_RELAXED) == base) {
             return &off->slab;
@@ -277,8 +287,7 @@ off_search(uintptr_t base)
 static struct kva__slab *
 off_search_locked(uintptr_t base)
 {
-    struct kva__off_slab **bucket = off_bucket_of(base);
-    struct kva__off_slab *off = bucket == NULL ? NULL : *bucket;
+    struct kva__off_slab *off = *off_bucket_of(base);
 
     while (off != NULL && off->base != base) {
         off = off->chain;
@@ -305,10 +314,13 @@ kva__off_fini(void)
 {
     KVA_ASSERT(off_count == 0);
     for (unsigned i = 0; i < BUCKET_PAGES; i++) {
-        if (off_bucket[i] != NULL) {
+        if (off_bucket[i] != NULL && off_bucket[i] != off_static) {
             kva__meta_page_put(off_bucket[i], KVA_META_SLAB_HEADERS);
-            off_bucket[i] = NULL;
         }
+        off_bucket[i] = NULL;
+    }
+    for (unsigned i = 0; i < BUCKETS_STATIC; i++) {
+        off_static[i] = NULL;
     }
     off_nbuckets = 0;
     for (unsigned i = 0; i < OFF_CLASSES; i++) {

@@ -18,7 +18,10 @@ struct kva__slabmap_chunk *kva__slabmap_bucket[KVA__SLABMAP_BUCKETS];
 /* A number that no address has: the shift leaves the top bits clear. */
 static struct kva__slabmap_chunk nowhere = { ~(uintptr_t)0, NULL, NULL };
 
-/* Chunks' descriptions fill metadata pages from the front. */
+/* Chunks' descriptions: the first few static, 256 MiB of address space; then
+ * metadata pages, filled from the front. */
+#define CHUNKS_STATIC 4u
+
 struct chunk_page {
     struct chunk_page *next;
     size_t used;
@@ -29,14 +32,20 @@ struct chunk_page {
     ((KVA_PAGE_SIZE - sizeof(struct chunk_page)) / \
      sizeof(struct kva__slabmap_chunk))
 
+/* All of this with the lock of off_slab.c held. */
+static struct kva__slabmap_chunk chunk_static[CHUNKS_STATIC];
+static unsigned chunk_static_used;
 static struct chunk_page *chunk_pages;
 
-/* Both with the lock of off_slab.c held, which all of this file uses. */
+/* A description that is not in use yet. */
 static struct kva__slabmap_chunk *
 chunk_describe(void)
 {
     struct chunk_page *page = chunk_pages;
 
+    if (chunk_static_used < CHUNKS_STATIC) {
+        return &chunk_static[chunk_static_used];
+    }
     if (page == NULL || page->used == CHUNKS_PER_PAGE) {
         page = kva__meta_page_get(KVA_META_SLAB_HEADERS);
         if (page == NULL) {
@@ -46,6 +55,16 @@ chunk_describe(void)
         chunk_pages = page;
     }
     return &page->chunk[page->used];
+}
+
+static void
+chunk_described(void)
+{
+    if (chunk_static_used < CHUNKS_STATIC) {
+        chunk_static_used++;
+    } else {
+        chunk_pages->used++;
+    }
 }
 
 static bool
@@ -63,7 +82,7 @@ chunk_add(uintptr_t number)
     if (word == NULL) {
         return false; /* the description stays unused, for the next one */
     }
-    chunk_pages->used++;
+    chunk_described();
     chunk->number = number;
     chunk->word = word;
     chunk->next = *bucket;
@@ -130,6 +149,7 @@ kva__slabmap_fini(void)
         }
         kva__slabmap_bucket[b] = &nowhere;
     }
+    chunk_static_used = 0;
     while (chunk_pages != NULL) {
         struct chunk_page *page = chunk_pages;
 

@@ -124,6 +124,19 @@ tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
 }
 
 /*
+ * The span added last serves, whatever other hole may have come to be: left all
+ * free it would stay, since only a free gives a span back.
+ */
+static void
+take_from_new(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+              enum btag_state state, uintptr_t start)
+{
+    kva__segment_cut(vm, bt_next(bt_at(vm->span_last)), start, rq->size,
+                     state);
+    vm->stat.alloc++;
+}
+
+/*
  * Step 2.  With addr, the request is served from the new span; without, the
  * span is only added.  Else an error, and all is as before; but without a
  * releasefn a span that does not serve stays.  No lock held.
@@ -134,7 +147,7 @@ import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 {
     struct kva_vmem_btag *tags[IMPORT_TAGS];
     bool keep = vm->releasefn == NULL, good = true, serves = false;
-    uintptr_t start = 0, at;
+    uintptr_t start = 0, at = 0;
     size_t actual = 0;
     kva_irq_t irq;
     int err;
@@ -156,7 +169,8 @@ import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                                 keep ? BT_SPAN : BT_SPAN_IMPORT);
         }
         if (serves && addr != NULL) {
-            err = take_locked(vm, rq, state, addr);
+            take_from_new(vm, rq, state, at);
+            *addr = at;
         }
     }
     kva_port_unlock(&vm->lock, irq);

@@ -11,7 +11,6 @@
 enum kva_range_kind {
     KVA_RANGE_NONE,   /* not in a live range, or not found by its start */
     KVA_RANGE_ALLOC,  /* from vmem_alloc */
-    KVA_RANGE_SLAB,   /* from vmem_alloc, and marked as a slab */
     KVA_RANGE_XALLOC, /* from vmem_xalloc; only found by its first byte */
     KVA_RANGE_CACHED  /* freed, held by a quantum cache */
 };
@@ -29,11 +28,5 @@ struct kva_range {
  */
 enum kva_range_kind kva__vmem_lookup(kva_vmem_t *vm, kva_vmem_addr_t addr,
                                      struct kva_range *range);
-
-/*
- * Mark a range just allocated by vmem_alloc, of at most qcache_max bytes, as a
- * slab; vmem_free takes the mark away.  The caller alone uses the range.
- */
-void kva__vmem_mark_slab(kva_vmem_t *vm, kva_vmem_addr_t addr);
 
 #endif

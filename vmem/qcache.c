@@ -529,29 +529,18 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, uint8_t state,
     }
 }
 
-/* The hit path refused: a slab, not an item at all, or a misuse. */
-bool
-kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                 const char *func)
+/* The hit path refused a free: report, or return if no item is there. */
+void
+kva__qcache_refused(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                    const char *func)
 {
-    unsigned shift = vm->quantum_shift;
-    unsigned n = (unsigned)(size >> shift);
-    struct window *w = window_at(vm->qcache, shift, addr);
-    uint8_t *state;
+    struct window *w = window_at(vm->qcache, vm->quantum_shift, addr);
+    uint8_t state =
+        w == NULL ? RUN_FREE : *state_at(w, vm->quantum_shift, addr);
 
-    if (w == NULL) {
-        return false;
+    if (state != RUN_FREE) {
+        bad_free(vm, addr, size, state, func);
     }
-    state = state_at(w, shift, addr);
-    if (*state == RUN_FREE) {
-        return false;
-    }
-    if (*state != (RUN_SLAB | (n - 1)) ||
-        (addr & (((uintptr_t)1 << shift) - 1)) != 0) {
-        bad_free(vm, addr, size, *state, func);
-    }
-    *state = (uint8_t)(RUN_LIVE | (n - 1));
-    return qcache_put(vm, addr, n);
 }
 
 void
@@ -856,8 +845,6 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
         range->size = ((size_t)(state & RUN_LENGTH_MASK) + 1) << shift;
         range->kind = (state & RUN_STATE_MASK) == RUN_CACHED
                           ? KVA_RANGE_CACHED
-                      : (state & RUN_STATE_MASK) == RUN_SLAB
-                          ? KVA_RANGE_SLAB
                           : KVA_RANGE_ALLOC;
         return range->kind;
     }
@@ -871,18 +858,4 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
     }
     kva_port_unlock(&vm->lock, irq);
     return range->kind;
-}
-
-void
-kva__vmem_mark_slab(kva_vmem_t *vm, vmem_addr_t addr)
-{
-    struct window *w = vm->qcache == NULL
-                           ? NULL
-                           : window_at(vm->qcache, vm->quantum_shift, addr);
-    uint8_t *state;
-
-    if (w != NULL) {
-        state = state_at(w, vm->quantum_shift, addr);
-        *state = (uint8_t)(RUN_SLAB | (*state & RUN_LENGTH_MASK));
-    }
 }

@@ -113,6 +113,7 @@ qcache_put(kva_vmem_t *vm, uintptr_t addr, unsigned n)
     if (KVA_UNLIKELY(!kva__mag_put(&qs->mc, addr))) {
         kva__mag_put_slow(&qs->mc, addr);
     }
+    KVA_COMPILER_BARRIER();
     if (KVA_UNLIKELY(kva__wait_any())) {
         kva__qcache_yield(qs);
     }

@@ -393,9 +393,8 @@ static __attribute__((noinline)) void
 free_slow(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
 {
     size = size_verify(vm, "vmem_free", addr, size);
-    if (size <= vm->qcache_max &&
-        kva__qcache_free(vm, addr, size, "vmem_free")) {
-        return;
+    if (size <= vm->qcache_max) {
+        kva__qcache_refused(vm, addr, size, "vmem_free");
     }
     kva__qcache_expect_none(vm, addr, size, "vmem_free");
     kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");

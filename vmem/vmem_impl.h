@@ -330,9 +330,9 @@ void kva__qcache_destroy(kva_vmem_t *vm);
 void kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr);
 int kva__qcache_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                       uintptr_t *addr);
-/* False: addr is not an item of the quantum caches. */
-bool kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                      const char *func);
+/* The hit path refused a free: report, or return if no item is there. */
+void kva__qcache_refused(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                         const char *func);
 /*
  * Give what is cached back to the arena, down to retain bytes, until bytes have
  * reached it.  From the depots and the caller's own slot, from

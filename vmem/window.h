@@ -30,8 +30,7 @@ enum run_state {
     RUN_FREE = 0x00,    /* not in a run, or not held at all */
     RUN_INSIDE = 0x20,  /* low bits: quanta to the first */
     RUN_CACHED = 0x40,  /* in a magazine; low bits: length - 1 */
-    RUN_LIVE = 0x60,    /* handed out */
-    RUN_SLAB = 0x80     /* handed out, and marked as a slab */
+    RUN_LIVE = 0x60     /* handed out */
 };
 #define RUN_STATE_MASK 0xe0u
 #define RUN_LENGTH_MASK 0x1fu

@@ -395,12 +395,14 @@ interrupts(struct test_ctx *t)
     arena_end(&arena);
 }
 
-/* Every thread has at most one range, all sizes fit: whoever waits is woken.  A
- * wake that is lost hangs, and the harness ends the test. */
+/* Every thread has at most one range, all sizes fit: whoever waits is woken.  The
+ * clock stands still, so that nobody looks again by himself: a wake that is lost
+ * hangs, and the harness ends the test. */
 static void
 sleepers(struct test_ctx *t)
 {
     PORT(&(struct kva_posix_config){ .cpus = 4 });
+    kva_posix_clock_virtual(true);
     arena_make(&arena, 16, 4);
     arena.n_max = 10;
     run(t, &arena, sleeper_run, 0, false);
@@ -411,6 +413,7 @@ static void
 sleepers_and_drainers(struct test_ctx *t)
 {
     PORT(&(struct kva_posix_config){ .cpus = 4 });
+    kva_posix_clock_virtual(true);
     arena_make(&arena, 16, 8);
     arena.n_max = 8;
     run(t, &arena, sleeper_run, 1, false);
