@@ -30,6 +30,7 @@ extern const struct test port_sleep_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
+extern const struct test vmem_tests[];
 extern const struct test window_tests[];
 #ifdef TEST_REPLAY
 extern const struct test replay_tests[];
@@ -45,6 +46,7 @@ const struct test *const test_tables[] = {
     port_seam_tests,
     meta_tests,
     magazine_tests,
+    vmem_tests,
     window_tests,
     reclaim_tests,
     kva_tests,

@@ -2,9 +2,17 @@
 /* The tables of the programs for tiers 0 and 1. */
 #include "tests/harness/test.h"
 
+extern const struct test kva_identity_tests[];
+extern const struct test misuse_vmem_tests[];
+extern const struct test model_vmem_tests[];
 extern const struct test port_identity_tests[];
+extern const struct test window_tests[];
 
 const struct test *const test_tables[] = {
     port_identity_tests,
+    window_tests,
+    kva_identity_tests,
+    misuse_vmem_tests,
+    model_vmem_tests,
     NULL
 };

@@ -137,6 +137,30 @@ take_from_new(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 }
 
 /*
+ * The span that came joins the arena if it serves the request, or if it cannot
+ * be given back.  True: it serves.  Arena locked, tags in the stock.
+ */
+static bool
+import_join(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+            enum btag_state state, uintptr_t start, size_t size,
+            uintptr_t *addr)
+{
+    bool keep = vm->releasefn == NULL;
+    uintptr_t at = 0;
+    bool serves = kva__request_fits(rq, start, start + (size - 1), &at);
+
+    if (serves || keep) {
+        (void)kva__span_add(vm, start, size,
+                            keep ? BT_SPAN : BT_SPAN_IMPORT);
+    }
+    if (serves && addr != NULL) {
+        take_from_new(vm, rq, state, at);
+        *addr = at;
+    }
+    return serves;
+}
+
+/*
  * Step 2.  With addr, the request is served from the new span; without, the
  * span is only added.  Else an error, and all is as before; but without a
  * releasefn a span that does not serve stays.  No lock held.
@@ -146,8 +170,8 @@ import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
             enum btag_state state, uintptr_t *addr)
 {
     struct kva_vmem_btag *tags[IMPORT_TAGS];
-    bool keep = vm->releasefn == NULL, good = true, serves = false;
-    uintptr_t start = 0, at = 0;
+    bool good, serves = false;
+    uintptr_t start = 0;
     size_t actual = 0;
     kva_irq_t irq;
     int err;
@@ -156,22 +180,13 @@ import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
         return KVA_ENOMEM;
     }
     err = import_call(vm, rq, &actual, &start);
+    good = err != 0 || import_is_good(vm, start, actual, rq->size);
     irq = kva_port_lock(&vm->lock);
     for (unsigned i = 0; i < IMPORT_TAGS; i++) {
         kva__btag_give(vm, tags[i]);
     }
-    if (err == 0) {
-        good = import_is_good(vm, start, actual, rq->size);
-        serves = good && kva__request_fits(rq, start, start + (actual - 1),
-                                           &at);
-        if (serves || (good && keep)) {
-            (void)kva__span_add(vm, start, actual,
-                                keep ? BT_SPAN : BT_SPAN_IMPORT);
-        }
-        if (serves && addr != NULL) {
-            take_from_new(vm, rq, state, at);
-            *addr = at;
-        }
+    if (err == 0 && good) {
+        serves = import_join(vm, rq, state, start, actual, addr);
     }
     kva_port_unlock(&vm->lock, irq);
     if (!good) {
@@ -180,7 +195,7 @@ import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                     rq->size, actual);
     }
     if (err == 0 && !serves) {
-        if (!keep) {
+        if (vm->releasefn != NULL) {
             vm->releasefn(vm->source, start, actual);
         }
         err = KVA_ENOMEM;
@@ -253,8 +268,14 @@ kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
             kva__wait_prepare(&waiter, vm, rq->size);
             queued = true;
             (void)press(vm, rq);
-        } else if (kva__wait_sleep(&waiter) != 0) {
-            break;
+        } else {
+            err = kva__wait_sleep(&waiter);
+            if (err == KVA_ETIMEDOUT) {
+                (void)press(vm, rq);
+            } else if (err != 0) {
+                err = KVA_ENOMEM;
+                break;
+            }
         }
         err = attempt(vm, rq, state, addr);
     }

@@ -18,8 +18,8 @@
  *
  * A window is found from an address through two levels of pointers, without a
  * lock: whoever looks owns a run in it, or a range with a tag beside its pieces
- * (the byte there says free), or is wrong, and then finds a byte that tells.  So
- * a window stays until the arena ends, even when no piece is left in it.  The
+ * (the byte there says free), or is wrong, and then finds a byte that tells.
+ * So a window stays until the arena ends, even when no piece is left in it.  The
  * addresses of an arena must lie within 2^25 quanta (128 GiB of 4 KiB pages)
  * above its origin to be tracked; what lies beyond is served by tags.
  *
@@ -143,8 +143,8 @@ window_make(struct kva__qcache *qc, uintptr_t addr)
 }
 
 /*
- * The arena gets its first span, at addr: see to it that it can be tracked.  Only
- * as long as nobody has found a window by the origin.
+ * The arena gets its first span, at addr: see to it that it can be tracked.
+ * Only as long as nobody has found a window by the origin.
  */
 void
 kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr)
@@ -224,8 +224,8 @@ piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags)
 }
 
 /*
- * More room for a run of n: as much as is thought good, or as can be had.  Never
- * less than the next power of two: in a smaller piece the run could not lie at
+ * More room for a run of n: as much as is thought good, or as can be had.
+ * Never less than the next power of two: in a smaller piece the run could not lie at
  * will, and a search by order could miss it.
  */
 static int
@@ -645,8 +645,8 @@ windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain)
 }
 
 /*
- * What is retained may be what somebody has queued up for meanwhile, who did not
- * find it, since it was on its way.
+ * What is retained may be what somebody has queued up for meanwhile, who did
+ * not find it, since it was on its way.
  */
 void
 kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,

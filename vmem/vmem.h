@@ -141,7 +141,7 @@ int kva_vmem_xalloc_addr(kva_vmem_t *vm, kva_vmem_addr_t addr,
 void kva_vmem_xfree(kva_vmem_t *vm, kva_vmem_addr_t addr,
                     kva_vmem_size_t size);
 
-/* Free every range that is allocated by xalloc; a misuse with quantum caches. */
+/* Free every range there is; a misuse with quantum caches. */
 void kva_vmem_xfreeall(kva_vmem_t *vm);
 
 /* Add the span [addr, addr + size - 1].  KVA_ENOMEM: no tags. */

@@ -336,7 +336,7 @@ void kva__qcache_refused(kva_vmem_t *vm, uintptr_t addr, size_t size,
 /*
  * Give what is cached back to the arena, down to retain bytes, until bytes have
  * reached it.  From the depots and the caller's own slot, from
- * all slots, or, with nobody else in the arena, from all without asking the CPUs.
+ * all slots, or, with nobody else in the arena, from all without asking CPUs.
  */
 enum kva__drain { KVA__DRAIN_OWN, KVA__DRAIN_SLOTS, KVA__DRAIN_ALONE };
 void kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,

@@ -60,8 +60,9 @@ kva__wait_prepare(struct kva__waiter *w, kva_vmem_t *vm, size_t size)
 }
 
 /*
- * What is freed into another CPU's magazine makes no hole and wakes nobody, so
- * a sleeper looks again by itself, and drains the magazines, after this long.
+ * What is freed into magazines above the arenas (pool caches) makes no hole and
+ * wakes nobody, so a sleeper looks again by itself, and has what is cached
+ * given back, after this long.
  */
 #define LOOK_AGAIN_NS 10000000u
 
@@ -75,7 +76,7 @@ kva__wait_sleep(struct kva__waiter *w)
     while (!w->woken && err == 0) {
         err = kva_port_wait(w, &queue.lock, &irq, LOOK_AGAIN_NS);
     }
-    if (w->woken || err == KVA_ETIMEDOUT) {
+    if (w->woken) {
         err = 0;
     }
     w->woken = false;

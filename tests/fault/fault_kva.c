@@ -12,6 +12,13 @@
 
 #define P KVA_PAGE_SIZE
 
+/* A random number below n. */
+static size_t
+below(struct test_ctx *t, size_t n)
+{
+    return (size_t)test_rand_below(t, n);
+}
+
 static struct kva_posix_stats
 machine(void)
 {
@@ -32,7 +39,7 @@ boot(size_t intr_bytes)
     return err != 0 ? err : kva_start();
 }
 
-/* ---- starting ----------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------ */
 
 static void
 boot_fails_at_each_site(struct test_ctx *t)
@@ -67,7 +74,7 @@ boot_fails_at_each_site(struct test_ctx *t)
     }
 }
 
-/* ---- running -------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------- */
 
 struct operation {
     const char *name;
@@ -250,11 +257,11 @@ random_faults_lose_nothing(struct test_ctx *t)
     CHECK_EQ(boot(0), 0);
     kva_stat(&begin);
     for (unsigned long i = 0; i < t->count; i++) {
-        kva_posix_run_max_set(1 + test_rand_below(t, 4));
-        (void)run_one(&operations[test_rand_below(t,
+        kva_posix_run_max_set(1 + below(t, 4));
+        (void)run_one(&operations[below(t,
                                                   KVA_COUNT(operations))],
-                      1 + test_rand_below(t, 120),
-                      test_rand_below(t, 2) != 0);
+                      1 + below(t, 120),
+                      below(t, 2) != 0);
     }
     kva_stat(&end);
     CHECK_EQ(end.tags, begin.tags);
@@ -264,7 +271,7 @@ random_faults_lose_nothing(struct test_ctx *t)
     CHECK_EQ(machine().frames, 0);
 }
 
-/* ---- a free never allocates ------------------------------------------------------ */
+/* ---- a free never allocates ---------------------------------------------- */
 
 #define MANY 512
 
@@ -280,7 +287,7 @@ wired_free_never_allocates(struct test_ctx *t)
     CHECK_EQ(boot(0), 0);
     for (unsigned long done = 0; done < t->count; done += MANY) {
         for (unsigned i = 0; i < MANY; i++) {
-            size[i] = (1 + test_rand_below(t, 40)) * P;
+            size[i] = (1 + below(t, 40)) * P;
             CHECK_EQ(vmem_alloc(kmem_arena, size[i], VM_NOSLEEP, &addr[i]),
                      0);
         }

@@ -15,6 +15,13 @@
 #define BASE ((uintptr_t)0x40000000)
 #define NOSLEEP VM_NOSLEEP
 
+/* A random number below n. */
+static size_t
+below(struct test_ctx *t, size_t n)
+{
+    return (size_t)test_rand_below(t, n);
+}
+
 static vmem_t *
 plain_arena(void)
 {
@@ -54,7 +61,7 @@ xget(vmem_t *vm, size_t size)
     return addr;
 }
 
-/* ---- frees ------------------------------------------------------------------ */
+/* ---- frees --------------------------------------------------------------- */
 
 static void
 double_free(struct test_ctx *t)
@@ -323,7 +330,7 @@ free_of_a_span(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- arguments --------------------------------------------------------------- */
+/* ---- arguments ----------------------------------------------------------- */
 
 static void
 bad_size(struct test_ctx *t)
@@ -455,7 +462,7 @@ bad_flags(struct test_ctx *t)
     }
 }
 
-/* ---- spans and arenas ---------------------------------------------------------- */
+/* ---- spans and arenas ---------------------------------------------------- */
 
 static void
 bad_span(struct test_ctx *t)
@@ -622,8 +629,9 @@ use_after_destroy(struct test_ctx *t)
             vmem_destroy(vm);
         }
 #define DEAD(func, expr)                                                    \
-    CHECK_PANIC(expr, func ": arena (unnamed): 0x%lx: expected an arena, found " \
-                "none, or one that was destroyed", (unsigned long)(uintptr_t)vm)
+    CHECK_PANIC(expr, func ": arena (unnamed): 0x%lx: expected an arena, " \
+                "found none, or one that was destroyed",                 \
+                (unsigned long)(uintptr_t)vm)
         DEAD("vmem_alloc", (void)vmem_alloc(vm, Q, NOSLEEP, &addr));
         DEAD("vmem_alloc", (void)vmem_alloc(vm, 9 * Q, NOSLEEP, &addr));
         DEAD("vmem_free", vmem_free(vm, BASE, Q));
@@ -716,7 +724,7 @@ bad_import(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- at random ------------------------------------------------------------------ */
+/* ---- at random ----------------------------------------------------------- */
 
 #define LIVE 24
 
@@ -730,8 +738,8 @@ static void
 fill(struct test_ctx *t, vmem_t *vm, struct held *held)
 {
     for (unsigned i = 0; i < LIVE; i++) {
-        held[i].x = test_rand_below(t, 3) == 0;
-        held[i].size = (1 + (size_t)test_rand_below(t, 12)) * Q;
+        held[i].x = below(t, 3) == 0;
+        held[i].size = (1 + below(t, 12)) * Q;
         held[i].addr = held[i].x ? xget(vm, held[i].size)
                                  : get(vm, held[i].size);
     }
@@ -750,12 +758,12 @@ bad_free_one(struct test_ctx *t, vmem_t *vm, const struct held *h,
     uint64_t before = digest(vm);
     char head[64];
 
-    switch (freed ? 4 : test_rand_below(t, 4)) {
+    switch (freed ? 4 : below(t, 4)) {
     case 0:
-        size += Q * (1 + test_rand_below(t, 20));
+        size += Q * (1 + below(t, 20));
         break;
     case 1:
-        addr += 1 + test_rand_below(t, Q - 1);
+        addr += 1 + below(t, Q - 1);
         break;
     case 2:
         x = !x;
@@ -764,7 +772,7 @@ bad_free_one(struct test_ctx *t, vmem_t *vm, const struct held *h,
         if (h->size == Q) {
             return;
         }
-        addr += Q * (1 + test_rand_below(t, h->size / Q - 1));
+        addr += Q * (1 + below(t, h->size / Q - 1));
         break;
     default: /* it was freed before */
         break;
@@ -795,7 +803,7 @@ bad_frees_at_random(struct test_ctx *t)
     PORT(NULL);
     for (unsigned long n = 0; n < t->count; n += LIVE) {
         vm = vmem_create("random", BASE, 1024 * Q, Q, NULL, NULL, NULL,
-                         test_rand_below(t, 2) * 8 * Q, NOSLEEP,
+                         below(t, 2) * 8 * Q, NOSLEEP,
                          KVA_IPL_NONE);
         CHECK(vm != NULL);
         fill(t, vm, held);

@@ -2,8 +2,8 @@
 /*
  * A naive model of an arena, beside the arena itself: a map with an entry for
  * each quantum.  A driver (random numbers, a fuzzer) takes steps; each step is
- * one operation on both, a comparison of its outcome, and a check of everything:
- * the arena's own invariants, its walk against the map, and all totals.
+ * one operation on both, a comparison of its outcome, and a check of all there
+ * is: the arena's own invariants, its walk against the map, and all totals.
  *
  * The map is small, so the model may try every position: when the arena says
  * that there is no room, the model looks at all of it.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Threads at one arena: they free what others allocated, are interrupted, and
- * have the magazines drained from under them.  Who has which quantum is noted in
- * a table with atomic exchanges: a range handed out twice is seen at once.  For
+ * have the magazines drained from under them.  Who has which quantum is noted
+ * in a table with atomic exchanges: a range handed out twice is seen at once.  For
  * ThreadSanitizer as much as for itself.
  */
 #include <pthread.h>
@@ -51,8 +51,9 @@ struct worker {
 /* An interrupt has a range of its own in each thread. */
 static struct arena *interrupted;
 static __thread uintptr_t interrupt_range;
+static __thread bool finished; /* interrupts only free from now on */
 
-/* ---- a range is somebody's, and nobody else's -------------------------------- */
+/* ---- a range is somebody's, and nobody else's ---------------------------- */
 
 static const char *
 claim(struct arena *a, uintptr_t range, uint8_t id)
@@ -118,7 +119,7 @@ range_put(struct arena *a, uintptr_t range)
     }
 }
 
-/* ---- what threads do --------------------------------------------------------- */
+/* ---- what threads do ----------------------------------------------------- */
 
 /* By turns an allocation and a free; no check may end a body from here. */
 static void
@@ -137,7 +138,8 @@ on_interrupt(void *arg)
         interrupt_range = 0;
         bad = disclaim(a, range);
         vmem_free(a->vm, RANGE_ADDR(range), RANGE_N(range) * Q);
-    } else if (range_get(a, 2, false, VM_NOSLEEP, &range) == 0) {
+    } else if (!finished &&
+               range_get(a, 2, false, VM_NOSLEEP, &range) == 0) {
         bad = claim(a, range, 0xff);
         interrupt_range = range;
     }
@@ -203,7 +205,8 @@ worker_run(void *arg)
             range_put(w->a, held[k]);
         }
     }
-    if (interrupt_range != 0) {
+    finished = true;
+    if (interrupted != NULL) {
         kva_posix_interrupt();
     }
     pthread_cleanup_pop(1);
@@ -245,7 +248,7 @@ drainer_run(void *arg)
 
     while (__atomic_load_n(&w->a->running, __ATOMIC_ACQUIRE) > 0) {
         (void)vmem_drain(w->a->vm, SIZE_MAX,
-                         test_random_below(&w->random, 3) * 16 * Q);
+                         (size_t)test_random_below(&w->random, 3) * 16 * Q);
         (void)vmem_size(w->a->vm, VMEM_CACHED);
         (void)sched_yield();
     }
@@ -268,7 +271,7 @@ pinger_run(void *arg)
     return NULL;
 }
 
-/* ---- running ------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------- */
 
 /* THREADS workers, drainers beside them, and with interrupts one who sends
  * them; workers are joined last, so that signals have a thread to go to. */
@@ -395,9 +398,9 @@ interrupts(struct test_ctx *t)
     arena_end(&arena);
 }
 
-/* Every thread has at most one range, all sizes fit: whoever waits is woken.  The
- * clock stands still, so that nobody looks again by himself: a wake that is lost
- * hangs, and the harness ends the test. */
+/* Every thread has at most one range, all sizes fit: whoever waits is woken.
+ * The clock stands still, so that nobody looks again by himself: a wake that is
+ * lost hangs, and the harness ends the test. */
 static void
 sleepers(struct test_ctx *t)
 {

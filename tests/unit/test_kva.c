@@ -13,6 +13,13 @@
 
 #define P KVA_PAGE_SIZE
 
+/* A random number below n. */
+static size_t
+below(struct test_ctx *t, size_t n)
+{
+    return (size_t)test_rand_below(t, n);
+}
+
 static void
 boot_with(size_t wired_limit, size_t intr_bytes)
 {
@@ -65,7 +72,7 @@ drain_all(void)
     (void)vmem_drain(heap_va_arena, SIZE_MAX, 0);
 }
 
-/* ---- starting and ending ----------------------------------------------------- */
+/* ---- starting and ending ------------------------------------------------- */
 
 static void
 boots_and_ends(struct test_ctx *t)
@@ -123,7 +130,7 @@ addresses_before_start(struct test_ctx *t)
     check_arenas();
 }
 
-/* ---- wired memory ------------------------------------------------------------- */
+/* ---- wired memory -------------------------------------------------------- */
 
 #define LIVE 200
 
@@ -152,13 +159,13 @@ put(struct held *h)
 static void
 get(struct test_ctx *t, struct held *h)
 {
-    size_t align = P << test_rand_below(t, 8);
+    size_t align = P << below(t, 8);
     int err;
 
-    h->vm = test_rand_below(t, 4) == 0 ? heap_va_arena : kmem_arena;
-    h->x = test_rand_below(t, 4) == 0;
-    h->size = P + (size_t)test_rand_below(
-                      t, test_rand_below(t, 8) == 0 ? 200 * P : 8 * P);
+    h->vm = below(t, 4) == 0 ? heap_va_arena : kmem_arena;
+    h->x = below(t, 4) == 0;
+    h->size = P + below(
+                      t, below(t, 8) == 0 ? 200 * P : 8 * P);
     err = h->x ? vmem_xalloc(h->vm, h->size, align, 0, 0, VMEM_ADDR_MIN,
                              VMEM_ADDR_MAX, VM_NOSLEEP, &h->addr)
                : vmem_alloc(h->vm, h->size, VM_NOSLEEP, &h->addr);
@@ -183,7 +190,7 @@ everything_goes_back(struct test_ctx *t)
     kva_stat(&begin);
     memset(held, 0, sizeof(held));
     for (unsigned long i = 0; i < t->count; i++) {
-        struct held *h = &held[test_rand_below(t, LIVE)];
+        struct held *h = &held[below(t, LIVE)];
 
         if (h->vm != NULL) {
             put(h);
@@ -332,7 +339,7 @@ constraints_travel(struct test_ctx *t)
     kva_shutdown();
 }
 
-/* ---- interrupts ----------------------------------------------------------------- */
+/* ---- interrupts ---------------------------------------------------------- */
 
 #define INTR 64
 
@@ -398,7 +405,7 @@ interrupts_are_served(struct test_ctx *t)
     CHECK_EQ(machine().frames, 0);
 }
 
-/* ---- kernel_map ------------------------------------------------------------------ */
+/* ---- kernel_map ---------------------------------------------------------- */
 
 #define RANGES 64
 
@@ -416,7 +423,7 @@ map_is_searched(struct test_ctx *t)
     PORT(NULL);
     boot_with(0, 0);
     for (unsigned long i = 0; i < t->count; i++) {
-        unsigned k = (unsigned)test_rand_below(t, RANGES);
+        unsigned k = (unsigned)below(t, RANGES);
 
         if (r[k].size != 0) {
             kva_pageable_free(r[k].addr, r[k].size);
@@ -424,14 +431,14 @@ map_is_searched(struct test_ctx *t)
             r[k].size = 0;
             live--;
         } else {
-            r[k].size = 1 + (size_t)test_rand_below(t, 20 * P);
+            r[k].size = 1 + below(t, 20 * P);
             CHECK_EQ(kva_pageable_alloc(r[k].size, VM_NOSLEEP, &r[k].addr),
                      0);
             live++;
         }
-        k = (unsigned)test_rand_below(t, RANGES);
+        k = (unsigned)below(t, RANGES);
         if (r[k].size != 0) {
-            va = r[k].addr + test_rand_below(t, r[k].size);
+            va = r[k].addr + below(t, r[k].size);
             CHECK(kva_map_lookup(va, &first, &last));
             CHECK_EQ(first, r[k].addr);
             CHECK_EQ(last, r[k].addr + (r[k].size + P - 1) / P * P - 1);
@@ -449,7 +456,7 @@ map_is_searched(struct test_ctx *t)
     kva_shutdown();
 }
 
-/* ---- one donated region ------------------------------------------------------------ */
+/* ---- one donated region -------------------------------------------------- */
 
 static void
 simple_boot_uses_the_region_alone(struct test_ctx *t)

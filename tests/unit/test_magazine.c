@@ -124,7 +124,8 @@ things_are_handed_out_once(struct test_ctx *t)
                 thing[k] = thing[--n];
             }
             if (test_rand_below(t, 256) == 0) {
-                (void)kva__magcache_drain(&cache, test_rand_below(t, 32));
+                (void)kva__magcache_drain(&cache,
+                                          (size_t)test_rand_below(t, 32));
             }
             CHECK_EQ(supply.nout, n + kva__magcache_rounds(&cache));
         }
@@ -272,7 +273,7 @@ interrupt_inside(void)
     kva_posix_interrupt();
 }
 
-/* An interrupt while the slot is busy finds it so, and is served all the same. */
+/* An interrupt finds its slot busy, and is served all the same. */
 static void
 interrupts_use_the_locked_path(struct test_ctx *t)
 {

@@ -87,7 +87,7 @@ who_left_is_not_called(struct test_ctx *t)
         for (unsigned i = 0; i < 4; i++) {
             owner_add(&o[i], 1);
         }
-        (void)kva_reclaim(test_rand_below(t, 5));
+        (void)kva_reclaim((size_t)test_rand_below(t, 5));
         kva_reclaim_unregister(&o[gone].cleaner);
         for (unsigned i = 0; i < 4; i++) {
             o[i].calls = 0;
@@ -116,7 +116,7 @@ one_pass_at_a_time(struct test_ctx *t)
     kva_reclaim_unregister(&o.cleaner);
 }
 
-/* ---- unregistering waits for a call that runs -------------------------------- */
+/* ---- unregistering waits for a call that runs ---------------------------- */
 
 static unsigned entered, leave, left;
 
