@@ -73,6 +73,11 @@ kmem_init(void)
 void
 kmem_fini(void)
 {
+    /* All are looked at before the first is ended. */
+    for (unsigned i = 0; i < KVA__KMEM_CLASSES; i++) {
+        kva__pool_cache_expect_idle(&kva__kmem_cache[i], "kmem_fini");
+        kva__pool_cache_expect_idle(&intr_cache[i], "kmem_fini");
+    }
     for (unsigned i = 0; i < KVA__KMEM_CLASSES; i++) {
         pool_cache_bootstrap_destroy(&kva__kmem_cache[i]);
         pool_cache_bootstrap_destroy(&intr_cache[i]);

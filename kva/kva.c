@@ -59,7 +59,9 @@ unit_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
             size_t *actual, uintptr_t *addr)
 {
     size_t units = kva_round_up(rq->size, kva.unit);
-    bool anywhere = rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX;
+    bool anywhere = rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX &&
+                    rq->phase == 0 &&
+                    (rq->nocross == 0 || rq->nocross <= kva.unit);
 
     if (anywhere && units >= rq->size && rq->align <= kva.unit &&
         vmem_xalloc(source, units, kva.unit, 0, 0, VMEM_ADDR_MIN,
@@ -79,6 +81,19 @@ unit_release(kva_vmem_t *source, uintptr_t addr, size_t size)
 }
 
 /* ---- starting --------------------------------------------------------- */
+
+/*
+ * What an arena does when it has nothing left: whoever can wait has the caches
+ * above it give back what they hold (pools register with reclaim).
+ */
+static void
+press_caches(kva_vmem_t *vm, vm_flag_t flags)
+{
+    (void)vm;
+    if (kva__wait_possible(flags)) {
+        (void)kva_reclaim(SIZE_MAX);
+    }
+}
 
 static size_t
 arena_clean(void *arg, size_t bytes, size_t retain)
@@ -101,6 +116,7 @@ wired_arenas(kva_vmem_t *source)
     if (kva_kmem_arena == NULL || kva_kmem_intr_arena == NULL) {
         return KVA_ENOMEM;
     }
+    vmem_set_reclaim(kva_kmem_arena, press_caches);
     kva__vmem_set_cimport(kva_kmem_arena, kva__wire_import);
     kva__vmem_set_cimport(kva_kmem_intr_arena, kva__wire_intr_import);
     kva.kmem.clean = arena_clean;
@@ -123,6 +139,7 @@ heap_arenas(void)
     if (kva_heap_arena == NULL || kva_heap_va_arena == NULL) {
         return KVA_ENOMEM;
     }
+    vmem_set_reclaim(kva_heap_va_arena, press_caches);
     kva__vmem_set_cimport(kva_heap_arena, unit_import);
     kva__vmem_set_cimport(kva_heap_va_arena, unit_import);
     kva.heap_va.clean = arena_clean;
@@ -172,6 +189,8 @@ kva_shutdown(void)
         return;
     }
     kva__map_fini();
+    cleaner_end(&kva.kmem);
+    cleaner_end(&kva.heap_va);
     arena_idle(kva_kmem_intr_arena);
     if (kva_kmem_intr_arena != NULL) {
         kva__arena_trim(kva_kmem_intr_arena, 0, kva__wire_release);
@@ -180,8 +199,6 @@ kva_shutdown(void)
     arena_idle(kva_heap_va_arena);
     arena_idle(kva_heap_arena);
     arena_idle(kva_kernel_va_arena);
-    cleaner_end(&kva.kmem);
-    cleaner_end(&kva.heap_va);
     arena_end(&kva_kmem_intr_arena);
     arena_end(&kva_kmem_arena);
     arena_end(&kva_heap_va_arena);
@@ -189,6 +206,9 @@ kva_shutdown(void)
     arena_end(&kva_kernel_va_arena);
     kva__mode = KVA_MODE_NONE;
     kva__meta_port_ready(true);
+    if (kva_vmem_list == NULL) { /* the caller may have arenas of his own */
+        vmem_fini();
+    }
 }
 
 static void
@@ -197,6 +217,19 @@ boot_verify(const char *func)
     if (kva__mode != KVA_MODE_NONE) {
         kva__misuse(func, "arena", "kernel_va", 0,
                     "expected a tower not yet booted, found it booted");
+    }
+}
+
+/* What a port of a lower tier goes without, for the log. */
+static void
+say_what_is_off(void)
+{
+    if (KVA_TIER < 1) {
+        kva__log("kva: tier 0: no CPU slots, every request takes a lock");
+    }
+    if (KVA_TIER < 3) {
+        kva__log("kva: tier %d: nothing waits, VM_SLEEP fails as VM_NOSLEEP",
+                 KVA_TIER);
     }
 }
 
@@ -239,6 +272,7 @@ kva_boot_simple(void *base, size_t bytes)
         return KVA_ENOMEM;
     }
     kva__wire_start();
+    say_what_is_off();
     return 0;
 }
 
@@ -290,6 +324,7 @@ kva_start(void)
     }
     kva__meta_port_ready(true);
     kva__wire_start();
+    say_what_is_off();
     kva.intr_mark = kva.intr_bytes;
     return kva_intr_refill();
 }

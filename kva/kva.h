@@ -32,8 +32,9 @@ extern kva_vmem_t *kva_kmem_arena;
 extern kva_vmem_t *kva_kmem_intr_arena;
 
 /*
- * A working kmem from one donated, mapped region, page-aligned inside: nothing
- * else of the port is needed than panic, log and locks.  Frames are addresses.
+ * What a working kmem needs, from one donated, mapped region, page-aligned
+ * inside: call kva_kmem_init next.  Nothing else of the port is needed than
+ * panic, log and locks.  Frames are addresses.
  * Returns 0, or KVA_EINVAL if bytes is below KVA_BOOT_SIMPLE_MIN.
  */
 #define KVA_BOOT_SIMPLE_MIN (32 * KVA_PAGE_SIZE)
@@ -57,7 +58,11 @@ struct kva_boot {
 int kva_boot(const struct kva_boot *kb);
 int kva_start(void);
 
-/* Undo kva_boot and kva_start: all must be free.  For tests and tools. */
+/*
+ * Undo kva_boot and kva_start, or kva_boot_simple: all must be free, kmem ended
+ * (kva_kmem_fini).  Donated memory is its owner's again, unless he has arenas of
+ * his own left.  For tests and tools.
+ */
 void kva_shutdown(void);
 
 /*

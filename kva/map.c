@@ -139,6 +139,22 @@ find(uintptr_t va)
     return e;
 }
 
+/*
+ * A priority from an address.  One product is not enough: equal strides would
+ * come out as a regular sequence, and the tree as deep as a list.
+ */
+static uintptr_t
+mix(uintptr_t x)
+{
+    const unsigned half = (unsigned)sizeof(x) * 4u;
+
+    for (unsigned i = 0; i < 2; i++) {
+        x *= (uintptr_t)0x9e3779b97f4a7c15u;
+        x ^= x >> half;
+    }
+    return x * (uintptr_t)0x9e3779b97f4a7c15u;
+}
+
 int
 kva_pageable_alloc(size_t size, vm_flag_t flags, vmem_addr_t *va)
 {
@@ -157,7 +173,7 @@ kva_pageable_alloc(size_t size, vm_flag_t flags, vmem_addr_t *va)
     }
     e->first = *va;
     e->last = *va + (vmem_roundup_size(kva_kernel_va_arena, size) - 1);
-    e->priority = (*va >> KVA_PAGE_SHIFT) * (uintptr_t)0x9e3779b97f4a7c15u;
+    e->priority = mix(*va >> KVA_PAGE_SHIFT);
     irq = kva_port_lock(&map.lock);
     insert(e);
     kva_port_unlock(&map.lock, irq);

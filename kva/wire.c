@@ -204,6 +204,7 @@ static void
 va_release(uintptr_t addr, size_t size)
 {
     detach(addr, size >> KVA_PAGE_SHIFT);
+    unaccount(size); /* before va_put wakes those who wait for the limit */
     va_put(addr, size);
 }
 
@@ -304,27 +305,29 @@ kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
     (void)source;
     switch (kva__mode) {
     case KVA_MODE_REGION:
+        unaccount(size);
         vmem_xfree(kva_kernel_va_arena, addr, size);
         break;
     case KVA_MODE_FRAMES:
         kva_port_page_put(size >> KVA_PAGE_SHIFT, addr);
+        unaccount(size);
         break;
     default:
         va_release(addr, size);
     }
-    unaccount(size);
 }
 
 /*
  * The arena for interrupts imports in thread context only: nothing is mapped
- * from an interrupt.  In between it lives on what kva_intr_refill put there.
+ * from an interrupt.  In between it lives on what kva_intr_refill put there,
+ * which says so (VM_POPULATING): at boot no caller may sleep yet.
  */
 int
 kva__wire_intr_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
                       size_t *actual, uintptr_t *addr)
 {
 #if KVA_TIER >= 3
-    if (!kva_port_may_sleep()) {
+    if ((rq->flags & VM_POPULATING) == 0 && !kva_port_may_sleep()) {
         return KVA_ENOMEM;
     }
 #endif

@@ -27,7 +27,8 @@ struct kva__malloc_count {
 } __attribute__((aligned(KVA_CACHE_LINE)));
 
 /* Slots come in blocks of up to 16. */
-#define KVA__MALLOC_BLOCK_SHIFT 4u
+#define KVA__MALLOC_BLOCK_SHIFT \
+    (KVA_CACHE_LINE <= 64 ? 4u : KVA_CACHE_LINE == 128 ? 3u : 2u)
 #define KVA__MALLOC_BLOCKS                                   \
     ((KVA_CPU_MAX + (1u << KVA__MALLOC_BLOCK_SHIFT) - 1u) >> \
      KVA__MALLOC_BLOCK_SHIFT)

@@ -46,7 +46,8 @@ types_init(void)
     kva__meta_store_init(&counts_store, "malloc types",
                          sizeof(struct kva__malloc_count) << kva__malloc_shift,
                          KVA_META_OTHER, 0);
-    kva__malloc_ncpu = ncpu;
+    /* Last: who sees it sees the shift. */
+    __atomic_store_n(&kva__malloc_ncpu, ncpu, __ATOMIC_RELEASE);
 }
 
 /* The first one here starts, the others wait until he has. */
@@ -168,7 +169,9 @@ kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc)
 {
     kva_irq_t irq = types_lock_enter();
 
-    type_attach(mt);
+    if (alloc) { /* a free asks for no memory */
+        type_attach(mt);
+    }
     mt->shared.requests += alloc ? 1u : 0u;
     mt->shared.frees += alloc ? 0u : 1u;
     mt->shared.bytes += alloc ? bytes : 0u - bytes;

@@ -119,13 +119,26 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
     kva_reclaim_register(&pc->slabs.cleaner);
 }
 
+/* What is out and in no magazine is somebody's.  Unregistered from reclaim: a
+ * pass has objects in its hands that are in no magazine. */
+void
+kva__pool_cache_expect_idle(struct kva_pool_cache *pc, const char *func)
+{
+    bool idle;
+
+    kva_reclaim_unregister(&pc->slabs.cleaner);
+    idle = pc->slabs.nout == kva__magcache_rounds(&pc->mags);
+    kva_reclaim_register(&pc->slabs.cleaner);
+    if (!idle) {
+        kva__pool_bad_destroy(func, &pc->slabs);
+    }
+}
+
 static void
 cache_teardown(struct kva_pool_cache *pc, const char *func)
 {
-    /* What is out and in no magazine is somebody's. */
-    if (pc->slabs.nout != kva__magcache_rounds(&pc->mags)) {
-        kva__pool_bad_destroy(func, &pc->slabs);
-    }
+    kva__pool_cache_expect_idle(pc, func);
+    kva_reclaim_unregister(&pc->slabs.cleaner);
     kva__magcache_fini(&pc->mags);
     kva__pool_teardown(&pc->slabs, func);
 }
@@ -192,7 +205,8 @@ pool_cache_get(pool_cache_t pc, int flags)
 {
     uintptr_t object;
 
-    if (KVA_UNLIKELY(!kva__mag_get(&pc->mags, &object))) {
+    if (KVA_UNLIKELY(((flags ^ (flags >> 1)) & 1) == 0) ||
+        KVA_UNLIKELY(!kva__mag_get(&pc->mags, &object))) {
         return cache_get_slow(pc, (unsigned)flags);
     }
     object_hand_out(pc, object, (unsigned)flags);

@@ -277,7 +277,9 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
         .flags = flags,
         .name = name,
         .ipl = ipl,
-        .allocator = pa == NULL ? &kva_pool_allocator_kmem : pa,
+        .allocator = pa != NULL           ? pa
+                     : ipl >= KVA_IPL_VM ? &kva_pool_allocator_intr
+                                         : &kva_pool_allocator_kmem,
         .hiwat = KVA__POOL_NONE,
         .hardlimit = KVA__POOL_NONE,
     };
@@ -299,7 +301,6 @@ kva__pool_teardown(struct kva_pool *pp, const char *func)
     if (pp->nout != 0) {
         kva__pool_bad_destroy(func, pp);
     }
-    kva_reclaim_unregister(&pp->cleaner);
     pp->lowat = 0;
     pp->primed = 0;
     (void)kva__pool_trim(pp, true);
@@ -322,6 +323,11 @@ pool_init(struct kva_pool *pp, size_t size, unsigned align,
 void
 pool_destroy(struct kva_pool *pp)
 {
+    kva_reclaim_unregister(&pp->cleaner);
+    if (pp->nout != 0) {
+        kva_reclaim_register(&pp->cleaner);
+        kva__pool_bad_destroy("pool_destroy", pp);
+    }
     kva__pool_teardown(pp, "pool_destroy");
 }
 

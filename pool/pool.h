@@ -32,8 +32,8 @@ typedef struct kva_pool_cache *kva_pool_cache_t;
 #define KVA_PR_USEBMAP 0x10000u   /* as PR_NOTOUCH */
 
 /*
- * Where a pool's slabs come from; NULL means kva_pool_allocator_kmem.  A slab
- * is taken by vmem_alloc where the arena has quantum caches for its size, else
+ * Where a pool's slabs come from; NULL means kva_pool_allocator_kmem, and from
+ * KVA_IPL_VM on kva_pool_allocator_intr.  A slab is taken by vmem_alloc where the arena has quantum caches for its size, else
  * by vmem_xalloc with its size as alignment.
  */
 struct kva_pool_allocator {

@@ -428,4 +428,7 @@ kva__cache_put_magazine(struct kva_pool_cache *pc, uintptr_t object)
     }
 }
 
+/* Report what is live in a cache; nobody uses it meanwhile (cache.c). */
+void kva__pool_cache_expect_idle(struct kva_pool_cache *pc, const char *func);
+
 #endif

@@ -52,6 +52,19 @@ _Noreturn void kva__misuse(const char *func, const char *kind,
         }                                                                  \
     } while (0)
 
+/* check gives NULL, or what does not hold: vmem_check, kva_pool_check. */
+#define KVA_PARANOID(check)                                                \
+    do {                                                                   \
+        if (KVA_CONFIG_PARANOID) {                                         \
+            const char *kva__bad = (check);                                \
+                                                                           \
+            if (kva__bad != NULL) {                                        \
+                kva__panic("libkva: %s:%d: %s", __FILE__, __LINE__,        \
+                           kva__bad);                                      \
+            }                                                              \
+        }                                                                  \
+    } while (0)
+
 #define KVA_LIKELY(expr) __builtin_expect(!!(expr), 1)
 #define KVA_UNLIKELY(expr) __builtin_expect(!!(expr), 0)
 

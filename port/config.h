@@ -34,7 +34,7 @@
 #define KVA_CONFIG_DEBUG 0
 #endif
 
-/* 1: walk the whole arena after each operation (KVA_PARANOID).  Slow. */
+/* 1: check the whole arena after each operation on its tags.  Slow. */
 #ifndef KVA_CONFIG_PARANOID
 #define KVA_CONFIG_PARANOID 0
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * KVT version 1, the format of recorded allocation traces: described in
- * replay/data/README.md.  The reader takes a file, plain or xz, or a piece of
+ * docs/trace-format.md.  The reader takes a file, plain or xz, or a piece of
  * memory, and refuses whatever breaks a rule of the format.
  */
 #ifndef REPLAY_KVT_H

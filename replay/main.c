@@ -175,10 +175,13 @@ static const struct argp argp = {
     .args_doc = "[TRACE...]",
     .doc = "Replay recorded kernel allocations through libkva and through "
            "models of kernel maps, and count boundary tags and map entries."
-           "\vTRACE is a KVT file, plain or xz (replay/data/README.md).  "
-           "NAME.samples.csv, NAME.slabinfo.csv and NAME.phases.csv beside it "
-           "are used if they are there.  Exit status: 0, 1 for bad input or a "
-           "replay that failed, 2 for wrong use."
+           "\vTRACE is a KVT file, version 1, plain or xz "
+           "(docs/trace-format.md in the sources); the repository has some in "
+           "replay/data, a release archive has none.  NAME.samples.csv, "
+           "NAME.slabinfo.csv and NAME.phases.csv beside it are used if they "
+           "are there.  Without a trace, --synthetic makes a load.  Exit "
+           "status: 0, 1 for bad input or a replay that failed, 2 for wrong "
+           "use."
 };
 
 /* ---- loads ------------------------------------------------------------ */

@@ -5,6 +5,8 @@
  *
  * The highest values of a run are looked for at every tick and every 1,024th
  * record; a stack that keeps a high-water mark of its own tells it at the end.
+ * Metadata requests are looked at around the frees and drains that come in one
+ * go; in between nothing else is asked for.
  */
 #include "replay/replay.h"
 
@@ -221,11 +223,21 @@ replay_range(struct replay *r, size_t from, size_t to)
 
 /* ---- freeing ---------------------------------------------------------- */
 
+static uint64_t
+requests_now(struct replay *r)
+{
+    struct totals t = { .meta_requests = 0 };
+
+    r->st->ops->totals(r->st, &t);
+    return t.meta_requests;
+}
+
 static bool
 free_slot(struct replay *r, uint32_t slot)
 {
     unsigned cpu = slot % r->t->ncpu;
 
+    r->run->frees++;
     return (r->thing[slot].site & THING_AREA) != 0 ? area_free(r, slot, cpu)
                                                    : object_free(r, slot, cpu);
 }
@@ -233,11 +245,14 @@ free_slot(struct replay *r, uint32_t slot)
 static bool
 free_all(struct replay *r)
 {
+    uint64_t before = requests_now(r);
+
     for (uint32_t i = 0; i < r->t->nslot; i++) {
         if (r->thing[i].site != THING_NONE && !free_slot(r, i)) {
             return failed(r, "free of slot", i);
         }
     }
+    r->run->free_requests += requests_now(r) - before;
     return true;
 }
 
@@ -261,7 +276,11 @@ check_empty(struct replay *r)
 static void
 drain(struct replay *r, struct state *s)
 {
+    uint64_t before = requests_now(r);
+
     r->st->ops->drain(r->st);
+    r->run->drain_requests += requests_now(r) - before;
+    r->run->drains++;
     take_state(r, s);
 }
 
@@ -295,11 +314,14 @@ live_objects(struct replay *r, size_t *n)
 static bool
 free_some(struct replay *r, const uint32_t *v, size_t from, size_t to)
 {
+    uint64_t before = requests_now(r);
+
     for (size_t i = from; i < to; i++) {
         if (!free_slot(r, v[i])) {
             return failed(r, "free of slot", v[i]);
         }
     }
+    r->run->free_requests += requests_now(r) - before;
     return true;
 }
 
@@ -372,9 +394,10 @@ phase_ends(struct replay *r, unsigned phase)
 {
     take_state(r, &r->run->phase[phase]);
     if (r->t->phase[phase].drain) {
-        r->st->ops->drain(r->st);
+        drain(r, &r->run->phase_drained[phase]);
+    } else {
+        take_state(r, &r->run->phase_drained[phase]);
     }
-    take_state(r, &r->run->phase_drained[phase]);
 }
 
 /* Replay all, with a stop at each phase's end and after the peak. */
@@ -418,6 +441,9 @@ pass_all(struct replay *r)
         return false;
     }
     drain(r, &r->run->drained);
+    if (r->st->ops->resident) {
+        r->st->ops->holding(r->st, &r->run->holding);
+    }
     return check_empty(r);
 }
 
@@ -456,6 +482,7 @@ pass(struct replay *r, const struct stack_ops *ops,
      bool (*body)(struct replay *r))
 {
     const char *reason = "";
+    struct state start;
     bool ok;
 
     things_reset(r);
@@ -466,7 +493,10 @@ pass(struct replay *r, const struct stack_ops *ops,
                  reason);
         return false;
     }
+    take_state(r, &start);
+    r->run->start_tags = start.tags;
     ok = body(r);
+    r->st->failed = !ok;
     r->st->ops->close(r->st);
     return ok;
 }

@@ -33,6 +33,12 @@ struct run {
     struct state *phase_drained; /* after the drain that the phase asks for */
     struct tick *tick;           /* trace->ntick */
     struct totals totals;
+    uint64_t start_tags;
+    struct holding holding; /* beside `drained` */
+    /* The frees at the end of pass 1 and at random, and the drains: how many,
+     * and the metadata pages that were asked for meanwhile. */
+    uint64_t frees, free_requests;
+    uint64_t drains, drain_requests;
     /* Stacks with real memory: how the process grew up to the peak. */
     uint64_t resident_bytes;
     char error[512];

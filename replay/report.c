@@ -74,6 +74,8 @@ peak_table(const struct run *run, unsigned n)
                (unsigned long long)r->max.map_entries,
                (double)r->trace->nreplay / r->seconds / 1e6);
     }
+    printf("  max tags, max ent.: sampled, at every tick and every 1,024th "
+           "record\n");
 }
 
 static void

@@ -41,6 +41,13 @@ struct state {
 struct totals {
     uint64_t free_allocates; /* frees that had to make an entry or tag */
     uint64_t wired_max;      /* 0: look at the samples */
+    uint64_t meta_requests;  /* metadata pages that ours asked for */
+};
+
+/* What a stack with real memory holds of its machine. */
+struct holding {
+    uint64_t attached_pages;
+    uint64_t va_bytes; /* out of kernel_va_arena */
 };
 
 /* How slabs are cut: the same for every stack of a run. */
@@ -90,16 +97,19 @@ struct stack_ops {
     /* Fill in what the stack holds: not t_ms, live bytes, areas. */
     void (*state)(struct stack *st, struct state *s);
     void (*totals)(struct stack *st, struct totals *t);
+    void (*holding)(struct stack *st, struct holding *h); /* if resident */
     /* Give back what holds nothing. */
     void (*drain)(struct stack *st);
     /* All is freed and drained: NULL, or what is still held. */
     const char *(*leftover)(struct stack *st);
+    /* After a failure, when things may still be live: st->failed is set. */
     void (*close)(struct stack *st);
 };
 
 /* The first member of every stack. */
 struct stack {
     const struct stack_ops *ops;
+    bool failed;
     char reason[256];
 };
 

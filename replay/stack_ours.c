@@ -233,6 +233,18 @@ ours_totals(struct stack *st, struct totals *t)
     (void)st;
     kva_stat(&now);
     t->wired_max = now.wired_max;
+    t->meta_requests = kva__meta_requests();
+}
+
+static void
+ours_holding(struct stack *st, struct holding *h)
+{
+    struct kva_posix_stats port;
+
+    (void)st;
+    kva_posix_stats_get(&port);
+    h->attached_pages = port.attached_pages;
+    h->va_bytes = vmem_size(kva_kernel_va_arena, VMEM_ALLOC);
 }
 
 static void
@@ -247,19 +259,19 @@ static const char *
 ours_leftover(struct stack *st)
 {
     struct ours *o = (struct ours *)st;
-    struct kva_posix_stats port;
+    struct holding held;
     struct kva_stat now;
 
     kva_stat(&now);
-    kva_posix_stats_get(&port);
-    if (vmem_size(kva_kernel_va_arena, VMEM_ALLOC) != 0) {
+    ours_holding(st, &held);
+    if (held.va_bytes != 0) {
         snprintf(st->reason, sizeof(st->reason),
-                 "%zu bytes of kernel_va_arena are not back",
-                 vmem_size(kva_kernel_va_arena, VMEM_ALLOC));
-    } else if (port.attached_pages != 0 || now.wired_bytes != 0) {
+                 "%llu bytes of kernel_va_arena are not back",
+                 (unsigned long long)held.va_bytes);
+    } else if (held.attached_pages != 0 || now.wired_bytes != 0) {
         snprintf(st->reason, sizeof(st->reason),
-                 "%zu pages are attached, %zu bytes wired", port.attached_pages,
-                 now.wired_bytes);
+                 "%llu pages are attached, %zu bytes wired",
+                 (unsigned long long)held.attached_pages, now.wired_bytes);
     } else if (now.tags != o->tags_at_start) {
         snprintf(st->reason, sizeof(st->reason),
                  "%zu tags in use, %zu at the start", now.tags,
@@ -273,10 +285,8 @@ ours_leftover(struct stack *st)
 /* ---- start and end ---------------------------------------------------- */
 
 static void
-ours_close(struct stack *st)
+machine_down(struct ours *o)
 {
-    struct ours *o = (struct ours *)st;
-
     for (unsigned i = 0; o->cache != NULL && i < o->trace->nsite; i++) {
         if (o->cache[i] != NULL) {
             pool_cache_destroy(o->cache[i]);
@@ -290,14 +300,24 @@ ours_close(struct stack *st)
     if (o->kva_up) {
         kva_shutdown();
     }
+}
+
+/* After a failure objects are still live, and to end the arenas would be a
+ * misuse; the process is about to end instead. */
+static void
+ours_close(struct stack *st)
+{
+    struct ours *o = (struct ours *)st;
+
+    if (!st->failed) {
+        machine_down(o);
+    }
     free(o->cache);
     free(o->type);
     free(o->supply);
     free(o);
 }
 
-/* After a failure objects are still live, and to end the arenas would be a
- * misuse; the process is about to end instead. */
 static void
 ours_abandon(struct ours *o, const char **reason, const char *why)
 {
@@ -412,6 +432,7 @@ const struct stack_ops stack_ours = {
     .purge = ours_purge,
     .state = ours_state,
     .totals = ours_totals,
+    .holding = ours_holding,
     .drain = ours_drain,
     .leftover = ours_leftover,
     .close = ours_close,

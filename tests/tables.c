@@ -6,6 +6,7 @@
  */
 #include "tests/harness/test.h"
 
+extern const struct test boot_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
 extern const struct test harness_tests[];
@@ -50,6 +51,7 @@ const struct test *const test_tables[] = {
     window_tests,
     reclaim_tests,
     kva_tests,
+    boot_tests,
     pool_tests,
     kmem_tests,
     malloc_tests,

@@ -219,6 +219,7 @@ take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     if (err != 0 && import_span(vm, rq, state, addr) == 0) {
         err = 0;
     }
+    KVA_PARANOID(vmem_check(vm));
     return err;
 }
 
@@ -427,11 +428,12 @@ kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
         vm->released += hole_size;
     }
     kva_port_unlock(&vm->lock, irq);
+    KVA_PARANOID(vmem_check(vm));
     if (release) {
         vm->releasefn(vm->source, start, hole_size);
-    } else {
-        kva__wait_freed(vm, hole_size);
     }
+    /* Also if it was released: the source need not be an arena that wakes. */
+    kva__wait_freed(vm, hole_size);
 }
 
 /* ---- for kva ---------------------------------------------------------- */
@@ -439,7 +441,8 @@ kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
 int
 kva__arena_import(kva_vmem_t *vm, size_t size)
 {
-    struct kva__vmem_request rq = request_plain(vm, size, VM_NOSLEEP);
+    struct kva__vmem_request rq =
+        request_plain(vm, size, VM_NOSLEEP | VM_POPULATING);
 
     return import_span(vm, &rq, BT_FREE, NULL);
 }

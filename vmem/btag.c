@@ -401,3 +401,41 @@ kva__btag_disown(kva_vmem_t *vm)
     vm->spare = NULL;
     vm->nspare = 0;
 }
+
+/* ---- the end ---------------------------------------------------------- */
+
+/*
+ * No arena is left, so every group of ours is whole: all pages back, those of
+ * the directory too.  Memory that was donated may then go.
+ */
+void
+kva__btag_fini(void)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&store.lock);
+    while (store.groups != NULL) {
+        struct btag_group *group = store.groups;
+        char *page = (char *)kva_round_down((uintptr_t)group, KVA_PAGE_SIZE);
+
+        for (size_t at = 0; at < KVA_PAGE_SIZE; at += BT_GROUP_BYTES) {
+            group = (struct btag_group *)(void *)(page + at);
+            KVA_ASSERT(group->nunused == group->total);
+            group_unlist(group);
+            store.nunused -= group->total;
+            dir_leave(group);
+        }
+        kva__meta_page_put(page, KVA_META_TAGS);
+    }
+#if KVA_WORD_64
+    for (unsigned i = 1; i < BT_DIR_TOP; i++) { /* the first is static */
+        if (kva__btag_dir[i] != NULL) {
+            kva__meta_page_put(kva__btag_dir[i], KVA_META_TAGS);
+            kva__btag_dir[i] = NULL;
+        }
+    }
+    store.ngroups = 0;
+    store.vacant = 0;
+#endif
+    kva_port_unlock(&store.lock, irq);
+}

@@ -105,6 +105,8 @@ static bool
 bucket_ensure(kva_vmem_t *vm, unsigned b)
 {
     unsigned p = b >> PAGE_SHIFT;
+    bool new_dir = false;
+    unsigned d = 0;
     kva__btag_ref_t **entry;
 
     if (p == 0 && vm->hash_page[0] == vm->hash_inline &&
@@ -122,16 +124,21 @@ bucket_ensure(kva_vmem_t *vm, unsigned b)
     }
     entry = page_entry(vm, p);
     if (entry == NULL) {
-        unsigned d = (p - KVA__HASH_DIRECT) >> DIR_SHIFT;
-
+        d = (p - KVA__HASH_DIRECT) >> DIR_SHIFT;
         vm->hash_dir[d] = kva__meta_page_get(KVA_META_HASH);
         if (vm->hash_dir[d] == NULL) {
             return false;
         }
+        new_dir = true;
         entry = page_entry(vm, p);
     }
     if (*entry == NULL) {
         *entry = kva__meta_page_get(KVA_META_HASH);
+    }
+    if (*entry == NULL && new_dir) {
+        kva__meta_page_put(vm->hash_dir[d], KVA_META_HASH);
+        vm->hash_dir[d] = NULL;
+        return false;
     }
     return *entry != NULL;
 }

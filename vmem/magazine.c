@@ -108,14 +108,14 @@ slots_free(struct kva__magcache *mc, unsigned nblocks)
     mc->ncpu = 0;
 }
 
-/* Slots come in blocks of up to 16, a kilobyte. */
 static void
 slots_make(struct kva__magcache *mc, unsigned ncpu)
 {
     unsigned nblocks;
 
     mc->slot_shift = 0;
-    while ((1u << mc->slot_shift) < ncpu && mc->slot_shift < 4) {
+    while ((1u << mc->slot_shift) < ncpu &&
+           mc->slot_shift < KVA__MAG_BLOCK_SHIFT) {
         mc->slot_shift++;
     }
     nblocks = (ncpu + (1u << mc->slot_shift) - 1) >> mc->slot_shift;

@@ -35,6 +35,15 @@
 
 #include "port/check.h"
 
+/*
+ * Slots come in blocks of up to a kilobyte, what a block of the metadata store
+ * may have at the most: 16 slots, or fewer where cache lines are long.
+ */
+#define KVA__MAG_BLOCK_SHIFT \
+    (KVA_CACHE_LINE <= 64 ? 4u : KVA_CACHE_LINE == 128 ? 3u : 2u)
+#define KVA__MAG_BLOCKS \
+    ((KVA_CPU_MAX + (1u << KVA__MAG_BLOCK_SHIFT) - 1u) >> KVA__MAG_BLOCK_SHIFT)
+
 struct kva__magazine {
     unsigned rounds;             /* how many are in it */
     unsigned capacity;           /* how many it holds */
@@ -63,7 +72,7 @@ struct kva__mag_supplier {
 
 /* (c) constant after init, (d) depot lock. */
 struct kva__magcache {
-    struct kva__magslot *slot[16]; /* (c) blocks of 2^slot_shift slots */
+    struct kva__magslot *slot[KVA__MAG_BLOCKS]; /* (c) blocks of 2^slot_shift slots */
     unsigned ncpu;                /* (c) slots in use, 0: no CPU layer */
     unsigned slot_shift;          /* (c) */
     const struct kva__mag_supplier *supplier; /* (c) */

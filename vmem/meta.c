@@ -23,8 +23,9 @@ struct kva__meta_page {
 };
 
 /* Blocks start behind the header, on a line of their own. */
-#define META_FIRST ((size_t)KVA_CACHE_LINE)
-_Static_assert(sizeof(struct kva__meta_page) <= KVA_CACHE_LINE,
+#define META_FIRST \
+    ((size_t)(KVA_CACHE_LINE < 64 ? 64 : KVA_CACHE_LINE))
+_Static_assert(sizeof(struct kva__meta_page) <= META_FIRST,
                "a metadata page's header fits a cache line");
 
 static struct {

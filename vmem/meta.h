@@ -50,7 +50,8 @@ struct kva__meta_store {
  * the largest power of two that divides block_size, but no more than a cache
  * line.  reserve: free blocks that are not given away with their pages.
  */
-#define KVA_META_BLOCK_MAX (KVA_PAGE_SIZE - KVA_CACHE_LINE)
+#define KVA_META_BLOCK_MAX \
+    (KVA_PAGE_SIZE - (KVA_CACHE_LINE < 64 ? 64 : KVA_CACHE_LINE))
 void kva__meta_store_init(struct kva__meta_store *ms, const char *name,
                           size_t block_size, enum kva_meta_kind kind,
                           unsigned reserve);

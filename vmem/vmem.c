@@ -75,6 +75,27 @@ vmem_bootstrap(void *donated, size_t bytes)
     vmem.ready = true;
 }
 
+void
+vmem_fini(void)
+{
+    if (kva_vmem_list != NULL) {
+        kva__misuse("vmem_fini", "arena", kva_vmem_list->name,
+                    (uintptr_t)kva_vmem_list,
+                    "expected no arena, found this one");
+    }
+    if (!vmem.ready) {
+        return;
+    }
+    kva__btag_fini();
+    if (kva__meta_bytes(KVA_META_KINDS) != 0) {
+        kva__misuse("vmem_fini", "arena", "(none)", 0,
+                    "expected no metadata in use, found %zu bytes",
+                    kva__meta_bytes(KVA_META_KINDS));
+    }
+    kva__meta_donate(NULL, 0);
+    vmem.ready = false;
+}
+
 /* ---- making and ending ------------------------------------------------ */
 
 static void

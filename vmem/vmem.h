@@ -77,6 +77,12 @@ typedef void kva_vmem_release_t(kva_vmem_t *arg, kva_vmem_addr_t addr,
 void kva_vmem_bootstrap(void *donated, size_t bytes);
 
 /*
+ * The opposite, with no arena left: every page goes back to the port, and the
+ * donated memory is its owner's again.  A misuse while there is an arena.
+ */
+void kva_vmem_fini(void);
+
+/*
  * Make an arena.  name: up to 23 characters, copied.  base, size: a first span
  * (size 0: none).  quantum: a power of two, the unit of all addresses and
  * sizes.  importfn, releasefn, source: where spans come from and go to, or

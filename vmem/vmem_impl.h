@@ -185,6 +185,7 @@ bt_ref(struct kva_vmem_btag *bt)
 }
 
 void kva__btag_bootstrap(void);
+void kva__btag_fini(void);
 /* See to it that the arena has n tags of its own.  Arena lock held. */
 bool kva__btag_ensure(kva_vmem_t *vm, unsigned n);
 /* Take one of them; put one back, the surplus going to the store. */

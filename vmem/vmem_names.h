@@ -33,6 +33,7 @@ typedef kva_vmem_release_t vmem_release_t;
 #define VMEM_EST_BTCOUNT KVA_VMEM_EST_BTCOUNT
 
 #define vmem_bootstrap kva_vmem_bootstrap
+#define vmem_fini kva_vmem_fini
 #define vmem_create kva_vmem_create
 #define vmem_xcreate kva_vmem_xcreate
 #define vmem_init kva_vmem_init

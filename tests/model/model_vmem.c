@@ -32,7 +32,7 @@ draw_config(struct test_ctx *t, enum model_kind kind)
 
     cf.place = (enum model_place)below(t, MODEL_PLACES);
     cf.shift = shifts[below(t, KVA_COUNT(shifts))];
-    cf.quanta = 2 * MODEL_SLOTS << below(t, 5);
+    cf.quanta = 2 * MODEL_SLOTS << below(t, below(t, 4) == 0 ? 7 : 5);
     cf.live_max = 1 + (unsigned)below(t, MODEL_LIVE_MAX);
     return cf;
 }

@@ -313,6 +313,76 @@ overlap_is_noticed(struct test_ctx *t)
     hand_close(&h);
 }
 
+/* Set by overlap_fails_the_run: stack_ours with what is below. */
+static struct stack_ops planted;
+
+static struct stack *
+open_planted(const struct trace *t, const struct stack_config *c,
+             const char **reason)
+{
+    struct stack *st = stack_ours.open(t, c, reason);
+
+    if (st != NULL) {
+        st->ops = &planted;
+    }
+    return st;
+}
+
+/* Every second object comes where the one before it is: its own memory goes to
+ * waste. */
+static bool
+alloc_twice(struct stack *st, struct thing *th, unsigned cpu)
+{
+    static uintptr_t before;
+    static bool second;
+
+    if (!stack_ours.alloc_object(st, th, cpu)) {
+        return false;
+    }
+    if (second) {
+        th->where = before;
+        pattern_fill((char *)before, th->size, th->slot, th->generation);
+    }
+    before = th->where;
+    second = !second;
+    return true;
+}
+
+/* Records 1 and 2 get the same memory; the free of the first is record 4. */
+static void
+overlap_fails_the_run(struct test_ctx *t)
+{
+    static const struct record rec[] = {
+        { .op = OP_TICK },
+        { .op = OP_CACHE_ALLOC, .slot = 0, .a = 100, .b = 128 },
+        { .op = OP_CACHE_ALLOC, .slot = 1, .a = 100, .b = 128 },
+        { .op = OP_TICK, .a = 100 },
+        { .op = OP_CACHE_FREE, .slot = 0 },
+        { .op = OP_CACHE_FREE, .slot = 1 },
+        { .op = OP_END },
+    };
+    const struct replay_config c = { .stack = { .va_bytes = (size_t)64 << 20,
+                                                .pattern = true },
+                                     .verify = true };
+    struct trace tr = { .ntype = 1, .nslot = 2, .ncpu = 1 };
+    struct run run;
+
+    (void)t;
+    tr.nrecord = KVA_COUNT(rec);
+    tr.record = malloc(sizeof(rec));
+    memcpy(tr.record, rec, sizeof(rec));
+    tr.type = calloc(1, sizeof(*tr.type));
+    tr.type[0] = (struct type){ .kind = KIND_CACHE, .size = 100, .name = "x" };
+    CHECK(trace_scan(&tr));
+    planted = stack_ours;
+    planted.open = open_planted;
+    planted.alloc_object = alloc_twice;
+    CHECK(!replay_run(&tr, &planted, &c, &run));
+    CHECK_HAS(run.error, "record 4: free of slot 0, size 100: the object at ");
+    run_free(&run);
+    trace_free(&tr);
+}
+
 /* Any byte, at any size; slots and generations are told apart by a word. */
 static void
 pattern_sees_every_byte(struct test_ctx *t)
@@ -957,6 +1027,7 @@ const struct test replay_tests[] = {
     TEST("replay", c_has_a_tag_for_each_slab),
     TEST("replay", aligned_areas_are_aligned),
     TEST("replay", overlap_is_noticed),
+    TEST("replay", overlap_fails_the_run),
     TEST("replay", pattern_sees_every_byte),
     TEST_COUNT("replay", space_agrees_with_a_naive_one, 2000, 20000, 500000),
     TEST("replay", slabs_fill_before_they_grow),

@@ -97,6 +97,40 @@ last_byte_of_all(struct test_ctx *t)
     }
 }
 
+/* ---- searching ------------------------------------------------------------ */
+
+/* Holes of 40 and of 43 quanta are of one class.  The one that was freed last
+ * stands first, and a request for 42 must look behind it. */
+static void
+own_class_is_searched(struct test_ctx *t)
+{
+    static const size_t holes[] = { 43, 40, 41, 40 };
+    uintptr_t at = BASE, a = 0;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    for (unsigned best = 0; best < 2; best++) {
+        vm = arena_new(BASE, (43 + 40 + 41 + 40 + 4) * Q, Q, 0);
+        at = BASE;
+        for (unsigned i = 0; i < KVA_COUNT(holes); i++) {
+            CHECK_EQ(vmem_xalloc_addr(vm, at + holes[i] * Q, Q, VM_NOSLEEP),
+                     0);
+            at += (holes[i] + 1) * Q;
+        }
+        CHECK_EQ(vmem_alloc(vm, 42 * Q,
+                            VM_NOSLEEP | (best ? VM_BESTFIT : 0), &a), 0);
+        CHECK_EQ(a, BASE);
+        vmem_free(vm, a, 42 * Q);
+        CHECK_EQ(vmem_alloc(vm, 41 * Q, VM_NOSLEEP | VM_BESTFIT, &a), 0);
+        CHECK_EQ(a, BASE + (43 + 40 + 2) * Q);
+        vmem_free(vm, a, 41 * Q);
+        CHECK_EQ(vmem_alloc(vm, 44 * Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+        vmem_xfreeall(vm);
+        vmem_destroy(vm);
+    }
+}
+
 /* ---- imports ------------------------------------------------------------- */
 
 /* Spans come with the first request and go with the last free. */
@@ -679,6 +713,7 @@ damage_is_seen(struct test_ctx *t)
 const struct test vmem_tests[] = {
     TEST("vmem", whole_address_space),
     TEST("vmem", last_byte_of_all),
+    TEST("vmem", own_class_is_searched),
     TEST("vmem", spans_come_and_go),
     TEST("vmem", large_imports),
     TEST("vmem", own_import_function),
