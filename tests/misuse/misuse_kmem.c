@@ -6,6 +6,10 @@
 
 #define UL(p) ((unsigned long)(uintptr_t)(p))
 
+/* The smallest size of the class of 256 bytes: classes between a cache line and
+ * a page are whole lines. */
+#define LEAST (KVA_CACHE_LINE <= 64 ? 193u : 129u)
+
 #if KVA_CONFIG_CHECKS
 static void
 wrong_size(struct test_ctx *t)
@@ -14,22 +18,22 @@ wrong_size(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_kmem_alloc(100, KM_SLEEP);
+    p = kva_kmem_alloc(200, KM_SLEEP);
     q = kva_kmem_alloc(5, KM_SLEEP);
     r = kva_kmem_alloc(2048, KM_SLEEP);
-    s = kva_kmem_intr_alloc(100, KM_NOSLEEP);
-    CHECK_PANIC(kva_kmem_free(p, 64),
-                "kmem_free: cache kmem-128: 0x%lx: expected size 65 to 128, "
-                "found size 64",
-                UL(p));
-    CHECK_PANIC(kva_kmem_free(p, 129),
-                "kmem_free: cache kmem-128: 0x%lx: expected size 65 to 128, "
-                "found size 129",
-                UL(p));
+    s = kva_kmem_intr_alloc(200, KM_NOSLEEP);
+    CHECK_PANIC(kva_kmem_free(p, 128),
+                "kmem_free: cache kmem-256: 0x%lx: expected size %u to 256, "
+                "found size 128",
+                UL(p), LEAST);
+    CHECK_PANIC(kva_kmem_free(p, 257),
+                "kmem_free: cache kmem-256: 0x%lx: expected size %u to 256, "
+                "found size 257",
+                UL(p), LEAST);
     CHECK_PANIC(kva_kmem_free(p, 8192),
-                "kmem_free: cache kmem-128: 0x%lx: expected size 65 to 128, "
+                "kmem_free: cache kmem-256: 0x%lx: expected size %u to 256, "
                 "found size 8192",
-                UL(p));
+                UL(p), LEAST);
     CHECK_PANIC(kva_kmem_free(q, 9),
                 "kmem_free: cache kmem-8: 0x%lx: expected size 1 to 8, found "
                 "size 9",
@@ -38,18 +42,18 @@ wrong_size(struct test_ctx *t)
                 "kmem_free: cache kmem-2048: 0x%lx: expected size 1921 to "
                 "2048, found size 4096",
                 UL(r));
-    CHECK_PANIC(kva_kmem_free(s, 100),
-                "kmem_free: cache kmem_intr-128: 0x%lx: expected an object of "
+    CHECK_PANIC(kva_kmem_free(s, 200),
+                "kmem_free: cache kmem_intr-256: 0x%lx: expected an object of "
                 "kmem_alloc, found one of kmem_intr_alloc",
                 UL(s));
-    CHECK_PANIC(kva_kmem_intr_free(p, 100),
-                "kmem_intr_free: cache kmem-128: 0x%lx: expected an object of "
+    CHECK_PANIC(kva_kmem_intr_free(p, 200),
+                "kmem_intr_free: cache kmem-256: 0x%lx: expected an object of "
                 "kmem_intr_alloc, found one of kmem_alloc",
                 UL(p));
-    kva_kmem_free(p, 128); /* any size of the class */
+    kva_kmem_free(p, 256); /* any size of the class */
     kva_kmem_free(q, 1);
     kva_kmem_free(r, 2000);
-    kva_kmem_intr_free(s, 90);
+    kva_kmem_intr_free(s, 250);
     tower_end();
 }
 
@@ -60,22 +64,22 @@ double_free(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_kmem_alloc(100, KM_SLEEP);
+    p = kva_kmem_alloc(200, KM_SLEEP);
     r = kva_kmem_alloc(2048, KM_SLEEP);
-    i = kva_kmem_intr_alloc(100, KM_NOSLEEP);
-    kva_kmem_free(p, 100);
+    i = kva_kmem_intr_alloc(200, KM_NOSLEEP);
+    kva_kmem_free(p, 200);
     kva_kmem_free(r, 2048);
-    kva_kmem_intr_free(i, 100);
-    CHECK_PANIC(kva_kmem_free(p, 100),
-                "kmem_free: cache kmem-128: 0x%lx: expected a live object, "
+    kva_kmem_intr_free(i, 200);
+    CHECK_PANIC(kva_kmem_free(p, 200),
+                "kmem_free: cache kmem-256: 0x%lx: expected a live object, "
                 "found a free one (cached)",
                 UL(p));
     CHECK_PANIC(kva_kmem_free(r, 2048),
                 "kmem_free: cache kmem-2048: 0x%lx: expected a live object, "
                 "found a free one (cached)",
                 UL(r));
-    CHECK_PANIC(kva_kmem_intr_free(i, 100),
-                "kmem_intr_free: cache kmem_intr-128: 0x%lx: expected a live "
+    CHECK_PANIC(kva_kmem_intr_free(i, 200),
+                "kmem_intr_free: cache kmem_intr-256: 0x%lx: expected a live "
                 "object, found a free one (cached)",
                 UL(i));
     tower_end();
@@ -88,16 +92,16 @@ not_the_start_of_an_object(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_kmem_alloc(100, KM_SLEEP);
-    CHECK_PANIC(kva_kmem_free(p + 8, 100),
-                "kmem_free: cache kmem-128: 0x%lx: expected the start of an "
+    p = kva_kmem_alloc(200, KM_SLEEP);
+    CHECK_PANIC(kva_kmem_free(p + 8, 200),
+                "kmem_free: cache kmem-256: 0x%lx: expected the start of an "
                 "object, found byte 8 of the one at 0x%lx",
                 UL(p + 8), UL(p));
-    CHECK_PANIC(kva_kmem_free(p + 3, 100),
-                "kmem_free: cache kmem-128: 0x%lx: expected the start of an "
+    CHECK_PANIC(kva_kmem_free(p + 3, 200),
+                "kmem_free: cache kmem-256: 0x%lx: expected the start of an "
                 "object, found byte 3 of the one at 0x%lx",
                 UL(p + 3), UL(p));
-    kva_kmem_free(p, 100);
+    kva_kmem_free(p, 200);
     tower_end();
 }
 
@@ -110,23 +114,23 @@ foreign_objects(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    pc = kva_pool_cache_init(128, 64, 0, 0, "mine", NULL, KVA_IPL_NONE, NULL,
+    pc = kva_pool_cache_init(256, 64, 0, 0, "mine", NULL, KVA_IPL_NONE, NULL,
                              NULL, NULL);
     o = kva_pool_cache_get(pc, PR_NOWAIT);
     range = kva_kmem_alloc(8192, KM_SLEEP);
-    CHECK_PANIC(kva_kmem_free(NULL, 100),
-                "kmem_free: cache kmem-128: 0x0: expected an object, found no "
+    CHECK_PANIC(kva_kmem_free(NULL, 200),
+                "kmem_free: cache kmem-256: 0x0: expected an object, found no "
                 "slab");
-    CHECK_PANIC(kva_kmem_free(outside, 100),
-                "kmem_free: cache kmem-128: 0x%lx: expected an object, found "
+    CHECK_PANIC(kva_kmem_free(outside, 200),
+                "kmem_free: cache kmem-256: 0x%lx: expected an object, found "
                 "no slab",
                 UL(outside));
-    CHECK_PANIC(kva_kmem_free(o, 100),
+    CHECK_PANIC(kva_kmem_free(o, 200),
                 "kmem_free: cache mine: 0x%lx: expected memory of kmem, found "
                 "an object of this cache",
                 UL(o));
-    CHECK_PANIC(kva_kmem_free(range, 100),
-                "kmem_free: cache kmem-128: 0x%lx: expected an object, found "
+    CHECK_PANIC(kva_kmem_free(range, 200),
+                "kmem_free: cache kmem-256: 0x%lx: expected an object, found "
                 "a range of 8192 bytes",
                 UL(range));
     kva_kmem_free(range, 8192);
@@ -198,7 +202,7 @@ sizes_that_cannot_be(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_kmem_alloc(100, KM_SLEEP);
+    p = kva_kmem_alloc(200, KM_SLEEP);
     CHECK_PANIC((void)kva_kmem_alloc(0, KM_SLEEP),
                 "kmem_alloc: arena kmem: 0x0: expected a size above 0, found "
                 "size 0");
@@ -212,18 +216,18 @@ sizes_that_cannot_be(struct test_ctx *t)
                 "kmem_free: arena kmem: 0x%lx: expected a size above 0, found "
                 "size 0",
                 UL(p));
-    CHECK_PANIC((void)kva_kmem_alloc(SIZE_MAX - 100, KM_NOSLEEP),
+    CHECK_PANIC((void)kva_kmem_alloc(SIZE_MAX - 200, KM_NOSLEEP),
                 "kmem_alloc: arena kmem: 0x0: expected a size that can be "
                 "rounded up to pages, found size %zu",
-                SIZE_MAX - 100);
-    CHECK_PANIC(kva_kmem_free(p, SIZE_MAX - 100),
+                SIZE_MAX - 200);
+    CHECK_PANIC(kva_kmem_free(p, SIZE_MAX - 200),
                 "kmem_free: arena kmem: 0x%lx: expected a size that can be "
                 "rounded up to pages, found size %zu",
-                UL(p), SIZE_MAX - 100);
+                UL(p), SIZE_MAX - 200);
     CHECK_PANIC((void)kva_kmem_alloc(8192, 0),
                 "kmem_alloc: arena kmem: 0x0: expected KM_SLEEP or "
                 "KM_NOSLEEP, found flags 0x0");
-    kva_kmem_free(p, 100);
+    kva_kmem_free(p, 200);
     tower_end();
 }
 

@@ -18,12 +18,12 @@ double_free(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_malloc(100, M_ANY, M_WAITOK);
+    p = kva_malloc(200, M_ANY, M_WAITOK);
     q = kva_malloc(2048, M_ANY, M_WAITOK);
     kva_free(p, M_ANY);
     kva_free(q, M_ANY);
     CHECK_PANIC(kva_free(p, M_ANY),
-                "free: cache kmem-128: 0x%lx: expected a live object, found a "
+                "free: cache kmem-256: 0x%lx: expected a live object, found a "
                 "free one (cached)",
                 UL(p));
     CHECK_PANIC(kva_free(q, M_ANY),
@@ -31,7 +31,7 @@ double_free(struct test_ctx *t)
                 "a free one (cached)",
                 UL(q));
     CHECK_PANIC((void)kva_realloc(p, 10, M_ANY, M_WAITOK),
-                "realloc: cache kmem-128: 0x%lx: expected a live object, "
+                "realloc: cache kmem-256: 0x%lx: expected a live object, "
                 "found a free one (cached)",
                 UL(p));
     tower_end();
@@ -44,13 +44,13 @@ interior(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_malloc(100, M_ANY, M_WAITOK);
+    p = kva_malloc(200, M_ANY, M_WAITOK);
     CHECK_PANIC(kva_free(p + 16, M_ANY),
-                "free: cache kmem-128: 0x%lx: expected the start of an "
+                "free: cache kmem-256: 0x%lx: expected the start of an "
                 "object, found byte 16 of the one at 0x%lx",
                 UL(p + 16), UL(p));
     CHECK_PANIC(kva_free(p + 1, M_ANY),
-                "free: cache kmem-128: 0x%lx: expected the start of an "
+                "free: cache kmem-256: 0x%lx: expected the start of an "
                 "object, found byte 1 of the one at 0x%lx",
                 UL(p + 1), UL(p));
     kva_free(p, M_ANY);
@@ -71,7 +71,7 @@ foreign(struct test_ctx *t)
                              NULL, NULL);
     o = kva_pool_cache_get(pc, PR_NOWAIT);
     range = kva_malloc(20000, M_ANY, M_WAITOK);
-    intr = kva_kmem_intr_alloc(100, KM_NOSLEEP);
+    intr = kva_kmem_intr_alloc(200, KM_NOSLEEP);
     CHECK_PANIC(kva_free(outside, M_ANY),
                 "free: arena kmem: 0x%lx: expected memory of this arena, "
                 "found none",
@@ -85,10 +85,10 @@ foreign(struct test_ctx *t)
                 "found an address inside the one at 0x%lx",
                 UL(range + 64), UL(range));
     CHECK_PANIC(kva_free(intr, M_ANY),
-                "free: cache kmem_intr-128: 0x%lx: expected an object of "
+                "free: cache kmem_intr-256: 0x%lx: expected an object of "
                 "kmem_alloc, found one of kmem_intr_alloc",
                 UL(intr));
-    kva_kmem_intr_free(intr, 100);
+    kva_kmem_intr_free(intr, 200);
     kva_free(range, M_ANY);
     kva_pool_cache_put(pc, o);
     kva_pool_cache_destroy(pc);

@@ -85,7 +85,8 @@ sizes_round_up_little(struct test_ctx *t)
         CHECK_EQ(kva_kmem_roundup_size(taken), taken);
     }
     CHECK_EQ(kva_kmem_roundup_size(1), 8);
-    CHECK_EQ(kva_kmem_roundup_size(65), 128);
+    CHECK_EQ(kva_kmem_roundup_size(KVA_CACHE_LINE + 1),
+             (size_t)2 * KVA_CACHE_LINE);
     CHECK_EQ(kva_kmem_roundup_size(3840), 3840);
     CHECK_EQ(kva_kmem_roundup_size(3841), 4096);
     CHECK_EQ(kva_kmem_roundup_size(4097), 8192);

@@ -91,10 +91,11 @@ static void
 high_water_is_near(struct test_ctx *t)
 {
     static void *p[4][500];
-    size_t total = (size_t)4 * 500 * 192;
+    size_t total;
 
     (void)t;
     tower_start(0);
+    total = (size_t)4 * 500 * kva_kmem_roundup_size(192);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned cpu = 0; cpu < 4; cpu++) {
             CHECK_EQ(kva_posix_cpu_set(cpu), 0);
