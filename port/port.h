@@ -34,7 +34,11 @@ extern "C" {
  */
 _Noreturn void kva_port_panic(const char *msg);
 
-/* Print a finished line (no newline in it).  May do nothing. */
+/*
+ * Print a finished line (no newline in it).  May do nothing.
+ *
+ *     void kva_port_log(const char *msg) { kprintf("kva: %s\n", msg); }
+ */
 void kva_port_log(const char *msg);
 
 /*
@@ -59,7 +63,12 @@ void kva_port_lock_fini(kva_lock_t *lock);
  * Returns 0 or KVA_ENOMEM.  The library halves n and tries again when a run of
  * that length is not to be had.  A run may be given back in parts.  flags:
  * KVA_PAGE_*.  At tiers 0 and 1 memory is identity mapped: the frame at pa is
- * used at address pa.
+ * used at address pa.  Called with no lock of the library's held but, for
+ * metadata, those of the metadata allocator; from interrupts for arenas that
+ * are used there.
+ *
+ *     int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
+ *     { return (*pa = frames_alloc_run(n)) != 0 ? 0 : KVA_ENOMEM; }
  */
 #define KVA_PAGE_NOSLEEP 0x1u /* the caller cannot wait */
 #define KVA_PAGE_RESERVE 0x2u /* may dip into the kernel's emergency pages */
@@ -69,13 +78,22 @@ void kva_port_page_put(size_t n, kva_pa_t pa);
 /* ---- tier 1 ---------------------------------------------------------- */
 #if KVA_TIER >= 1
 
-/* How many CPU slots there are, 1 to KVA_CPU_MAX.  Asked once, at kva_boot. */
+/*
+ * How many CPU slots there are, 1 to KVA_CPU_MAX.  Asked at vmem_bootstrap and
+ * kva_boot, before there are threads; CPUs may come up later.
+ *
+ *     unsigned kva_port_cpu_count(void) { return acpi_cpus; }
+ */
 unsigned kva_port_cpu_count(void);
 
 /*
  * cpu_enter pins the caller to its CPU (preemption off) and returns the slot's
  * number below cpu_count, or KVA_CPU_NONE if the caller has none of its own.
- * cpu_exit unpins.  Declared in platform.h, where they may be inline.
+ * cpu_exit unpins.  Declared in platform.h, where they may be inline.  In any
+ * context, interrupts included; they nest.
+ *
+ *     unsigned kva_port_cpu_enter(void) { preempt_off(); return cpu_id(); }
+ *     void kva_port_cpu_exit(unsigned cpu) { preempt_on(); }
  */
 
 /*
@@ -83,10 +101,16 @@ unsigned kva_port_cpu_count(void);
  * memory barrier since the call (an IPI to all; membarrier(2) on Linux).
  * Called with no lock held and interrupts on.  Returns 0, or KVA_ENOTSUP if
  * there is no such thing: then only a slot's owner ever empties it.
+ *
+ *     int kva_port_barrier(void) { ipi_all_and_wait(nop); return 0; }
  */
 int kva_port_barrier(void);
 
-/* Let others run for a moment while the caller polls (pause, yield). */
+/*
+ * Let others run for a moment while the caller polls.  No lock held.
+ *
+ *     void kva_port_relax(void) { __builtin_ia32_pause(); }
+ */
 void kva_port_relax(void);
 #endif
 
@@ -100,21 +124,31 @@ void kva_port_relax(void);
 /*
  * Map the n contiguous frames at pa to va.  All or nothing: on KVA_ENOMEM (no
  * page for a page table, or the host has no more mappings) nothing is mapped.
- * The range was not mapped before.  No flush follows.
+ * The range was not mapped before.  No flush follows.  No lock held.
+ *
+ *     int kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
+ *     { return pt_reserve(va, n) ? pt_fill(va, pa, n, prot), 0 : KVA_ENOMEM; }
  */
 int kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot);
 
 /*
  * Remove the translations of the n pages at va.  Stale ones may stay in TLBs
  * until kva_port_flush, which is called once for a batch; the frames are given
- * back after it.  Neither can fail.
+ * back after it.  Neither can fail.  No lock held.
+ *
+ *     void kva_port_unmap(uintptr_t va, size_t n) { pt_clear(va, n); }
+ *     void kva_port_flush(uintptr_t va, size_t n) { tlb_shootdown(va, n); }
  */
 void kva_port_unmap(uintptr_t va, size_t n);
 void kva_port_flush(uintptr_t va, size_t n);
 
 /*
  * What is mapped at va: sets *pa and returns how many pages from there on (at
- * most n) lie in contiguous frames; 0 if va is not mapped.
+ * most n) lie in contiguous frames; 0 if va is not mapped.  No lock held.  One
+ * page at a time will do: return 1.
+ *
+ *     size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa)
+ *     { return (*pa = pt_lookup(va)) != 0; }
  */
 size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa);
 
@@ -122,6 +156,11 @@ size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa);
  * One mapped, zeroed page for the library's own bookkeeping (tags, magazines,
  * slab headers), aligned to its size.  It must not come from the library.
  * Kernels with a direct map return the page there; others keep a small window.
+ * Called with locks of the library's held, and from interrupts.
+ *
+ *     int kva_port_meta_get(uintptr_t *va)
+ *     { kva_pa_t pa = frame_alloc_zeroed();
+ *       *va = DIRECT_MAP + pa; return pa != 0 ? 0 : KVA_ENOMEM; }
  */
 int kva_port_meta_get(uintptr_t *va);
 void kva_port_meta_put(uintptr_t va);
@@ -130,20 +169,31 @@ void kva_port_meta_put(uintptr_t va);
 /* ---- tier 3 ---------------------------------------------------------- */
 #if KVA_TIER >= 3
 
-/* True if the caller may sleep now: a thread, no interrupt, no spin lock. */
+/*
+ * True if the caller may sleep now: a thread, no interrupt, no spin lock held.
+ *
+ *     bool kva_port_may_sleep(void) { return current && !preempt_count(); }
+ */
 bool kva_port_may_sleep(void);
 
 /*
  * Sleep on channel.  The lock is held with state *irq; it is released while
  * asleep and held again on return, with *irq renewed.  A wake between the
  * release and the sleep must not be lost.  timeout_ns 0: no timeout.  Returns
- * 0, KVA_ETIMEDOUT, or KVA_EINTR if the wait was cancelled.
+ * 0, KVA_ETIMEDOUT, or KVA_EINTR if the wait was cancelled.  wake is called with
+ * that lock held, maybe from an interrupt; it wakes all who wait on channel.
+ *
+ *     void kva_port_wake(const void *channel) { wakeup(channel); }
  */
 int kva_port_wait(const void *channel, kva_lock_t *lock, kva_irq_t *irq,
                   uint64_t timeout_ns);
-void kva_port_wake(const void *channel); /* all who wait on channel */
+void kva_port_wake(const void *channel);
 
-/* Nanoseconds since some fixed moment; never goes back. */
+/*
+ * Nanoseconds since some fixed moment; never goes back.  In any context.
+ *
+ *     uint64_t kva_port_clock(void) { return ticks * NS_PER_TICK; }
+ */
 uint64_t kva_port_clock(void);
 #endif
 
