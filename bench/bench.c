@@ -106,9 +106,8 @@ run_range(size_t n, size_t pairs)
 static void
 run_quantum(size_t n, size_t pairs)
 {
-    vmem_t *vm = vmem_create("quantum", BASE, (size_t)1 << 36, 4096, NULL,
-                             NULL, NULL, 16 * 4096, VM_NOSLEEP,
-                             KVA_IPL_NONE);
+    vmem_t *vm = vmem_create("quantum", BASE, (size_t)1 << 36, 4096, NULL, NULL,
+                             NULL, 16 * 4096, VM_NOSLEEP, KVA_IPL_NONE);
     uintptr_t addr;
 
     (void)n;

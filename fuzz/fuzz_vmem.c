@@ -61,8 +61,8 @@ run(struct input *in)
     model_allow_refusal(m, faults);
     for (unsigned i = 0; i < STEPS && in->at < in->end; i++) {
         if (faults) {
-            kva_posix_fault_arm((int)draw(in, KVA_POSIX_SITES),
-                                1 + draw(in, 4), draw(in, 2) != 0);
+            kva_posix_fault_arm((int)draw(in, KVA_POSIX_SITES), 1 + draw(in, 4),
+                                draw(in, 2) != 0);
         }
         require(model_step(m, draw, in));
     }

@@ -29,8 +29,8 @@ static struct kva_vmem kernel_va_store, heap_store, heap_va_store, kmem_store,
 #define QCACHE_MAX (32 * KVA_PAGE_SIZE)
 
 static struct {
-    size_t unit;      /* address space imported at a time */
-    size_t intr_mark; /* bytes kept wired for interrupts */
+    size_t unit;       /* address space imported at a time */
+    size_t intr_mark;  /* bytes kept wired for interrupts */
     size_t intr_bytes; /* the same, from kva_boot to kva_start */
     struct kva_cleaner heap_va, kmem;
 } kva;
@@ -64,8 +64,8 @@ unit_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
                     (rq->nocross == 0 || rq->nocross <= kva.unit);
 
     if (anywhere && units >= rq->size && rq->align <= kva.unit &&
-        vmem_xalloc(source, units, kva.unit, 0, 0, VMEM_ADDR_MIN,
-                    VMEM_ADDR_MAX, rq->flags, addr) == 0) {
+        vmem_xalloc(source, units, kva.unit, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                    rq->flags, addr) == 0) {
         *actual = units;
         return 0;
     }
@@ -110,9 +110,9 @@ wired_arenas(kva_vmem_t *source)
     kva_kmem_arena = vmem_init(&kmem_store, "kmem", 0, 0, KVA_PAGE_SIZE, NULL,
                                kva__wire_release, source, QCACHE_MAX,
                                VM_NOSLEEP, KVA_IPL_NONE);
-    kva_kmem_intr_arena = vmem_init(
-        &intr_store, "kmem_intr", 0, 0, KVA_PAGE_SIZE, NULL, NULL, source,
-        QCACHE_MAX, VM_NOSLEEP, KVA_IPL_VM);
+    kva_kmem_intr_arena =
+        vmem_init(&intr_store, "kmem_intr", 0, 0, KVA_PAGE_SIZE, NULL, NULL,
+                  source, QCACHE_MAX, VM_NOSLEEP, KVA_IPL_VM);
     if (kva_kmem_arena == NULL || kva_kmem_intr_arena == NULL) {
         return KVA_ENOMEM;
     }
@@ -129,13 +129,12 @@ wired_arenas(kva_vmem_t *source)
 static int
 heap_arenas(void)
 {
-    kva_heap_arena = vmem_init(&heap_store, "heap", 0, 0, KVA_PAGE_SIZE, NULL,
-                               unit_release, kva_kernel_va_arena, 0,
-                               VM_NOSLEEP, KVA_IPL_VM);
-    kva_heap_va_arena = vmem_init(&heap_va_store, "heap_va", 0, 0,
-                                  KVA_PAGE_SIZE, NULL, unit_release,
-                                  kva_heap_arena, QCACHE_MAX, VM_NOSLEEP,
-                                  KVA_IPL_VM);
+    kva_heap_arena =
+        vmem_init(&heap_store, "heap", 0, 0, KVA_PAGE_SIZE, NULL, unit_release,
+                  kva_kernel_va_arena, 0, VM_NOSLEEP, KVA_IPL_VM);
+    kva_heap_va_arena = vmem_init(
+        &heap_va_store, "heap_va", 0, 0, KVA_PAGE_SIZE, NULL, unit_release,
+        kva_heap_arena, QCACHE_MAX, VM_NOSLEEP, KVA_IPL_VM);
     if (kva_heap_arena == NULL || kva_heap_va_arena == NULL) {
         return KVA_ENOMEM;
     }
@@ -263,11 +262,10 @@ kva_boot_simple(void *base, size_t bytes)
     kva__wire_init(0);
     kva__map_init();
     kva__mode = KVA_MODE_REGION;
-    kva_kernel_va_arena = vmem_init(
-        &kernel_va_store, "kernel_va", first + meta, end - first - meta,
-        KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
-    if (kva_kernel_va_arena == NULL ||
-        wired_arenas(kva_kernel_va_arena) != 0) {
+    kva_kernel_va_arena = vmem_init(&kernel_va_store, "kernel_va", first + meta,
+                                    end - first - meta, KVA_PAGE_SIZE, NULL,
+                                    NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+    if (kva_kernel_va_arena == NULL || wired_arenas(kva_kernel_va_arena) != 0) {
         kva_shutdown();
         return KVA_ENOMEM;
     }
@@ -294,8 +292,8 @@ kva_boot(const struct kva_boot *kb)
     if (KVA_TIER < 2) {
         kva__mode = KVA_MODE_FRAMES;
         kva_kernel_va_arena =
-            vmem_init(&kernel_va_store, "kernel_va", 0, 0, KVA_PAGE_SIZE,
-                      NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+            vmem_init(&kernel_va_store, "kernel_va", 0, 0, KVA_PAGE_SIZE, NULL,
+                      NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
         if (kva_kernel_va_arena == NULL || wired_arenas(NULL) != 0) {
             kva_shutdown();
             return KVA_ENOMEM;
@@ -303,9 +301,9 @@ kva_boot(const struct kva_boot *kb)
         return 0;
     }
     kva.unit = unit_for(kb->va_bytes);
-    kva_kernel_va_arena = vmem_init(
-        &kernel_va_store, "kernel_va", kb->va_base, kb->va_bytes,
-        KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
+    kva_kernel_va_arena =
+        vmem_init(&kernel_va_store, "kernel_va", kb->va_base, kb->va_bytes,
+                  KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
     kva__mode = KVA_MODE_VA;
     if (kva_kernel_va_arena == NULL || heap_arenas() != 0 ||
         wired_arenas(kva_heap_va_arena) != 0) {
@@ -338,8 +336,7 @@ kva_intr_refill(void)
         return 0;
     }
     return kva__arena_import(kva_kmem_intr_arena,
-                             kva_round_up(kva.intr_mark - have,
-                                          KVA_PAGE_SIZE));
+                             kva_round_up(kva.intr_mark - have, KVA_PAGE_SIZE));
 }
 
 size_t

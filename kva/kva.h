@@ -49,11 +49,11 @@ int kva_boot_simple(void *base, size_t bytes);
 struct kva_boot {
     uintptr_t va_base; /* the kernel's address range, page-aligned */
     size_t va_bytes;
-    void *donated;     /* mapped memory for the first metadata, or NULL */
+    void *donated; /* mapped memory for the first metadata, or NULL */
     size_t donated_bytes;
     size_t wired_limit; /* bytes that kmem_arena may wire, 0: no limit */
-    size_t intr_bytes; /* kept wired ahead for kmem_intr_arena */
-    unsigned ncpu;     /* CPU slots to use, 0: what the port says */
+    size_t intr_bytes;  /* kept wired ahead for kmem_intr_arena */
+    unsigned ncpu;      /* CPU slots to use, 0: what the port says */
 };
 int kva_boot(const struct kva_boot *kb);
 int kva_start(void);
@@ -89,15 +89,15 @@ bool kva_map_lookup(kva_vmem_addr_t va, kva_vmem_addr_t *first,
 
 /* What the tower holds now, in bytes unless said otherwise. */
 struct kva_stat {
-    size_t wired_bytes;   /* attached by arenas */
-    size_t wired_max;     /* its high-water mark */
-    size_t map_entries;   /* in kernel_map */
+    size_t wired_bytes; /* attached by arenas */
+    size_t wired_max;   /* its high-water mark */
+    size_t map_entries; /* in kernel_map */
     size_t map_entry_bytes;
-    size_t tags;          /* of all arenas: busy, free and span */
-    size_t tag_bytes;     /* of those */
+    size_t tags;      /* of all arenas: busy, free and span */
+    size_t tag_bytes; /* of those */
     size_t spans;
     size_t meta_pages_bytes; /* all metadata pages */
-    size_t meta_bytes[8]; /* by enum kva_meta_kind */
+    size_t meta_bytes[8];    /* by enum kva_meta_kind */
 };
 void kva_stat(struct kva_stat *st);
 

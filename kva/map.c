@@ -31,8 +31,7 @@ static struct {
 void
 kva__map_init(void)
 {
-    kva_port_lock_init(&map.lock, "kernel_map", KVA_IPL_NONE,
-                       KVA_RANK_CACHE);
+    kva_port_lock_init(&map.lock, "kernel_map", KVA_IPL_NONE, KVA_RANK_CACHE);
     kva__meta_store_init(&map.entries, "map entries",
                          (sizeof(struct map_entry) + 7) & ~(size_t)7,
                          KVA_META_OTHER, 0);
@@ -116,8 +115,7 @@ static void
 erase(struct map_entry *e)
 {
     while (e->left != NULL && e->right != NULL) {
-        rotate(e, e->left->priority > e->right->priority ? e->left
-                                                         : e->right);
+        rotate(e, e->left->priority > e->right->priority ? e->left : e->right);
     }
     *link_of(e) = e->left != NULL ? e->left : e->right;
     if (e->left != NULL) {
@@ -193,9 +191,9 @@ kva_pageable_free(vmem_addr_t va, size_t size)
         kva_port_unlock(&map.lock, irq);
         kva__misuse("kva_pageable_free", "arena", "kernel_map", va,
                     "expected an entry of %zu bytes there, found %s", bytes,
-                    e == NULL          ? "none"
-                    : e->first != va   ? "an address inside one"
-                                       : "one of another size");
+                    e == NULL        ? "none"
+                    : e->first != va ? "an address inside one"
+                                     : "one of another size");
     }
     erase(e);
     kva_port_unlock(&map.lock, irq);

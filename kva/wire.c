@@ -162,9 +162,8 @@ va_get(const struct kva__vmem_request *rq, uintptr_t *addr)
 {
     bool plain = rq->nocross == 0 || kva_is_pow2(rq->size);
 
-    if (rq->size <= kva_heap_va_arena->qcache_max && plain &&
-        rq->phase == 0 && rq->min == VMEM_ADDR_MIN &&
-        rq->max == VMEM_ADDR_MAX &&
+    if (rq->size <= kva_heap_va_arena->qcache_max && plain && rq->phase == 0 &&
+        rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX &&
         (rq->align <= KVA_PAGE_SIZE ||
          (kva_is_pow2(rq->size) && rq->align <= rq->size))) {
         return vmem_alloc(kva_heap_va_arena, rq->size, rq->flags, addr);
@@ -178,8 +177,7 @@ va_put(uintptr_t addr, size_t size)
 {
     struct kva_range range;
 
-    if (kva__vmem_lookup(kva_heap_va_arena, addr, &range) ==
-        KVA_RANGE_XALLOC) {
+    if (kva__vmem_lookup(kva_heap_va_arena, addr, &range) == KVA_RANGE_XALLOC) {
         vmem_xfree(kva_heap_va_arena, addr, size);
     } else {
         vmem_free(kva_heap_va_arena, addr, size);
@@ -240,17 +238,15 @@ frames_import(const struct kva__vmem_request *rq, uintptr_t *addr)
     uintptr_t base, end;
     kva_pa_t pa;
 
-    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP, &pa) !=
-        0) {
+    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP, &pa) != 0) {
         return KVA_ENOMEM;
     }
     base = (uintptr_t)pa;
     if (!kva__request_fits(rq, base, base + (size - 1), addr)) {
         kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
         size = more;
-        if (more < rq->size ||
-            kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP,
-                              &pa) != 0) {
+        if (more < rq->size || kva_port_page_get(size >> KVA_PAGE_SHIFT,
+                                                 KVA_PAGE_NOSLEEP, &pa) != 0) {
             return KVA_ENOMEM;
         }
         base = (uintptr_t)pa;

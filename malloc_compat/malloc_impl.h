@@ -35,8 +35,8 @@ kva__malloc_count_up(struct kva_malloc_type *mt, size_t bytes, bool alloc)
     struct kva__malloc_count *count = NULL;
     bool fold = false;
 
-    if (KVA_LIKELY(cpu < __atomic_load_n(&kva__malloc_ncpu,
-                                         __ATOMIC_ACQUIRE))) {
+    if (KVA_LIKELY(cpu <
+                   __atomic_load_n(&kva__malloc_ncpu, __ATOMIC_ACQUIRE))) {
         count = __atomic_load_n(&mt->block[cpu >> kva__malloc_shift],
                                 __ATOMIC_ACQUIRE);
     }

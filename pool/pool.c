@@ -277,7 +277,7 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
         .flags = flags,
         .name = name,
         .ipl = ipl,
-        .allocator = pa != NULL           ? pa
+        .allocator = pa != NULL          ? pa
                      : ipl >= KVA_IPL_VM ? &kva_pool_allocator_intr
                                          : &kva_pool_allocator_kmem,
         .hiwat = KVA__POOL_NONE,

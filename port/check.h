@@ -29,10 +29,9 @@ size_t kva__format(char *buf, size_t size, const char *fmt, ...)
 size_t kva__vformat(char *buf, size_t size, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 
-_Noreturn void kva__panic(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2), cold));
-void kva__log(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2), cold));
+_Noreturn void
+kva__panic(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));
+void kva__log(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));
 
 /*
  * Report a caller's bug: "FUNC: KIND NAME: ADDR: expected E, found F", for
@@ -40,29 +39,28 @@ void kva__log(const char *fmt, ...)
  * 8192".  kind is "arena", "cache", "pool" or "type"; ADDR is in hexadecimal.
  * fmt gives "expected ..., found ...".
  */
-_Noreturn void kva__misuse(const char *func, const char *kind,
-                           const char *name, uintptr_t addr, const char *fmt,
-                           ...) __attribute__((format(printf, 5, 6), cold));
+_Noreturn void kva__misuse(const char *func, const char *kind, const char *name,
+                           uintptr_t addr, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6), cold));
 
-#define KVA_ASSERT(expr)                                                   \
-    do {                                                                   \
-        if (KVA_CONFIG_DEBUG && !(expr)) {                                 \
-            kva__panic("libkva: %s:%d: %s does not hold", __FILE__,        \
-                       __LINE__, #expr);                                   \
-        }                                                                  \
+#define KVA_ASSERT(expr)                                                      \
+    do {                                                                      \
+        if (KVA_CONFIG_DEBUG && !(expr)) {                                    \
+            kva__panic("libkva: %s:%d: %s does not hold", __FILE__, __LINE__, \
+                       #expr);                                                \
+        }                                                                     \
     } while (0)
 
 /* check gives NULL, or what does not hold: vmem_check, kva_pool_check. */
-#define KVA_PARANOID(check)                                                \
-    do {                                                                   \
-        if (KVA_CONFIG_PARANOID) {                                         \
-            const char *kva__bad = (check);                                \
-                                                                           \
-            if (kva__bad != NULL) {                                        \
-                kva__panic("libkva: %s:%d: %s", __FILE__, __LINE__,        \
-                           kva__bad);                                      \
-            }                                                              \
-        }                                                                  \
+#define KVA_PARANOID(check)                                                    \
+    do {                                                                       \
+        if (KVA_CONFIG_PARANOID) {                                             \
+            const char *kva__bad = (check);                                    \
+                                                                               \
+            if (kva__bad != NULL) {                                            \
+                kva__panic("libkva: %s:%d: %s", __FILE__, __LINE__, kva__bad); \
+            }                                                                  \
+        }                                                                      \
     } while (0)
 
 #define KVA_LIKELY(expr) __builtin_expect(!!(expr), 1)

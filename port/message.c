@@ -35,13 +35,26 @@ out_string(struct out *o, const char *s)
  * need a helper from libgcc.  Subtract powers of ten instead; at most 9 * 20
  * steps, and only on the way to a panic or a log line.
  */
-static const uint64_t powers_of_ten[] = {
-    10000000000000000000ull, 1000000000000000000ull, 100000000000000000ull,
-    10000000000000000ull, 1000000000000000ull, 100000000000000ull,
-    10000000000000ull, 1000000000000ull, 100000000000ull, 10000000000ull,
-    1000000000ull, 100000000ull, 10000000ull, 1000000ull, 100000ull, 10000ull,
-    1000ull, 100ull, 10ull, 1ull
-};
+static const uint64_t powers_of_ten[] = { 10000000000000000000ull,
+                                          1000000000000000000ull,
+                                          100000000000000000ull,
+                                          10000000000000000ull,
+                                          1000000000000000ull,
+                                          100000000000000ull,
+                                          10000000000000ull,
+                                          1000000000000ull,
+                                          100000000000ull,
+                                          10000000000ull,
+                                          1000000000ull,
+                                          100000000ull,
+                                          10000000ull,
+                                          1000000ull,
+                                          100000ull,
+                                          10000ull,
+                                          1000ull,
+                                          100ull,
+                                          10ull,
+                                          1ull };
 
 static void
 out_decimal(struct out *o, uint64_t v, unsigned width, char pad)

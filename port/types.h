@@ -74,6 +74,6 @@ enum kva_ipl {
 /* sizeof an array in elements, and the object around a member. */
 #define KVA_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define KVA_CONTAINER(ptr, type, member) \
-    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

@@ -9,12 +9,10 @@ extern const struct test model_vmem_tests[];
 extern const struct test port_identity_tests[];
 extern const struct test window_tests[];
 
-const struct test *const test_tables[] = {
-    port_identity_tests,
-    window_tests,
-    kva_identity_tests,
-    boot_tests,
-    misuse_vmem_tests,
-    model_vmem_tests,
-    NULL
-};
+const struct test *const test_tables[] = { port_identity_tests,
+                                           window_tests,
+                                           kva_identity_tests,
+                                           boot_tests,
+                                           misuse_vmem_tests,
+                                           model_vmem_tests,
+                                           NULL };

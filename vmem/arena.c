@@ -76,8 +76,7 @@ take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 
 /* What importfn brings is made of whole quanta and does not wrap. */
 static bool
-import_is_good(const kva_vmem_t *vm, uintptr_t addr, size_t size,
-               size_t wanted)
+import_is_good(const kva_vmem_t *vm, uintptr_t addr, size_t size, size_t wanted)
 {
     uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
 
@@ -86,8 +85,8 @@ import_is_good(const kva_vmem_t *vm, uintptr_t addr, size_t size,
 }
 
 static int
-import_call(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-            size_t *actual, uintptr_t *addr)
+import_call(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t *actual,
+            uintptr_t *addr)
 {
     kva_vm_flag_t flags = (rq->flags & ~VM_SLEEP) | VM_NOSLEEP;
     struct kva__vmem_request nosleep = *rq;
@@ -131,8 +130,7 @@ static void
 take_from_new(kva_vmem_t *vm, const struct kva__vmem_request *rq,
               enum btag_state state, uintptr_t start)
 {
-    kva__segment_cut(vm, bt_next(bt_at(vm->span_last)), start, rq->size,
-                     state);
+    kva__segment_cut(vm, bt_next(bt_at(vm->span_last)), start, rq->size, state);
     vm->stat.alloc++;
 }
 
@@ -150,8 +148,7 @@ import_join(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     bool serves = kva__request_fits(rq, start, start + (size - 1), &at);
 
     if (serves || keep) {
-        (void)kva__span_add(vm, start, size,
-                            keep ? BT_SPAN : BT_SPAN_IMPORT);
+        (void)kva__span_add(vm, start, size, keep ? BT_SPAN : BT_SPAN_IMPORT);
     }
     if (serves && addr != NULL) {
         take_from_new(vm, rq, state, at);
@@ -232,9 +229,8 @@ press(kva_vmem_t *vm, const struct kva__vmem_request *rq)
     for (kva_vmem_t *from = vm; from != NULL; from = from->source) {
         if (from->qcache != NULL) {
             kva__qcache_drain(from, SIZE_MAX, 0,
-                                    kva__wait_possible(rq->flags)
-                                        ? KVA__DRAIN_SLOTS
-                                        : KVA__DRAIN_OWN);
+                              kva__wait_possible(rq->flags) ? KVA__DRAIN_SLOTS
+                                                            : KVA__DRAIN_OWN);
             worth = true;
         }
     }
@@ -362,7 +358,8 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     if ((addr & (quantum - 1)) != 0) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a multiple of the quantum %zu, found a "
-                    "misaligned address", quantum);
+                    "misaligned address",
+                    quantum);
     }
     switch (found) {
     case BT_UNUSED:
@@ -384,7 +381,8 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     if (start != addr) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected the start of a range, found an address inside "
-                    "the one at 0x%lx", (unsigned long)start);
+                    "the one at 0x%lx",
+                    (unsigned long)start);
     }
     kva__misuse(func, "arena", vm->name, addr,
                 "expected size %zu, found size %zu", found_size, size);

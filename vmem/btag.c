@@ -28,8 +28,8 @@ static struct {
     struct btag_group *groups; /* (m) with an unused tag */
     size_t nunused;            /* (m) in all groups */
 #if KVA_WORD_64
-    uint32_t ngroups;          /* (m) numbers given out so far */
-    uint32_t vacant;           /* (m) chain of numbers given back, +1 */
+    uint32_t ngroups; /* (m) numbers given out so far */
+    uint32_t vacant;  /* (m) chain of numbers given back, +1 */
 #endif
 } store;
 
@@ -67,8 +67,7 @@ kva__btag_bootstrap(void)
 static struct kva_vmem_btag **
 dir_entry(uint32_t id)
 {
-    return &kva__btag_dir[id >> BT_DIR_SHIFT]
-                         [id & ((1u << BT_DIR_SHIFT) - 1u)];
+    return &kva__btag_dir[id >> BT_DIR_SHIFT][id & ((1u << BT_DIR_SHIFT) - 1u)];
 }
 
 /* A number for the group; false if there is no memory for the directory. */
@@ -279,8 +278,7 @@ kva__btag_ensure(kva_vmem_t *vm, unsigned n)
     while (vm->nspare < n + SPARE_BATCH) {
         struct kva_vmem_btag *bt;
 
-        if (store.nunused == 0 &&
-            (vm->nspare >= n || !store_grow())) {
+        if (store.nunused == 0 && (vm->nspare >= n || !store_grow())) {
             break;
         }
         bt = store_get();

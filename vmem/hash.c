@@ -60,8 +60,8 @@ static inline uint32_t
 scramble(const kva_vmem_t *vm, uintptr_t start)
 {
 #if KVA_WORD_64
-    return (uint32_t)(((start >> vm->quantum_shift) *
-                       0x9e3779b97f4a7c15u) >> 32);
+    return (uint32_t)(((start >> vm->quantum_shift) * 0x9e3779b97f4a7c15u) >>
+                      32);
 #else
     uint32_t h = (start >> vm->quantum_shift) * 0x9e3779b1u;
 
@@ -254,8 +254,7 @@ kva__hash_find(kva_vmem_t *vm, uintptr_t start)
 void
 kva__hash_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
-    kva__btag_ref_t *head =
-        bucket(vm, kva__hash_bucket(vm, bt->start));
+    kva__btag_ref_t *head = bucket(vm, kva__hash_bucket(vm, bt->start));
     struct kva_vmem_btag *pos = bt_at(*head);
 
     if (pos == bt) {

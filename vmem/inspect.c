@@ -68,8 +68,7 @@ vmem_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
 
 static void
 walk_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned typemask,
-             void (*fn)(void *, vmem_addr_t, vmem_size_t, unsigned),
-             void *arg)
+             void (*fn)(void *, vmem_addr_t, vmem_size_t, unsigned), void *arg)
 {
     unsigned type = bt_state(bt) == BT_FREE ? VMEM_FREE : VMEM_ALLOC;
 
@@ -154,10 +153,10 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, struct tally *t)
     }
     t->busy++;
     t->inuse += bt_size(bt);
-    for (struct kva_vmem_btag *pos = kva__hash_head(
-             vm, kva__hash_bucket(vm, bt->start)) == BT_NONE
-             ? NULL
-             : bt_at(kva__hash_head(vm, kva__hash_bucket(vm, bt->start)));
+    for (struct kva_vmem_btag *pos =
+             kva__hash_head(vm, kva__hash_bucket(vm, bt->start)) == BT_NONE
+                 ? NULL
+                 : bt_at(kva__hash_head(vm, kva__hash_bucket(vm, bt->start)));
          pos != bt; pos = pos->u.chain) {
         if (pos == NULL) {
             return "I3: a busy segment is in the hash";
@@ -214,9 +213,8 @@ check_spans(kva_vmem_t *vm, struct tally *t)
         prev = ref;
         ref = span->u.link.next;
     }
-    return vm->span_last == prev
-               ? NULL
-               : "S1: the list of spans ends where it should";
+    return vm->span_last == prev ? NULL
+                                 : "S1: the list of spans ends where it should";
 }
 
 static const char *
@@ -269,8 +267,8 @@ check_index(kva_vmem_t *vm)
     size_t nfree = 0, nbusy = 0;
 
     for (unsigned c = 0; c < KVA__VMEM_CLASSES; c++) {
-        bool bit = (vm->class_map[c / KVA__WORD_BITS] >>
-                        (c % KVA__WORD_BITS) & 1) != 0;
+        bool bit = (vm->class_map[c / KVA__WORD_BITS] >> (c % KVA__WORD_BITS) &
+                    1) != 0;
 
         if (bit != (vm->class_head[c] != BT_NONE)) {
             return "I3: a class has its bit exactly if it is not empty";
@@ -346,8 +344,8 @@ vmem_print(kva_vmem_t *vm)
     arena_alive(vm, "vmem_print");
     irq = kva_port_lock(&vm->lock);
     kva__log("arena %s: quantum %zu, %zu bytes in use of %zu, %zu spans, "
-             "%zu busy and %zu free tags", vm->name,
-             (size_t)1 << vm->quantum_shift, vm->stat.mem_inuse,
+             "%zu busy and %zu free tags",
+             vm->name, (size_t)1 << vm->quantum_shift, vm->stat.mem_inuse,
              vm->stat.mem_total, vm->stat.spans, vm->stat.tags_busy,
              vm->stat.tags_free);
     for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {

@@ -26,7 +26,7 @@ struct kva_range {
  * inside, with no lock, in constant work; larger ones from their first byte,
  * under the arena lock.
  */
-enum kva_range_kind kva__vmem_lookup(kva_vmem_t *vm, kva_vmem_addr_t addr,
-                                     struct kva_range *range);
+enum kva_range_kind
+kva__vmem_lookup(kva_vmem_t *vm, kva_vmem_addr_t addr, struct kva_range *range);
 
 #endif

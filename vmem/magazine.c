@@ -134,15 +134,15 @@ slots_make(struct kva__magcache *mc, unsigned ncpu)
 }
 
 void
-kva__magcache_init(struct kva__magcache *mc, const char *name,
-                   enum kva_ipl ipl, unsigned capacity, unsigned full_max,
+kva__magcache_init(struct kva__magcache *mc, const char *name, enum kva_ipl ipl,
+                   unsigned capacity, unsigned full_max,
                    const struct kva__mag_supplier *supplier, void *arg)
 {
     kva__memset(mc, 0, sizeof(*mc));
     kva_port_lock_init(&mc->lock, name, ipl, KVA_RANK_DEPOT);
     mc->supplier = supplier;
     mc->arg = arg;
-    mc->capacity = capacity < 1 ? 1
+    mc->capacity = capacity < 1                     ? 1
                    : capacity > KVA__MAG_ROUNDS_MAX ? KVA__MAG_ROUNDS_MAX
                                                     : capacity;
     mc->full_max = full_max;
@@ -617,10 +617,11 @@ kva__magcache_rounds(struct kva__magcache *mc)
 size_t
 kva__magcache_bytes(struct kva__magcache *mc)
 {
-    size_t slots = mc->ncpu == 0 ? 0
-                                 : ((mc->ncpu + (1u << mc->slot_shift) - 1) >>
-                                    mc->slot_shift)
-                                       << mc->slot_shift;
+    size_t slots =
+        mc->ncpu == 0
+            ? 0
+            : ((mc->ncpu + (1u << mc->slot_shift) - 1) >> mc->slot_shift)
+                  << mc->slot_shift;
 
     return slots * sizeof(struct kva__magslot) +
            mc->nmags * mag_bytes(mc->capacity);

@@ -45,9 +45,9 @@
     ((KVA_CPU_MAX + (1u << KVA__MAG_BLOCK_SHIFT) - 1u) >> KVA__MAG_BLOCK_SHIFT)
 
 struct kva__magazine {
-    unsigned rounds;             /* how many are in it */
-    unsigned capacity;           /* how many it holds */
-    struct kva__magazine *next;  /* (d) in a depot list */
+    unsigned rounds;            /* how many are in it */
+    unsigned capacity;          /* how many it holds */
+    struct kva__magazine *next; /* (d) in a depot list */
     uintptr_t round[];
 };
 
@@ -72,18 +72,19 @@ struct kva__mag_supplier {
 
 /* (c) constant after init, (d) depot lock. */
 struct kva__magcache {
-    struct kva__magslot *slot[KVA__MAG_BLOCKS]; /* (c) blocks of 2^slot_shift slots */
-    unsigned ncpu;                /* (c) slots in use, 0: no CPU layer */
-    unsigned slot_shift;          /* (c) */
+    struct kva__magslot
+        *slot[KVA__MAG_BLOCKS]; /* (c) blocks of 2^slot_shift slots */
+    unsigned ncpu;              /* (c) slots in use, 0: no CPU layer */
+    unsigned slot_shift;        /* (c) */
     const struct kva__mag_supplier *supplier; /* (c) */
-    void *arg;                    /* (c) for the supplier */
-    kva_lock_t lock;              /* the depot's */
-    struct kva__magazine *full;   /* (d) */
-    struct kva__magazine *empty;  /* (d) */
-    unsigned nfull, nempty;       /* (d) */
-    unsigned full_max;            /* (d) full magazines kept at most */
-    unsigned capacity;            /* (d) of new magazines */
-    unsigned nmags;               /* (d) in existence */
+    void *arg;                                /* (c) for the supplier */
+    kva_lock_t lock;                          /* the depot's */
+    struct kva__magazine *full;               /* (d) */
+    struct kva__magazine *empty;              /* (d) */
+    unsigned nfull, nempty;                   /* (d) */
+    unsigned full_max;             /* (d) full magazines kept at most */
+    unsigned capacity;             /* (d) of new magazines */
+    unsigned nmags;                /* (d) in existence */
     size_t misses_get, misses_put; /* (d) slow-path entries */
 };
 
@@ -98,8 +99,7 @@ struct kva__magcache {
 #define KVA__MAG_ROUNDS_MAX 126u
 void kva__mag_bootstrap(void);
 void kva__magcache_init(struct kva__magcache *mc, const char *name,
-                        enum kva_ipl ipl, unsigned capacity,
-                        unsigned full_max,
+                        enum kva_ipl ipl, unsigned capacity, unsigned full_max,
                         const struct kva__mag_supplier *supplier, void *arg);
 
 /* Everything back to the supplier, slots and magazines freed; nobody else may
@@ -110,8 +110,8 @@ void kva__magcache_fini(struct kva__magcache *mc);
  * The slow path of a get: true and *thing, or false if the supplier has none.
  * flags are handed to the supplier.
  */
-bool kva__mag_get_slow(struct kva__magcache *mc, unsigned flags,
-                       uintptr_t *thing);
+bool
+kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *thing);
 void kva__mag_put_slow(struct kva__magcache *mc, uintptr_t thing);
 
 /*

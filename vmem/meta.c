@@ -17,26 +17,25 @@
 struct kva__meta_page {
     struct kva__meta_page *next; /* (m) in the store's list */
     struct kva__meta_page *prev;
-    void *unused;                /* (m) first free block */
-    unsigned nunused;            /* (m) */
-    unsigned listed;             /* (m) on the list */
+    void *unused;     /* (m) first free block */
+    unsigned nunused; /* (m) */
+    unsigned listed;  /* (m) on the list */
 };
 
 /* Blocks start behind the header, on a line of their own. */
-#define META_FIRST \
-    ((size_t)(KVA_CACHE_LINE < 64 ? 64 : KVA_CACHE_LINE))
+#define META_FIRST ((size_t)(KVA_CACHE_LINE < 64 ? 64 : KVA_CACHE_LINE))
 _Static_assert(sizeof(struct kva__meta_page) <= META_FIRST,
                "a metadata page's header fits a cache line");
 
 static struct {
     kva_lock_t lock;
     bool ready;
-    uintptr_t donated;       /* the donated region not yet used */
+    uintptr_t donated; /* the donated region not yet used */
     uintptr_t donated_end;
-    uintptr_t region;        /* the donated region as it was */
+    uintptr_t region; /* the donated region as it was */
     uintptr_t region_end;
-    uintptr_t *returned;     /* donated pages that came back, linked */
-    bool port_asleep;        /* the port has no pages yet */
+    uintptr_t *returned; /* donated pages that came back, linked */
+    bool port_asleep;    /* the port has no pages yet */
     size_t pages[KVA_META_KINDS];
     size_t requests;
 } meta;

@@ -57,8 +57,8 @@ up8(size_t bytes)
 void
 kva__qcache_bootstrap(void)
 {
-    kva__meta_store_init(&qcaches, "qcaches",
-                         up8(sizeof(struct kva__qcache)), KVA_META_QCACHE, 0);
+    kva__meta_store_init(&qcaches, "qcaches", up8(sizeof(struct kva__qcache)),
+                         KVA_META_QCACHE, 0);
     kva__meta_store_init(&qsizes, "qcache sizes", up8(sizeof(struct qsize)),
                          KVA_META_QCACHE, 0);
     kva__meta_store_init(&windows, "windows", up8(sizeof(struct window)),
@@ -386,8 +386,8 @@ kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl)
     kva_port_lock_init(&qc->lock, "qcache", ipl, KVA_RANK_SLAB);
     qc->vm = vm;
     qc->ipl = ipl;
-    qc->origin = kva_round_down(vm->origin, (uintptr_t)WINDOW_QUANTA
-                                                << vm->quantum_shift);
+    qc->origin = kva_round_down(vm->origin,
+                                (uintptr_t)WINDOW_QUANTA << vm->quantum_shift);
     vm->qcache = qc;
     return 0;
 }
@@ -434,8 +434,8 @@ qsize_make(struct kva__qcache *qc, unsigned n)
     }
     qs->vm = qc->vm;
     qs->n = n;
-    kva__magcache_init(&qs->mc, "qcache depot", qc->ipl, capacity,
-                       MAG_FULL_MAX, &supplier, qs);
+    kva__magcache_init(&qs->mc, "qcache depot", qc->ipl, capacity, MAG_FULL_MAX,
+                       &supplier, qs);
     irq = kva_port_lock(&qc->lock);
     other = qc->size[n - 1];
     if (other == NULL) {
@@ -492,8 +492,7 @@ attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 
 /* The hit path missed. */
 int
-kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags,
-                  uintptr_t *addr)
+kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
     struct kva__vmem_request rq = request_plain(vm, size, flags);
 
@@ -511,7 +510,8 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, uint8_t state,
     if ((addr & (quantum - 1)) != 0) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a multiple of the quantum %zu, found a "
-                    "misaligned address", quantum);
+                    "misaligned address",
+                    quantum);
     }
     switch (state & RUN_STATE_MASK) {
     case RUN_CACHED:
@@ -524,8 +524,8 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, uint8_t state,
                     (unsigned long)(addr - low * quantum));
     default:
         kva__misuse(func, "arena", vm->name, addr,
-                    "expected size %zu, found size %zu",
-                    (low + 1u) * quantum, size);
+                    "expected size %zu, found size %zu", (low + 1u) * quantum,
+                    size);
     }
 }
 
@@ -558,8 +558,7 @@ kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
     if (state == RUN_FREE) {
         return;
     }
-    if (size > vm->qcache_max ||
-        (state & RUN_STATE_MASK) < RUN_LIVE) {
+    if (size > vm->qcache_max || (state & RUN_STATE_MASK) < RUN_LIVE) {
         bad_free(vm, addr, size, state, func);
     }
     kva__misuse(func, "arena", vm->name, addr,
@@ -587,8 +586,8 @@ windows_visit(struct kva__qcache *qc, visit_fn *fn, void *arg)
 static void
 window_drain(struct kva__qcache *qc, struct window *w, kva_irq_t *irq)
 {
-    for (unsigned at = 0;
-         (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA; at++) {
+    for (unsigned at = 0; (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA;
+         at++) {
         uintptr_t addr;
         size_t bytes = piece_spare(qc, w, at, true, &addr);
 
@@ -676,8 +675,7 @@ kva__qcache_cached(kva_vmem_t *vm)
     quanta = qc->nfree;
     kva_port_unlock(&qc->lock, irq);
     for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
-        struct qsize *qs =
-            __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);
+        struct qsize *qs = __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);
 
         if (qs != NULL) {
             quanta += kva__magcache_rounds(&qs->mc) * qs->n;
@@ -697,8 +695,8 @@ kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     }
     st->mem_cached = kva__qcache_cached(vm);
     irq = kva_port_lock(&qc->lock);
-    st->qcache_bytes = sizeof(*qc) +
-                       qc->nwindows * offsetof(struct window, state);
+    st->qcache_bytes =
+        sizeof(*qc) + qc->nwindows * offsetof(struct window, state);
     st->state_bytes = (size_t)qc->nwindows * WINDOW_QUANTA;
     for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
         st->qcache_bytes += qc->size[i] != NULL ? sizeof(struct qsize) : 0;
@@ -722,8 +720,7 @@ window_live(struct kva__qcache *qc, struct window *w, void *arg)
     for (unsigned i = 0; i < WINDOW_QUANTA; i++) {
         if ((w->state[i] & RUN_STATE_MASK) >= RUN_LIVE) {
             if (live->bytes == 0) {
-                live->first =
-                    w->base + ((uintptr_t)i << qc->vm->quantum_shift);
+                live->first = w->base + ((uintptr_t)i << qc->vm->quantum_shift);
             }
             live->bytes += ((size_t)(w->state[i] & RUN_LENGTH_MASK) + 1)
                            << qc->vm->quantum_shift;
@@ -796,8 +793,7 @@ kva__qcache_check(kva_vmem_t *vm)
  * Runs come and go meanwhile; what is shown stays within the piece.
  */
 void
-kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                 unsigned typemask,
+kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
                  void (*fn)(void *, vmem_addr_t, vmem_size_t, unsigned),
                  void *arg)
 {
@@ -806,8 +802,8 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size,
     size_t left = w == NULL ? 0 : size, bytes;
 
     for (; left > 0; addr += bytes, left -= bytes) {
-        uint8_t state = __atomic_load_n(state_at(w, shift, addr),
-                                        __ATOMIC_RELAXED);
+        uint8_t state =
+            __atomic_load_n(state_at(w, shift, addr), __ATOMIC_RELAXED);
         unsigned what = state & RUN_STATE_MASK;
         unsigned type = what >= RUN_LIVE ? VMEM_ALLOC : VMEM_CACHED;
 
@@ -843,9 +839,8 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
             state = *state_at(w, shift, range->base);
         }
         range->size = ((size_t)(state & RUN_LENGTH_MASK) + 1) << shift;
-        range->kind = (state & RUN_STATE_MASK) == RUN_CACHED
-                          ? KVA_RANGE_CACHED
-                          : KVA_RANGE_ALLOC;
+        range->kind = (state & RUN_STATE_MASK) == RUN_CACHED ? KVA_RANGE_CACHED
+                                                             : KVA_RANGE_ALLOC;
         return range->kind;
     }
     irq = kva_port_lock(&vm->lock);
@@ -853,8 +848,8 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
     if (bt != NULL && bt_state(bt) != BT_PIECE) {
         range->base = addr;
         range->size = bt_size(bt);
-        range->kind = bt_state(bt) == BT_ALLOC ? KVA_RANGE_ALLOC
-                                               : KVA_RANGE_XALLOC;
+        range->kind =
+            bt_state(bt) == BT_ALLOC ? KVA_RANGE_ALLOC : KVA_RANGE_XALLOC;
     }
     kva_port_unlock(&vm->lock, irq);
     return range->kind;

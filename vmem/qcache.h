@@ -34,7 +34,7 @@ struct kva__qcache {
     size_t given;                       /* (q) bytes ever given to the arena */
     struct window *list[WINDOW_ORDERS]; /* (q) by order */
     struct qsize *size[KVA__QCACHE_QUANTA_MAX]; /* set once each */
-    struct window **root[ROOT_ENTRIES]; /* set once each; see above */
+    struct window **root[ROOT_ENTRIES];         /* set once each; see above */
 };
 
 static inline struct window *

@@ -70,8 +70,7 @@ static bool
 fits(const struct kva_vmem_btag *hole, const struct kva__vmem_request *rq,
      uintptr_t *start)
 {
-    return kva__request_fits(rq, hole->start, bt_next(hole)->start - 1,
-                             start);
+    return kva__request_fits(rq, hole->start, bt_next(hole)->start - 1, start);
 }
 
 /* The first that fits in class c. */
@@ -141,23 +140,21 @@ class_sure(uintptr_t q)
 static struct kva_vmem_btag *
 find_sure(kva_vmem_t *vm, size_t size)
 {
-    unsigned c =
-        kva__class_next(vm, class_sure(size >> vm->quantum_shift));
+    unsigned c = kva__class_next(vm, class_sure(size >> vm->quantum_shift));
 
     return c == KVA__VMEM_CLASSES ? NULL : bt_at(vm->class_head[c]);
 }
 
 static struct kva_vmem_btag *
-find_plain(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-           uintptr_t *start)
+find_plain(kva_vmem_t *vm, const struct kva__vmem_request *rq, uintptr_t *start)
 {
     unsigned own = class_of(rq->size >> vm->quantum_shift);
     kva__btag_ref_t head = vm->class_head[own];
     struct kva_vmem_btag *hole;
 
     vm->stat.search++;
-    if (head != BT_NONE && (own < KVA__VMEM_EXACT ||
-                            bt_size(bt_at(head)) >= rq->size)) {
+    if (head != BT_NONE &&
+        (own < KVA__VMEM_EXACT || bt_size(bt_at(head)) >= rq->size)) {
         hole = bt_at(head);
     } else {
         hole = find_sure(vm, rq->size);

@@ -39,8 +39,7 @@ list_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
 
 /* Arena locked, two tags ensured: the span, and one free segment in it. */
 static void
-span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size,
-            enum btag_state state)
+span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
 {
     struct kva_vmem_btag *span = kva__btag_take(vm);
     struct kva_vmem_btag *bt = kva__btag_take(vm);

@@ -63,8 +63,7 @@ vmem_bootstrap(void *donated, size_t bytes)
         return;
     }
     kva__meta_donate(donated, bytes);
-    kva_port_lock_init(&vmem.lock, "arenas", KVA_IPL_NONE,
-                       KVA_RANK_ARENA - 1);
+    kva_port_lock_init(&vmem.lock, "arenas", KVA_IPL_NONE, KVA_RANK_ARENA - 1);
     kva__btag_bootstrap();
     kva__wait_bootstrap();
     kva__qcache_bootstrap();
@@ -141,8 +140,8 @@ name_set(kva_vmem_t *vm, const char *name)
     vm->name[i] = '\0';
 }
 
-#define CREATE_FLAGS                                                      \
-    (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_BOOTSTRAP |  \
+#define CREATE_FLAGS                                                     \
+    (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_BOOTSTRAP | \
      VM_LARGEIMPORT | VM_XIMPORT | VM_PRIVTAGS | KVA__VM_OWN_STORE)
 
 /* Whole quanta that do not wrap. */
@@ -157,8 +156,7 @@ span_verify(const char *func, const char *name, uintptr_t addr, size_t size,
     }
     if (addr + (size - 1) < addr) {
         kva__misuse(func, "arena", name, addr,
-                    "expected a span that does not wrap, found size %zu",
-                    size);
+                    "expected a span that does not wrap, found size %zu", size);
     }
 }
 
@@ -184,7 +182,8 @@ init_verify(const char *func, const char *name, uintptr_t base, size_t size,
     if ((flags & VM_PRIVTAGS) != 0 && (size != 0 || qcache_max != 0)) {
         kva__misuse(func, "arena", name, 0,
                     "expected no span and no quantum caches with VM_PRIVTAGS, "
-                    "found size %zu", size);
+                    "found size %zu",
+                    size);
     }
     if (size != 0) {
         span_verify(func, name, base, size, quantum);
@@ -192,10 +191,10 @@ init_verify(const char *func, const char *name, uintptr_t base, size_t size,
 }
 
 kva_vmem_t *
-vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base,
-          vmem_size_t size, vmem_size_t quantum, vmem_import_t *importfn,
-          vmem_release_t *releasefn, kva_vmem_t *source,
-          vmem_size_t qcache_max, vm_flag_t flags, enum kva_ipl ipl)
+vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
+          vmem_size_t quantum, vmem_import_t *importfn,
+          vmem_release_t *releasefn, kva_vmem_t *source, vmem_size_t qcache_max,
+          vm_flag_t flags, enum kva_ipl ipl)
 {
     if (!vmem.ready) {
         vmem_bootstrap(NULL, 0);
@@ -296,14 +295,15 @@ kva__arena_expect_idle(kva_vmem_t *vm, const char *func)
     if (bt != NULL) {
         kva__misuse(func, "arena", vm->name, bt->start,
                     "expected no live range, found %zu bytes live, the first "
-                    "%zu here", vm->stat.mem_inuse - kva__qcache_cached(vm),
-                    bt_size(bt));
+                    "%zu here",
+                    vm->stat.mem_inuse - kva__qcache_cached(vm), bt_size(bt));
     }
     live = vm->qcache == NULL ? 0 : kva__qcache_live(vm, &addr);
     if (live != 0) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected no live range, found %zu bytes live in quantum "
-                    "caches, the first here", live);
+                    "caches, the first here",
+                    live);
     }
 }
 
@@ -364,7 +364,8 @@ size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
     if (KVA_UNLIKELY(rounded == 0)) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a size that can be rounded up to the quantum "
-                    "%zu, found size %zu", quantum, size);
+                    "%zu, found size %zu",
+                    quantum, size);
     }
     return rounded;
 }
@@ -381,12 +382,14 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
     if (KVA_UNLIKELY(sleep == 0 || sleep == (VM_SLEEP | VM_NOSLEEP))) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected one of VM_SLEEP and VM_NOSLEEP, found flags "
-                    "0x%x", flags);
+                    "0x%x",
+                    flags);
     }
     if (KVA_UNLIKELY(fit == (VM_INSTANTFIT | VM_BESTFIT))) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected one of VM_INSTANTFIT and VM_BESTFIT, found "
-                    "flags 0x%x", flags);
+                    "flags 0x%x",
+                    flags);
     }
     if (KVA_UNLIKELY((flags & ~ALLOC_FLAGS) != 0)) {
         kva__misuse(func, "arena", vm->name, 0,
@@ -436,8 +439,7 @@ flags_fine(vm_flag_t flags)
  * reported on the slow path.
  */
 int
-vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
-           vmem_addr_t *addr)
+vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
     if (KVA_LIKELY(vm != NULL && size - 1 < vm->qcache_max &&
                    flags_fine(flags)) &&
@@ -453,8 +455,7 @@ vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
     if (KVA_UNLIKELY(vm == NULL || size - 1 >= vm->qcache_max) ||
         KVA_UNLIKELY(!qcache_put(
-            vm, addr,
-            (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
+            vm, addr, (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
         free_slow(vm, addr, size);
     }
 }
@@ -479,7 +480,8 @@ request_verify(kva_vmem_t *vm, const struct kva__vmem_request *rq)
     if ((rq->phase & low) != 0) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected phase a multiple of the quantum %zu, found "
-                    "phase %zu", low + 1, rq->phase);
+                    "phase %zu",
+                    low + 1, rq->phase);
     }
     if (rq->nocross != 0 && !kva_is_pow2(rq->nocross)) {
         kva__misuse(func, "arena", vm->name, 0,
@@ -489,7 +491,8 @@ request_verify(kva_vmem_t *vm, const struct kva__vmem_request *rq)
     if (rq->nocross != 0 && rq->nocross < rq->size) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected nocross of at least size %zu, found nocross "
-                    "%zu", rq->size, rq->nocross);
+                    "%zu",
+                    rq->size, rq->nocross);
     }
     if (rq->min > rq->max) {
         kva__misuse(func, "arena", vm->name, rq->min,
@@ -595,8 +598,8 @@ vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
             kva_port_unlock(&vm->lock, irq);
             kva__misuse("vmem_add", "arena", vm->name, addr,
                         "expected a span apart from all others, found it "
-                        "overlaps 0x%lx of %zu bytes", (unsigned long)start,
-                        bytes);
+                        "overlaps 0x%lx of %zu bytes",
+                        (unsigned long)start, bytes);
         }
         ref = span->u.link.next;
     }

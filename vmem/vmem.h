@@ -32,15 +32,15 @@ typedef unsigned kva_vm_flag_t;
 struct kva_vmem_btag;
 
 /* Flags; the values are NetBSD's. */
-#define KVA_VM_SLEEP 0x00000001u      /* wait for what is missing */
-#define KVA_VM_NOSLEEP 0x00000002u    /* or fail; exactly one of the two */
-#define KVA_VM_INSTANTFIT 0x00001000u /* a good fit in constant work */
-#define KVA_VM_BESTFIT 0x00002000u    /* the smallest hole that fits */
-#define KVA_VM_BOOTSTRAP 0x00010000u  /* made before kva_boot (create only) */
-#define KVA_VM_POPULATING 0x00040000u /* refills tags: may use the reserve */
+#define KVA_VM_SLEEP 0x00000001u       /* wait for what is missing */
+#define KVA_VM_NOSLEEP 0x00000002u     /* or fail; exactly one of the two */
+#define KVA_VM_INSTANTFIT 0x00001000u  /* a good fit in constant work */
+#define KVA_VM_BESTFIT 0x00002000u     /* the smallest hole that fits */
+#define KVA_VM_BOOTSTRAP 0x00010000u   /* made before kva_boot (create only) */
+#define KVA_VM_POPULATING 0x00040000u  /* refills tags: may use the reserve */
 #define KVA_VM_LARGEIMPORT 0x00080000u /* import 16 times as much */
-#define KVA_VM_XIMPORT 0x00100000u    /* internal: import is a ximport */
-#define KVA_VM_PRIVTAGS 0x00200000u   /* tags only from vmem_add_bts */
+#define KVA_VM_XIMPORT 0x00100000u     /* internal: import is a ximport */
+#define KVA_VM_PRIVTAGS 0x00200000u    /* tags only from vmem_add_bts */
 
 /* Every bound may be left open. */
 #define KVA_VMEM_ADDR_MIN ((kva_vmem_addr_t)0)
@@ -65,8 +65,8 @@ typedef int kva_vmem_import_t(kva_vmem_t *arg, kva_vmem_size_t size,
 typedef int kva_vmem_ximport_t(kva_vmem_t *arg, kva_vmem_size_t size,
                                kva_vmem_size_t *actual, kva_vm_flag_t flags,
                                kva_vmem_addr_t *addr);
-typedef void kva_vmem_release_t(kva_vmem_t *arg, kva_vmem_addr_t addr,
-                                kva_vmem_size_t size);
+typedef void
+kva_vmem_release_t(kva_vmem_t *arg, kva_vmem_addr_t addr, kva_vmem_size_t size);
 
 /*
  * Ready the tag store and the list of arenas.  Idempotent; kva_boot calls it.
@@ -94,24 +94,24 @@ void kva_vmem_fini(void);
  * given (sizeof in vmem_store.h) and returns it, or NULL if the first span
  * finds no tags.  With VM_PRIVTAGS size must be 0: add tags, then the span.
  */
-kva_vmem_t *kva_vmem_create(const char *name, kva_vmem_addr_t base,
-                            kva_vmem_size_t size, kva_vmem_size_t quantum,
-                            kva_vmem_import_t *importfn,
-                            kva_vmem_release_t *releasefn, kva_vmem_t *source,
-                            kva_vmem_size_t qcache_max, kva_vm_flag_t flags,
-                            enum kva_ipl ipl);
-kva_vmem_t *kva_vmem_xcreate(const char *name, kva_vmem_addr_t base,
-                             kva_vmem_size_t size, kva_vmem_size_t quantum,
-                             kva_vmem_ximport_t *importfn,
-                             kva_vmem_release_t *releasefn,
-                             kva_vmem_t *source, kva_vmem_size_t qcache_max,
-                             kva_vm_flag_t flags, enum kva_ipl ipl);
-kva_vmem_t *kva_vmem_init(kva_vmem_t *store, const char *name,
-                          kva_vmem_addr_t base, kva_vmem_size_t size,
-                          kva_vmem_size_t quantum, kva_vmem_import_t *importfn,
-                          kva_vmem_release_t *releasefn, kva_vmem_t *source,
-                          kva_vmem_size_t qcache_max, kva_vm_flag_t flags,
-                          enum kva_ipl ipl);
+kva_vmem_t *
+kva_vmem_create(const char *name, kva_vmem_addr_t base, kva_vmem_size_t size,
+                kva_vmem_size_t quantum, kva_vmem_import_t *importfn,
+                kva_vmem_release_t *releasefn, kva_vmem_t *source,
+                kva_vmem_size_t qcache_max, kva_vm_flag_t flags,
+                enum kva_ipl ipl);
+kva_vmem_t *
+kva_vmem_xcreate(const char *name, kva_vmem_addr_t base, kva_vmem_size_t size,
+                 kva_vmem_size_t quantum, kva_vmem_ximport_t *importfn,
+                 kva_vmem_release_t *releasefn, kva_vmem_t *source,
+                 kva_vmem_size_t qcache_max, kva_vm_flag_t flags,
+                 enum kva_ipl ipl);
+kva_vmem_t *
+kva_vmem_init(kva_vmem_t *store, const char *name, kva_vmem_addr_t base,
+              kva_vmem_size_t size, kva_vmem_size_t quantum,
+              kva_vmem_import_t *importfn, kva_vmem_release_t *releasefn,
+              kva_vmem_t *source, kva_vmem_size_t qcache_max,
+              kva_vm_flag_t flags, enum kva_ipl ipl);
 
 /*
  * End an arena: drains its quantum caches, releases imported spans, gives the
@@ -137,15 +137,13 @@ void kva_vmem_free(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
  * (0: none), all bytes in [minaddr, maxaddr].  vmem_xalloc_addr claims exactly
  * [addr, addr + size - 1].  What comes from vmem_xalloc goes back by vmem_xfree.
  */
-int kva_vmem_xalloc(kva_vmem_t *vm, kva_vmem_size_t size,
-                    kva_vmem_size_t align, kva_vmem_size_t phase,
-                    kva_vmem_size_t nocross, kva_vmem_addr_t minaddr,
-                    kva_vmem_addr_t maxaddr, kva_vm_flag_t flags,
-                    kva_vmem_addr_t *addr);
+int kva_vmem_xalloc(kva_vmem_t *vm, kva_vmem_size_t size, kva_vmem_size_t align,
+                    kva_vmem_size_t phase, kva_vmem_size_t nocross,
+                    kva_vmem_addr_t minaddr, kva_vmem_addr_t maxaddr,
+                    kva_vm_flag_t flags, kva_vmem_addr_t *addr);
 int kva_vmem_xalloc_addr(kva_vmem_t *vm, kva_vmem_addr_t addr,
                          kva_vmem_size_t size, kva_vm_flag_t flags);
-void kva_vmem_xfree(kva_vmem_t *vm, kva_vmem_addr_t addr,
-                    kva_vmem_size_t size);
+void kva_vmem_xfree(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
 
 /* Free every range there is; a misuse with quantum caches. */
 void kva_vmem_xfreeall(kva_vmem_t *vm);
@@ -202,12 +200,12 @@ struct kva_vmem_stat {
     size_t populate_wait; /* waits for tags */
     size_t populate_fail; /* requests refused for want of tags */
     size_t tags_busy, tags_free, tags_span; /* tags in use */
-    size_t tags_spare;    /* tags in the arena's own stock */
-    size_t spans;         /* spans, and of them imported ones */
+    size_t tags_spare;                      /* tags in the arena's own stock */
+    size_t spans; /* spans, and of them imported ones */
     size_t spans_import;
-    size_t hash_bytes;    /* pages of the hash */
-    size_t qcache_bytes;  /* windows of the quantum caches */
-    size_t state_bytes;   /* state bytes of the quantum caches */
+    size_t hash_bytes;   /* pages of the hash */
+    size_t qcache_bytes; /* windows of the quantum caches */
+    size_t state_bytes;  /* state bytes of the quantum caches */
 };
 void kva_vmem_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
 
@@ -229,8 +227,8 @@ extern kva_vmem_t *kva_vmem_list;
  * reserve; and a header for each group of them.
  */
 #define KVA_VMEM_BTS_GROUP 128u
-#define KVA_VMEM_EST_BTCOUNT(spans, allocs)                    \
-    ((2u * (spans) + 2u * (allocs) + 4u) +                     \
+#define KVA_VMEM_EST_BTCOUNT(spans, allocs) \
+    ((2u * (spans) + 2u * (allocs) + 4u) +  \
      (2u * (spans) + 2u * (allocs) + 4u) / (KVA_VMEM_BTS_GROUP - 1) + 1u)
 
 #ifdef __cplusplus

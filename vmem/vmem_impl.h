@@ -18,11 +18,11 @@
 enum btag_state {
     BT_UNUSED = 0,
     BT_FREE = 1,
-    BT_ALLOC = 2,       /* from vmem_alloc */
-    BT_XALLOC = 3,      /* from vmem_xalloc */
-    BT_PIECE = 4,       /* held by the quantum caches */
-    BT_SPAN = 5,        /* added */
-    BT_SPAN_IMPORT = 6  /* imported, may be released */
+    BT_ALLOC = 2,      /* from vmem_alloc */
+    BT_XALLOC = 3,     /* from vmem_xalloc */
+    BT_PIECE = 4,      /* held by the quantum caches */
+    BT_SPAN = 5,       /* added */
+    BT_SPAN_IMPORT = 6 /* imported, may be released */
 };
 
 #define BT_STATE_MASK ((uintptr_t)7)
@@ -194,8 +194,7 @@ void kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 /* All of the arena's own stock to the store. */
 void kva__btag_flush(kva_vmem_t *vm);
 /* Make groups of a caller's memory, all in the arena's stock.  Tags made. */
-unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts,
-                         unsigned n);
+unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 void kva__btag_disown(kva_vmem_t *vm);
 
 /*
@@ -262,9 +261,9 @@ struct kva__vmem_request {
 };
 
 /* Import with the whole request: the span found satisfies it. */
-typedef int kva__vmem_cimport_t(kva_vmem_t *arg,
-                                const struct kva__vmem_request *rq,
-                                size_t *actual, uintptr_t *addr);
+typedef int
+kva__vmem_cimport_t(kva_vmem_t *arg, const struct kva__vmem_request *rq,
+                    size_t *actual, uintptr_t *addr);
 void kva__vmem_set_cimport(kva_vmem_t *vm, kva__vmem_cimport_t *importfn);
 
 /* A request for size bytes, a multiple of the quantum, anywhere. */
@@ -282,17 +281,16 @@ request_plain(const kva_vmem_t *vm, size_t size, kva_vm_flag_t flags)
 /* Does the request fit into [first, last]; sets *start. */
 bool kva__request_fits(const struct kva__vmem_request *rq, uintptr_t first,
                        uintptr_t last, uintptr_t *start);
-struct kva_vmem_btag *kva__segment_find(kva_vmem_t *vm,
-                                        const struct kva__vmem_request *rq,
-                                        uintptr_t *start);
+struct kva_vmem_btag *
+kva__segment_find(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                  uintptr_t *start);
 /* Cut [start, start + size - 1] out of the hole; tags were ensured. */
-struct kva_vmem_btag *kva__segment_cut(kva_vmem_t *vm,
-                                       struct kva_vmem_btag *hole,
-                                       uintptr_t start, size_t size,
-                                       enum btag_state state);
+struct kva_vmem_btag *
+kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
+                 size_t size, enum btag_state state);
 /* Make a busy segment, already out of the hash, free; returns the hole. */
-struct kva_vmem_btag *kva__segment_free(kva_vmem_t *vm,
-                                        struct kva_vmem_btag *bt);
+struct kva_vmem_btag *
+kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 
 /* Allocate by request; the segment's state tells who owns it. */
 int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
@@ -339,7 +337,11 @@ void kva__qcache_refused(kva_vmem_t *vm, uintptr_t addr, size_t size,
  * reached it.  From the depots and the caller's own slot, from
  * all slots, or, with nobody else in the arena, from all without asking CPUs.
  */
-enum kva__drain { KVA__DRAIN_OWN, KVA__DRAIN_SLOTS, KVA__DRAIN_ALONE };
+enum kva__drain {
+    KVA__DRAIN_OWN,
+    KVA__DRAIN_SLOTS,
+    KVA__DRAIN_ALONE
+};
 void kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
                        enum kva__drain how);
 /* Bytes held and not live; bytes of windows; of state bytes. */
@@ -347,11 +349,10 @@ size_t kva__qcache_cached(kva_vmem_t *vm);
 void kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
 const char *kva__qcache_check(kva_vmem_t *vm);
 /* Visit what lies in the piece [addr, addr + size - 1]. */
-void kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                      unsigned typemask,
-                      void (*fn)(void *, kva_vmem_addr_t, kva_vmem_size_t,
-                                 unsigned),
-                      void *arg);
+void
+kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
+                 void (*fn)(void *, kva_vmem_addr_t, kva_vmem_size_t, unsigned),
+                 void *arg);
 /* Live bytes among the items, and where the first is. */
 size_t kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr);
 /* Report if an item of the quantum caches is at addr: another kind of free was

@@ -57,8 +57,8 @@ struct kva_vmem_btag {
  */
 #define KVA__VMEM_EXACT 32u
 #define KVA__VMEM_STEP_SHIFT 3u
-#define KVA__VMEM_CLASSES                                            \
-    (KVA__VMEM_EXACT +                                               \
+#define KVA__VMEM_CLASSES \
+    (KVA__VMEM_EXACT +    \
      ((unsigned)sizeof(uintptr_t) * 8u - 5u) * (1u << KVA__VMEM_STEP_SHIFT))
 #define KVA__WORD_BITS ((unsigned)sizeof(uintptr_t) * 8u)
 #define KVA__VMEM_MAP_WORDS \
@@ -78,12 +78,12 @@ struct kva__qcache;
 /* (a) arena lock, (c) constant after init, (l) lock of the list of arenas. */
 struct kva_vmem {
     kva_lock_t lock;
-    unsigned flags;            /* (c) VM_* of creation, and KVA__VM_* */
-    unsigned quantum_shift;    /* (c) */
-    size_t qcache_max;         /* (c) 0: no quantum caches */
+    unsigned flags;             /* (c) VM_* of creation, and KVA__VM_* */
+    unsigned quantum_shift;     /* (c) */
+    size_t qcache_max;          /* (c) 0: no quantum caches */
     struct kva__qcache *qcache; /* (c) or NULL */
-    uintptr_t origin;          /* (c) lowest address to expect */
-    uintptr_t magic;           /* alive */
+    uintptr_t origin;           /* (c) lowest address to expect */
+    uintptr_t magic;            /* alive */
 
     /* free segments by class */
     uintptr_t class_summary;                       /* (a) words not 0 */
@@ -91,12 +91,12 @@ struct kva_vmem {
     kva__btag_ref_t class_head[KVA__VMEM_CLASSES]; /* (a) */
 
     /* busy segments by address: linear hashing */
-    unsigned hash_buckets;  /* (a) in use */
-    unsigned hash_mask;     /* (a) 2^k - 1, 2^k the buckets of this round */
-    size_t hash_count;      /* (a) segments in it */
-    kva__btag_ref_t *hash_page[KVA__HASH_DIRECT];    /* (a) */
-    kva__btag_ref_t **hash_dir[KVA__HASH_INDIRECT];  /* (a) */
-    kva__btag_ref_t hash_inline[KVA__HASH_INLINE];   /* (a) */
+    unsigned hash_buckets; /* (a) in use */
+    unsigned hash_mask;    /* (a) 2^k - 1, 2^k the buckets of this round */
+    size_t hash_count;     /* (a) segments in it */
+    kva__btag_ref_t *hash_page[KVA__HASH_DIRECT];   /* (a) */
+    kva__btag_ref_t **hash_dir[KVA__HASH_INDIRECT]; /* (a) */
+    kva__btag_ref_t hash_inline[KVA__HASH_INLINE];  /* (a) */
 
     /* tags */
     struct kva_vmem_btag *spare; /* (a) the arena's own stock */
@@ -104,15 +104,15 @@ struct kva_vmem {
     kva__btag_ref_t span_first;  /* (a) spans in the order they came */
     kva__btag_ref_t span_last;   /* (a) */
 
-    kva_vmem_import_t *importfn;   /* (c) */
-    kva_vmem_release_t *releasefn; /* (c) */
-    kva_vmem_t *source;            /* (c) */
+    kva_vmem_import_t *importfn;                            /* (c) */
+    kva_vmem_release_t *releasefn;                          /* (c) */
+    kva_vmem_t *source;                                     /* (c) */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
-    struct kva_vmem_stat stat;     /* (a) */
-    size_t released;               /* (a) bytes ever given to the source */
+    struct kva_vmem_stat stat;                              /* (a) */
+    size_t released; /* (a) bytes ever given to the source */
 
-    struct kva_vmem *next; /* (l) all arenas */
-    struct kva_vmem *prev; /* (l) */
+    struct kva_vmem *next;         /* (l) all arenas */
+    struct kva_vmem *prev;         /* (l) */
     char name[KVA__VMEM_NAME_MAX]; /* (c) */
 };
 

@@ -22,8 +22,7 @@ unsigned kva__waiters; /* (w) in the queue; read without it by frees */
 void
 kva__wait_bootstrap(void)
 {
-    kva_port_lock_init(&queue.lock, "waiters", KVA_IPL_VM,
-                       KVA_RANK_META - 2);
+    kva_port_lock_init(&queue.lock, "waiters", KVA_IPL_VM, KVA_RANK_META - 2);
 }
 
 bool

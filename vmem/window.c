@@ -16,8 +16,11 @@
 
 /* Every bit whose number is a multiple of 2^k, k up to 5. */
 static const uintptr_t aligned_bits[WINDOW_ORDERS] = {
-    ~(uintptr_t)0,         ~(uintptr_t)0 / 3u,      ~(uintptr_t)0 / 15u,
-    ~(uintptr_t)0 / 255u,  ~(uintptr_t)0 / 65535u,
+    ~(uintptr_t)0,
+    ~(uintptr_t)0 / 3u,
+    ~(uintptr_t)0 / 15u,
+    ~(uintptr_t)0 / 255u,
+    ~(uintptr_t)0 / 65535u,
 #if KVA_WORD_64
     (uintptr_t)0x0000000100000001u
 #else
@@ -114,8 +117,7 @@ kva__window_find(const struct window *w, unsigned n)
     }
     while ((at = kva__window_next(w->free, at)) < WINDOW_QUANTA) {
         for (end = at + 1; end < at + n && end < WINDOW_QUANTA &&
-                           bit_get(w->free, end) &&
-                           !bit_get(w->piece, end);
+                           bit_get(w->free, end) && !bit_get(w->piece, end);
              end++) {
         }
         if (end == at + n) {

@@ -27,10 +27,10 @@
 #define WINDOW_WORDS (WINDOW_QUANTA / KVA__WORD_BITS)
 
 enum run_state {
-    RUN_FREE = 0x00,    /* not in a run, or not held at all */
-    RUN_INSIDE = 0x20,  /* low bits: quanta to the first */
-    RUN_CACHED = 0x40,  /* in a magazine; low bits: length - 1 */
-    RUN_LIVE = 0x60     /* handed out */
+    RUN_FREE = 0x00,   /* not in a run, or not held at all */
+    RUN_INSIDE = 0x20, /* low bits: quanta to the first */
+    RUN_CACHED = 0x40, /* in a magazine; low bits: length - 1 */
+    RUN_LIVE = 0x60    /* handed out */
 };
 #define RUN_STATE_MASK 0xe0u
 #define RUN_LENGTH_MASK 0x1fu
@@ -42,10 +42,10 @@ enum run_state {
 struct window {
     struct window *next; /* (q) of the same order */
     struct window *prev;
-    uintptr_t base;      /* (c) first address */
-    unsigned nfree;      /* (q) quanta held and in no run */
-    unsigned nheld;      /* (q) */
-    int order;           /* (q) the list it is on; -1: none */
+    uintptr_t base; /* (c) first address */
+    unsigned nfree; /* (q) quanta held and in no run */
+    unsigned nheld; /* (q) */
+    int order;      /* (q) the list it is on; -1: none */
     unsigned pad;
     uintptr_t free[WINDOW_WORDS];  /* (q) */
     uintptr_t held[WINDOW_WORDS];  /* (q) */

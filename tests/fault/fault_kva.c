@@ -109,8 +109,8 @@ put_large(vmem_addr_t addr)
 static int
 get_constrained(vmem_addr_t *addr)
 {
-    return vmem_xalloc(kmem_arena, 7 * P, 64 * P, 32 * P, 64 * P,
-                       VMEM_ADDR_MIN, VMEM_ADDR_MAX, VM_NOSLEEP, addr);
+    return vmem_xalloc(kmem_arena, 7 * P, 64 * P, 32 * P, 64 * P, VMEM_ADDR_MIN,
+                       VMEM_ADDR_MAX, VM_NOSLEEP, addr);
 }
 
 static void
@@ -258,10 +258,8 @@ random_faults_lose_nothing(struct test_ctx *t)
     kva_stat(&begin);
     for (unsigned long i = 0; i < t->count; i++) {
         kva_posix_run_max_set(1 + below(t, 4));
-        (void)run_one(&operations[below(t,
-                                                  KVA_COUNT(operations))],
-                      1 + below(t, 120),
-                      below(t, 2) != 0);
+        (void)run_one(&operations[below(t, KVA_COUNT(operations))],
+                      1 + below(t, 120), below(t, 2) != 0);
     }
     kva_stat(&end);
     CHECK_EQ(end.tags, begin.tags);
@@ -288,8 +286,7 @@ wired_free_never_allocates(struct test_ctx *t)
     for (unsigned long done = 0; done < t->count; done += MANY) {
         for (unsigned i = 0; i < MANY; i++) {
             size[i] = (1 + below(t, 40)) * P;
-            CHECK_EQ(vmem_alloc(kmem_arena, size[i], VM_NOSLEEP, &addr[i]),
-                     0);
+            CHECK_EQ(vmem_alloc(kmem_arena, size[i], VM_NOSLEEP, &addr[i]), 0);
         }
         kva_posix_fault_arm(KVA_POSIX_META_GET, 1, true);
         kva_posix_fault_arm(KVA_POSIX_MAP, 1, true);

@@ -270,7 +270,8 @@ each_operation_without_tags(struct test_ctx *t)
             /* 127 tags are in the new group; leave a few of them. */
             for (unsigned n = 0; n < 64 - short_by; n++) {
                 CHECK_EQ(vmem_add(eater, (uintptr_t)(5000 + n) * 2 * Q, Q,
-                                  VM_NOSLEEP), 0);
+                                  VM_NOSLEEP),
+                         0);
             }
             (void)run_one(t, &operations[i], 1, true);
             CHECK(vmem_check(eater) == NULL);
@@ -345,13 +346,12 @@ no_page_is_lost(struct test_ctx *t)
     PORT(NULL);
     for (unsigned long round = 0; round < t->count; round++) {
         for (unsigned i = 0; i < KVA_COUNT(operations); i++) {
-            (void)run_one(t, &operations[i], 1 + below(t, 8),
-                          below(t, 2) != 0);
+            (void)run_one(t, &operations[i], 1 + below(t, 8), below(t, 2) != 0);
         }
         kva_posix_stats_get(&st);
         if (round < 10) {
-            after_first = st.meta_pages > after_first ? st.meta_pages
-                                                      : after_first;
+            after_first =
+                st.meta_pages > after_first ? st.meta_pages : after_first;
         }
         CHECK_LE(st.meta_pages, after_first);
     }

@@ -30,7 +30,9 @@ typedef struct vmem {
 } vmem_t;
 typedef char *vmem_addr_t;
 typedef char *pool_cache_t;
-enum kmem_arena { NOT_AN_ARENA };
+enum kmem_arena {
+    NOT_AN_ARENA
+};
 
 vmem_t *vmem_alloc(vmem_t *first, const char *how);
 int vmem_free(vmem_t *vm);

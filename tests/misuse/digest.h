@@ -32,8 +32,8 @@ digest(vmem_t *vm)
     if (bad != NULL) {
         FAIL("vmem_check: %s", bad);
     }
-    vmem_walk(vm, VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN,
-              digest_add, &h);
+    vmem_walk(vm, VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN, digest_add,
+              &h);
     vmem_stat(vm, &st);
     digest_add(&h, st.mem_inuse, st.mem_total, 0);
     digest_add(&h, st.mem_import, st.mem_cached, 0);
@@ -43,13 +43,13 @@ digest(vmem_t *vm)
 }
 
 /* expr panics with this message, no lock held, and vm is as before. */
-#define CHECK_MISUSE(vm, expr, ...)           \
-    do {                                      \
-        uint64_t test_before = digest(vm);    \
-                                              \
-        CHECK_PANIC(expr, __VA_ARGS__);       \
-        CHECK_EQ(digest(vm), test_before);    \
-        CHECK_EQ(kva_posix_locks_held(), 0);  \
+#define CHECK_MISUSE(vm, expr, ...)          \
+    do {                                     \
+        uint64_t test_before = digest(vm);   \
+                                             \
+        CHECK_PANIC(expr, __VA_ARGS__);      \
+        CHECK_EQ(digest(vm), test_before);   \
+        CHECK_EQ(kva_posix_locks_held(), 0); \
     } while (0)
 
 #endif

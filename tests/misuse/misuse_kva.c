@@ -39,19 +39,20 @@ booting_in_the_wrong_order(struct test_ctx *t)
     PORT(NULL);
     kb = machine();
     CHECK_PANIC((void)kva_start(), "kva_start: arena kernel_va: 0x0: expected "
-                "a tower that was booted, found none");
+                                   "a tower that was booted, found none");
     kb.va_base++;
-    CHECK_PANIC((void)kva_boot(&kb), "vmem_init: arena kernel_va: 0x%lx: "
+    CHECK_PANIC((void)kva_boot(&kb),
+                "vmem_init: arena kernel_va: 0x%lx: "
                 "expected whole quanta of 4096 bytes, found size %zu",
                 (unsigned long)kb.va_base, kb.va_bytes);
     CHECK_PTR(kva_vmem_list, NULL);
     kb.va_base--;
     CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_MISUSE(kernel_va_arena, (void)kva_boot(&kb), "kva_boot: arena "
+    CHECK_MISUSE(kernel_va_arena, (void)kva_boot(&kb),
+                 "kva_boot: arena "
                  "kernel_va: 0x0: expected a tower not yet booted, found it "
                  "booted");
-    CHECK_MISUSE(kernel_va_arena,
-                 (void)kva_boot_simple(region, sizeof(region)),
+    CHECK_MISUSE(kernel_va_arena, (void)kva_boot_simple(region, sizeof(region)),
                  "kva_boot_simple: arena kernel_va: 0x0: expected a tower not "
                  "yet booted, found it booted");
     CHECK_EQ(kva_start(), 0);
@@ -91,7 +92,8 @@ pageable_ranges(struct test_ctx *t)
     kva_stat(&after);
     CHECK_EQ(after.map_entries, 1);
     CHECK_EQ(after.meta_pages_bytes, before.meta_pages_bytes);
-    CHECK_MISUSE(kernel_va_arena, kva_shutdown(), "kva_shutdown: arena "
+    CHECK_MISUSE(kernel_va_arena, kva_shutdown(),
+                 "kva_shutdown: arena "
                  "kernel_map: 0x%lx: expected no pageable range, found 1",
                  (unsigned long)a);
     kva_pageable_free(a, 4 * P);
@@ -105,8 +107,8 @@ ending_in_use(struct test_ctx *t)
 {
     vmem_t **vm[] = { &kernel_va_arena, &heap_arena, &heap_va_arena,
                       &kmem_arena, &kmem_intr_arena };
-    static const char *const names[] = { "kernel_va", "heap", "heap_va",
-                                         "kmem", "kmem_intr" };
+    static const char *const names[] = { "kernel_va", "heap", "heap_va", "kmem",
+                                         "kmem_intr" };
     vmem_addr_t a = 0;
 
     (void)t;
@@ -117,18 +119,21 @@ ending_in_use(struct test_ctx *t)
 
             CHECK_EQ(vmem_alloc(*vm[i], size, VM_NOSLEEP, &a), 0);
             if (cached) {
-                CHECK_PANIC(kva_shutdown(), "kva_shutdown: arena %s: 0x%lx: "
+                CHECK_PANIC(kva_shutdown(),
+                            "kva_shutdown: arena %s: 0x%lx: "
                             "expected no live range, found %zu bytes live in "
-                            "quantum caches, the first here", names[i],
-                            (unsigned long)a, size);
+                            "quantum caches, the first here",
+                            names[i], (unsigned long)a, size);
             } else {
-                CHECK_PANIC(kva_shutdown(), "kva_shutdown: arena %s: 0x%lx: "
+                CHECK_PANIC(kva_shutdown(),
+                            "kva_shutdown: arena %s: 0x%lx: "
                             "expected no live range, found %zu bytes live, "
-                            "the first %zu here", names[i], (unsigned long)a,
-                            size, size);
+                            "the first %zu here",
+                            names[i], (unsigned long)a, size, size);
             }
             CHECK_EQ(vmem_size(*vm[i], VMEM_ALLOC) -
-                         vmem_size(*vm[i], VMEM_CACHED), size);
+                         vmem_size(*vm[i], VMEM_CACHED),
+                     size);
             vmem_free(*vm[i], a, size); /* it still works */
         }
     }
@@ -148,19 +153,19 @@ frees_to_the_wrong_floor(struct test_ctx *t)
     CHECK_EQ(vmem_alloc(heap_va_arena, 64 * P, VM_NOSLEEP, &b), 0);
     CHECK_MISUSE(heap_va_arena, vmem_free(heap_va_arena, a, 64 * P),
                  "vmem_free: arena heap_va: 0x%lx: expected a range of "
-                 "vmem_alloc, found one of vmem_xalloc", (unsigned long)a);
+                 "vmem_alloc, found one of vmem_xalloc",
+                 (unsigned long)a);
     CHECK_MISUSE(kmem_arena, vmem_free(kmem_arena, b, 64 * P),
                  "vmem_free: arena kmem: 0x%lx: expected a live range, found "
-                 "an address outside every span", (unsigned long)b);
+                 "an address outside every span",
+                 (unsigned long)b);
     vmem_free(kmem_arena, a, 64 * P);
     vmem_free(heap_va_arena, b, 64 * P);
     kva_shutdown();
 }
 
 const struct test misuse_kva_tests[] = {
-    TEST("misuse", booting_in_the_wrong_order),
-    TEST("misuse", pageable_ranges),
-    TEST("misuse", ending_in_use),
-    TEST("misuse", frees_to_the_wrong_floor),
+    TEST("misuse", booting_in_the_wrong_order), TEST("misuse", pageable_ranges),
+    TEST("misuse", ending_in_use), TEST("misuse", frees_to_the_wrong_floor),
     TEST_END
 };

@@ -57,7 +57,8 @@ xget(vmem_t *vm, size_t size)
     uintptr_t addr = 0;
 
     CHECK_EQ(vmem_xalloc(vm, size, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
-                         NOSLEEP, &addr), 0);
+                         NOSLEEP, &addr),
+             0);
     return addr;
 }
 
@@ -76,10 +77,13 @@ double_free(struct test_ctx *t)
     b = get(vm, Q); /* a neighbour stays */
     c = xget(vm, 2 * Q);
     vmem_free(vm, a, 3 * Q);
-    CHECK_MISUSE(vm, vmem_free(vm, a, 3 * Q), "vmem_free: arena plain: 0x%lx: "
-                 "expected a live range, found a free one", (unsigned long)a);
+    CHECK_MISUSE(vm, vmem_free(vm, a, 3 * Q),
+                 "vmem_free: arena plain: 0x%lx: "
+                 "expected a live range, found a free one",
+                 (unsigned long)a);
     vmem_xfree(vm, c, 2 * Q);
-    CHECK_MISUSE(vm, vmem_xfree(vm, c, 2 * Q), "vmem_xfree: arena plain: "
+    CHECK_MISUSE(vm, vmem_xfree(vm, c, 2 * Q),
+                 "vmem_xfree: arena plain: "
                  "0x%lx: expected a live range, found a free one",
                  (unsigned long)c);
     vmem_free(vm, b, Q);
@@ -87,11 +91,13 @@ double_free(struct test_ctx *t)
     vm = cached_arena();
     a = get(vm, 3 * Q);
     vmem_free(vm, a, 3 * Q);
-    CHECK_MISUSE(vm, vmem_free(vm, a, 3 * Q), "vmem_free: arena cached: "
+    CHECK_MISUSE(vm, vmem_free(vm, a, 3 * Q),
+                 "vmem_free: arena cached: "
                  "0x%lx: expected a live range, found a free one",
                  (unsigned long)a);
     (void)vmem_drain(vm, SIZE_MAX, 0); /* not in a magazine any more */
-    CHECK_MISUSE(vm, vmem_free(vm, a, 3 * Q), "vmem_free: arena cached: "
+    CHECK_MISUSE(vm, vmem_free(vm, a, 3 * Q),
+                 "vmem_free: arena cached: "
                  "0x%lx: expected a live range, found a free one",
                  (unsigned long)a);
     vmem_destroy(vm);
@@ -112,10 +118,12 @@ wrong_size(struct test_ctx *t)
     for (unsigned i = 0; i < KVA_COUNT(sizes); i++) {
         CHECK_MISUSE(vm, vmem_free(vm, a, sizes[i] * Q),
                      "vmem_free: arena plain: 0x%lx: expected size 12288, "
-                     "found size %zu", (unsigned long)a, sizes[i] * Q);
+                     "found size %zu",
+                     (unsigned long)a, sizes[i] * Q);
         CHECK_MISUSE(vm, vmem_xfree(vm, x, sizes[i] * Q),
                      "vmem_xfree: arena plain: 0x%lx: expected size 12288, "
-                     "found size %zu", (unsigned long)x, sizes[i] * Q);
+                     "found size %zu",
+                     (unsigned long)x, sizes[i] * Q);
     }
     vmem_free(vm, a, 3 * Q - 5); /* rounds to the same */
     vmem_xfree(vm, x, 3 * Q);
@@ -126,10 +134,12 @@ wrong_size(struct test_ctx *t)
     for (unsigned i = 0; i < KVA_COUNT(sizes); i++) {
         CHECK_MISUSE(vm, vmem_free(vm, a, sizes[i] * Q),
                      "vmem_free: arena cached: 0x%lx: expected size 12288, "
-                     "found size %zu", (unsigned long)a, sizes[i] * Q);
+                     "found size %zu",
+                     (unsigned long)a, sizes[i] * Q);
         CHECK_MISUSE(vm, vmem_free(vm, x, sizes[i] * Q),
                      "vmem_free: arena cached: 0x%lx: expected size 81920, "
-                     "found size %zu", (unsigned long)x, sizes[i] * Q);
+                     "found size %zu",
+                     (unsigned long)x, sizes[i] * Q);
     }
     vmem_free(vm, a, 3 * Q);
     vmem_free(vm, x, 20 * Q);
@@ -165,7 +175,8 @@ foreign_address(struct test_ctx *t)
         }
         CHECK_MISUSE(vm[k], vmem_free(vm[k], BASE + 77 * Q, Q),
                      "vmem_free: arena %s: 0x%lx: expected a live range, "
-                     "found a free one", k == 0 ? "plain" : "cached",
+                     "found a free one",
+                     k == 0 ? "plain" : "cached",
                      (unsigned long)(BASE + 77 * Q));
     }
     a = get(vm[0], Q);
@@ -191,12 +202,15 @@ wrong_arena(struct test_ctx *t)
                         NOSLEEP | VM_LARGEIMPORT, KVA_IPL_NONE);
     CHECK(b != NULL && child != NULL);
     addr = get(a, 2 * Q);
-    CHECK_MISUSE(b, vmem_free(b, addr, 2 * Q), "vmem_free: arena other: "
+    CHECK_MISUSE(b, vmem_free(b, addr, 2 * Q),
+                 "vmem_free: arena other: "
                  "0x%lx: expected a live range, found an address outside "
-                 "every span", (unsigned long)addr);
+                 "every span",
+                 (unsigned long)addr);
     vmem_free(a, addr, 2 * Q);
     addr = get(child, 2 * Q);
-    CHECK_MISUSE(a, vmem_free(a, addr, 2 * Q), "vmem_free: arena plain: "
+    CHECK_MISUSE(a, vmem_free(a, addr, 2 * Q),
+                 "vmem_free: arena plain: "
                  "0x%lx: expected size 131072, found size 8192",
                  (unsigned long)addr);
     vmem_free(child, addr, 2 * Q);
@@ -216,7 +230,8 @@ interior_address(struct test_ctx *t)
     vm = plain_arena();
     a = get(vm, 10 * Q);
     for (size_t i = 1; i < 10; i++) {
-        CHECK_MISUSE(vm, vmem_free(vm, a + i * Q, Q), "vmem_free: arena "
+        CHECK_MISUSE(vm, vmem_free(vm, a + i * Q, Q),
+                     "vmem_free: arena "
                      "plain: 0x%lx: expected the start of a range, found an "
                      "address inside the one at 0x%lx",
                      (unsigned long)(a + i * Q), (unsigned long)a);
@@ -227,15 +242,17 @@ interior_address(struct test_ctx *t)
     a = get(vm, 5 * Q);
     x = xget(vm, 4 * Q);
     for (size_t i = 1; i < 5; i++) {
-        CHECK_MISUSE(vm, vmem_free(vm, a + i * Q, Q), "vmem_free: arena "
+        CHECK_MISUSE(vm, vmem_free(vm, a + i * Q, Q),
+                     "vmem_free: arena "
                      "cached: 0x%lx: expected the start of a range, found an "
                      "address inside the one at 0x%lx",
                      (unsigned long)(a + i * Q), (unsigned long)a);
     }
-    CHECK_MISUSE(vm, vmem_xfree(vm, x + Q, Q), "vmem_xfree: arena cached: "
+    CHECK_MISUSE(vm, vmem_xfree(vm, x + Q, Q),
+                 "vmem_xfree: arena cached: "
                  "0x%lx: expected the start of a range, found an address "
-                 "inside the one at 0x%lx", (unsigned long)(x + Q),
-                 (unsigned long)x);
+                 "inside the one at 0x%lx",
+                 (unsigned long)(x + Q), (unsigned long)x);
     vmem_free(vm, a, 5 * Q);
     vmem_xfree(vm, x, 4 * Q);
     vmem_destroy(vm);
@@ -254,11 +271,13 @@ misaligned_address(struct test_ctx *t)
     a = get(vm, Q);
     b = get(vm, 20 * Q);
     for (unsigned i = 0; i < KVA_COUNT(off); i++) {
-        CHECK_MISUSE(vm, vmem_free(vm, a + off[i], Q), "vmem_free: arena "
+        CHECK_MISUSE(vm, vmem_free(vm, a + off[i], Q),
+                     "vmem_free: arena "
                      "cached: 0x%lx: expected a multiple of the quantum 4096, "
                      "found a misaligned address",
                      (unsigned long)(a + off[i]));
-        CHECK_MISUSE(vm, vmem_free(vm, b + off[i], 20 * Q), "vmem_free: "
+        CHECK_MISUSE(vm, vmem_free(vm, b + off[i], 20 * Q),
+                     "vmem_free: "
                      "arena cached: 0x%lx: expected a multiple of the quantum "
                      "4096, found a misaligned address",
                      (unsigned long)(b + off[i]));
@@ -288,14 +307,16 @@ mixed_pair(struct test_ctx *t)
             size_t size = sizes[i] * Q;
             uintptr_t a = get(vm, size), x = xget(vm, size);
 
-            CHECK_MISUSE(vm, vmem_xfree(vm, a, size), "vmem_xfree: arena "
+            CHECK_MISUSE(vm, vmem_xfree(vm, a, size),
+                         "vmem_xfree: arena "
                          "%s: 0x%lx: expected a range of vmem_xalloc, found "
-                         "one of vmem_alloc", k == 0 ? "plain" : "cached",
-                         (unsigned long)a);
-            CHECK_MISUSE(vm, vmem_free(vm, x, size), "vmem_free: arena %s: "
+                         "one of vmem_alloc",
+                         k == 0 ? "plain" : "cached", (unsigned long)a);
+            CHECK_MISUSE(vm, vmem_free(vm, x, size),
+                         "vmem_free: arena %s: "
                          "0x%lx: expected a range of vmem_alloc, found one of "
-                         "vmem_xalloc", k == 0 ? "plain" : "cached",
-                         (unsigned long)x);
+                         "vmem_xalloc",
+                         k == 0 ? "plain" : "cached", (unsigned long)x);
             vmem_free(vm, a, size);
             vmem_xfree(vm, x, size);
         }
@@ -312,20 +333,24 @@ free_of_a_span(struct test_ctx *t)
     (void)t;
     PORT(NULL);
     vm = plain_arena();
-    CHECK_MISUSE(vm, vmem_free(vm, BASE, 256 * Q), "vmem_free: arena plain: "
+    CHECK_MISUSE(vm, vmem_free(vm, BASE, 256 * Q),
+                 "vmem_free: arena plain: "
                  "0x%lx: expected a live range, found a free one",
                  (unsigned long)BASE);
     child = vmem_create("child", 0, 0, Q, vmem_alloc, vmem_free, vm, 0,
                         NOSLEEP | VM_LARGEIMPORT, KVA_IPL_NONE);
     CHECK(child != NULL);
     a = get(child, Q);
-    CHECK_MISUSE(child, vmem_free(child, a, 16 * Q), "vmem_free: arena child: "
+    CHECK_MISUSE(child, vmem_free(child, a, 16 * Q),
+                 "vmem_free: arena child: "
                  "0x%lx: expected size 4096, found size 65536",
                  (unsigned long)a);
     vmem_free(child, a, Q);
-    CHECK_MISUSE(child, vmem_free(child, a, 16 * Q), "vmem_free: arena child: "
+    CHECK_MISUSE(child, vmem_free(child, a, 16 * Q),
+                 "vmem_free: arena child: "
                  "0x%lx: expected a live range, found an address outside "
-                 "every span", (unsigned long)a);
+                 "every span",
+                 (unsigned long)a);
     vmem_destroy(child);
     vmem_destroy(vm);
 }
@@ -342,16 +367,19 @@ bad_size(struct test_ctx *t)
     PORT(NULL);
     for (unsigned k = 0; k < 2; k++) {
         vm = k == 0 ? plain_arena() : cached_arena();
-#define BAD(func, expr, at, size, what)                                      \
-    CHECK_MISUSE(vm, expr, "%s: arena %s: 0x%lx: expected a size %s, found " \
-                 "size %zu", func, k == 0 ? "plain" : "cached",              \
-                 (unsigned long)(at), what, (size_t)(size))
+#define BAD(func, expr, at, size, what)                                        \
+    CHECK_MISUSE(vm, expr,                                                     \
+                 "%s: arena %s: 0x%lx: expected a size %s, found "             \
+                 "size %zu",                                                   \
+                 func, k == 0 ? "plain" : "cached", (unsigned long)(at), what, \
+                 (size_t)(size))
 #define EACH(size, what)                                                     \
     BAD("vmem_alloc", (void)vmem_alloc(vm, size, NOSLEEP, &addr), 0, size,   \
         what);                                                               \
     BAD("vmem_free", vmem_free(vm, BASE, size), BASE, size, what);           \
-    BAD("vmem_xalloc", (void)vmem_xalloc(vm, size, 0, 0, 0, 0,               \
-                                         VMEM_ADDR_MAX, NOSLEEP, &addr),     \
+    BAD("vmem_xalloc",                                                       \
+        (void)vmem_xalloc(vm, size, 0, 0, 0, 0, VMEM_ADDR_MAX, NOSLEEP,      \
+                          &addr),                                            \
         0, size, what);                                                      \
     BAD("vmem_xalloc_addr", (void)vmem_xalloc_addr(vm, BASE, size, NOSLEEP), \
         BASE, size, what);                                                   \
@@ -360,14 +388,12 @@ bad_size(struct test_ctx *t)
         EACH(SIZE_MAX, "that can be rounded up to the quantum 4096");
         EACH(SIZE_MAX - Q + 2, "that can be rounded up to the quantum 4096");
         /* The largest that can be rounded is legal, and refused. */
-        CHECK_EQ(vmem_alloc(vm, SIZE_MAX - Q + 1, NOSLEEP, &addr),
-                 KVA_ENOMEM);
-        CHECK_MISUSE(vm, (void)vmem_xalloc_addr(vm, BASE, SIZE_MAX - Q + 1,
-                                                NOSLEEP),
-                     "vmem_xalloc_addr: arena %s: 0x%lx: expected whole "
-                     "quanta that do not wrap, found size %zu",
-                     k == 0 ? "plain" : "cached", (unsigned long)BASE,
-                     SIZE_MAX - Q + 1);
+        CHECK_EQ(vmem_alloc(vm, SIZE_MAX - Q + 1, NOSLEEP, &addr), KVA_ENOMEM);
+        CHECK_MISUSE(
+            vm, (void)vmem_xalloc_addr(vm, BASE, SIZE_MAX - Q + 1, NOSLEEP),
+            "vmem_xalloc_addr: arena %s: 0x%lx: expected whole "
+            "quanta that do not wrap, found size %zu",
+            k == 0 ? "plain" : "cached", (unsigned long)BASE, SIZE_MAX - Q + 1);
         vmem_destroy(vm);
     }
 }
@@ -381,9 +407,11 @@ bad_constraints(struct test_ctx *t)
     (void)t;
     PORT(NULL);
     vm = cached_arena();
-#define XBAD(size, align, phase, nocross, min, max, ...)                    \
-    CHECK_MISUSE(vm, (void)vmem_xalloc(vm, size, align, phase, nocross, min, \
-                                       max, NOSLEEP, &addr), __VA_ARGS__)
+#define XBAD(size, align, phase, nocross, min, max, ...)                      \
+    CHECK_MISUSE(vm,                                                          \
+                 (void)vmem_xalloc(vm, size, align, phase, nocross, min, max, \
+                                   NOSLEEP, &addr),                           \
+                 __VA_ARGS__)
 #define HEAD "vmem_xalloc: arena cached: 0x0: expected "
     XBAD(Q, 3 * Q, 0, 0, 0, VMEM_ADDR_MAX,
          HEAD "align 0 or a power of two, found align 12288");
@@ -409,10 +437,12 @@ bad_constraints(struct test_ctx *t)
          HEAD "nocross of at least size 4096, found nocross 1");
     XBAD(Q, 0, 0, 0, BASE + 1, BASE,
          "vmem_xalloc: arena cached: 0x%lx: expected minaddr at most maxaddr "
-         "0x%lx, found more", (unsigned long)(BASE + 1), (unsigned long)BASE);
+         "0x%lx, found more",
+         (unsigned long)(BASE + 1), (unsigned long)BASE);
     XBAD(Q, 0, 0, 0, VMEM_ADDR_MAX, 0,
          "vmem_xalloc: arena cached: 0x%lx: expected minaddr at most maxaddr "
-         "0x0, found more", (unsigned long)VMEM_ADDR_MAX);
+         "0x0, found more",
+         (unsigned long)VMEM_ADDR_MAX);
     /* At the edge and legal: refused for want of room, or granted. */
     CHECK_EQ(vmem_xalloc(vm, Q, 0, 0, 0, 7, 7, NOSLEEP, &addr), KVA_ENOMEM);
     CHECK_EQ(vmem_xalloc(vm, Q, 16, 0, Q, BASE, BASE + Q - 1, NOSLEEP, &addr),
@@ -449,15 +479,19 @@ bad_flags(struct test_ctx *t)
             vmem_free(vm, get(vm, n * Q), n * Q);
             CHECK_MISUSE(vm, (void)vmem_alloc(vm, n * Q, bad[i].flags, &addr),
                          "vmem_alloc: arena cached: 0x0: expected %s, found "
-                         "flags 0x%x", bad[i].what, bad[i].flags);
+                         "flags 0x%x",
+                         bad[i].what, bad[i].flags);
         }
-        CHECK_MISUSE(vm, (void)vmem_xalloc(vm, Q, 0, 0, 0, 0, VMEM_ADDR_MAX,
-                                           bad[i].flags, &addr),
+        CHECK_MISUSE(vm,
+                     (void)vmem_xalloc(vm, Q, 0, 0, 0, 0, VMEM_ADDR_MAX,
+                                       bad[i].flags, &addr),
                      "vmem_xalloc: arena cached: 0x0: expected %s, found "
-                     "flags 0x%x", bad[i].what, bad[i].flags);
+                     "flags 0x%x",
+                     bad[i].what, bad[i].flags);
         CHECK_MISUSE(vm, (void)vmem_xalloc_addr(vm, BASE, Q, bad[i].flags),
                      "vmem_xalloc_addr: arena cached: 0x0: expected %s, "
-                     "found flags 0x%x", bad[i].what, bad[i].flags);
+                     "found flags 0x%x",
+                     bad[i].what, bad[i].flags);
         vmem_destroy(vm);
     }
 }
@@ -471,9 +505,8 @@ bad_span(struct test_ctx *t)
         uintptr_t addr;
         size_t size;
     } overlap[] = {
-        { BASE, 256 * Q },           { BASE + 255 * Q, Q },
-        { BASE - Q, 2 * Q },         { BASE + 255 * Q, 2 * Q },
-        { BASE + 10 * Q, Q },        { BASE - Q, 300 * Q },
+        { BASE, 256 * Q },         { BASE + 255 * Q, Q }, { BASE - Q, 2 * Q },
+        { BASE + 255 * Q, 2 * Q }, { BASE + 10 * Q, Q },  { BASE - Q, 300 * Q },
     };
     vmem_t *vm;
 
@@ -481,23 +514,26 @@ bad_span(struct test_ctx *t)
     PORT(NULL);
     vm = plain_arena();
     for (unsigned i = 0; i < KVA_COUNT(overlap); i++) {
-        CHECK_MISUSE(vm, (void)vmem_add(vm, overlap[i].addr, overlap[i].size,
-                                        NOSLEEP),
-                     "vmem_add: arena plain: 0x%lx: expected a span apart "
-                     "from all others, found it overlaps 0x%lx of %zu bytes",
-                     (unsigned long)overlap[i].addr, (unsigned long)BASE,
-                     256 * Q);
+        CHECK_MISUSE(
+            vm, (void)vmem_add(vm, overlap[i].addr, overlap[i].size, NOSLEEP),
+            "vmem_add: arena plain: 0x%lx: expected a span apart "
+            "from all others, found it overlaps 0x%lx of %zu bytes",
+            (unsigned long)overlap[i].addr, (unsigned long)BASE, 256 * Q);
     }
     CHECK_MISUSE(vm, (void)vmem_add(vm, (uintptr_t)0 - Q, 2 * Q, NOSLEEP),
                  "vmem_add: arena plain: 0x%lx: expected a span that does not "
-                 "wrap, found size 8192", (unsigned long)((uintptr_t)0 - Q));
-    CHECK_MISUSE(vm, (void)vmem_add(vm, 0, 0, NOSLEEP), "vmem_add: arena "
+                 "wrap, found size 8192",
+                 (unsigned long)((uintptr_t)0 - Q));
+    CHECK_MISUSE(vm, (void)vmem_add(vm, 0, 0, NOSLEEP),
+                 "vmem_add: arena "
                  "plain: 0x0: expected whole quanta of 4096 bytes, found size "
                  "0");
-    CHECK_MISUSE(vm, (void)vmem_add(vm, 1, Q, NOSLEEP), "vmem_add: arena "
+    CHECK_MISUSE(vm, (void)vmem_add(vm, 1, Q, NOSLEEP),
+                 "vmem_add: arena "
                  "plain: 0x1: expected whole quanta of 4096 bytes, found size "
                  "4096");
-    CHECK_MISUSE(vm, (void)vmem_add(vm, 0, Q + 1, NOSLEEP), "vmem_add: arena "
+    CHECK_MISUSE(vm, (void)vmem_add(vm, 0, Q + 1, NOSLEEP),
+                 "vmem_add: arena "
                  "plain: 0x0: expected whole quanta of 4096 bytes, found size "
                  "4097");
     /* Next to each other, and at both ends of the address space, is legal. */
@@ -531,9 +567,9 @@ bad_create(struct test_ctx *t)
     PORT(NULL);
     vmem_destroy(plain_arena());
     before = meta_pages();
-#define CBAD(base, size, quantum, qmax, flags, ...)                          \
-    CHECK_PANIC((void)vmem_create("new", base, size, quantum, NULL, NULL,    \
-                                  NULL, qmax, flags, KVA_IPL_NONE),          \
+#define CBAD(base, size, quantum, qmax, flags, ...)                       \
+    CHECK_PANIC((void)vmem_create("new", base, size, quantum, NULL, NULL, \
+                                  NULL, qmax, flags, KVA_IPL_NONE),       \
                 "vmem_create: arena new: " __VA_ARGS__)
     CBAD(0, 0, 0, 0, NOSLEEP,
          "0x0: expected a quantum that is a power of two, found 0");
@@ -570,22 +606,28 @@ destroy_with_live_ranges(struct test_ctx *t)
     vm = plain_arena();
     a = get(vm, 3 * Q);
     x = xget(vm, Q);
-    CHECK_MISUSE(vm, vmem_destroy(vm), "vmem_destroy: arena plain: 0x%lx: "
+    CHECK_MISUSE(vm, vmem_destroy(vm),
+                 "vmem_destroy: arena plain: 0x%lx: "
                  "expected no live range, found 16384 bytes live, the first "
-                 "12288 here", (unsigned long)a);
+                 "12288 here",
+                 (unsigned long)a);
     vmem_free(vm, a, 3 * Q);
-    CHECK_MISUSE(vm, vmem_destroy(vm), "vmem_destroy: arena plain: 0x%lx: "
+    CHECK_MISUSE(vm, vmem_destroy(vm),
+                 "vmem_destroy: arena plain: 0x%lx: "
                  "expected no live range, found 4096 bytes live, the first "
-                 "4096 here", (unsigned long)x);
+                 "4096 here",
+                 (unsigned long)x);
     vmem_xfree(vm, x, Q);
     vmem_destroy(vm);
     vm = cached_arena();
     a = get(vm, 3 * Q);
     x = get(vm, 3 * Q);
     vmem_free(vm, x, 3 * Q); /* in a magazine */
-    CHECK_MISUSE(vm, vmem_destroy(vm), "vmem_destroy: arena cached: 0x%lx: "
+    CHECK_MISUSE(vm, vmem_destroy(vm),
+                 "vmem_destroy: arena cached: 0x%lx: "
                  "expected no live range, found 12288 bytes live in quantum "
-                 "caches, the first here", (unsigned long)a);
+                 "caches, the first here",
+                 (unsigned long)a);
     vmem_free(vm, a, 3 * Q);
     vmem_destroy(vm);
     CHECK_PTR(kva_vmem_list, NULL);
@@ -601,7 +643,8 @@ xfreeall_with_quantum_caches(struct test_ctx *t)
     PORT(NULL);
     vm = cached_arena();
     a = xget(vm, Q);
-    CHECK_MISUSE(vm, vmem_xfreeall(vm), "vmem_xfreeall: arena cached: 0x0: "
+    CHECK_MISUSE(vm, vmem_xfreeall(vm),
+                 "vmem_xfreeall: arena cached: 0x0: "
                  "expected an arena without quantum caches, found one with "
                  "them");
     vmem_xfree(vm, a, Q);
@@ -624,19 +667,21 @@ use_after_destroy(struct test_ctx *t)
         vm = k == 2 ? NULL : &store;
         if (k == 0) {
             CHECK_PTR(vmem_init(&store, "gone", BASE, 16 * Q, Q, NULL, NULL,
-                                NULL, 4 * Q, NOSLEEP, KVA_IPL_NONE), vm);
+                                NULL, 4 * Q, NOSLEEP, KVA_IPL_NONE),
+                      vm);
             vmem_free(vm, get(vm, Q), Q);
             vmem_destroy(vm);
         }
-#define DEAD(func, expr)                                                    \
-    CHECK_PANIC(expr, func ": arena (unnamed): 0x%lx: expected an arena, " \
-                "found none, or one that was destroyed",                 \
+#define DEAD(func, expr)                                             \
+    CHECK_PANIC(expr,                                                \
+                func ": arena (unnamed): 0x%lx: expected an arena, " \
+                     "found none, or one that was destroyed",        \
                 (unsigned long)(uintptr_t)vm)
         DEAD("vmem_alloc", (void)vmem_alloc(vm, Q, NOSLEEP, &addr));
         DEAD("vmem_alloc", (void)vmem_alloc(vm, 9 * Q, NOSLEEP, &addr));
         DEAD("vmem_free", vmem_free(vm, BASE, Q));
-        DEAD("vmem_xalloc", (void)vmem_xalloc(vm, Q, 0, 0, 0, 0,
-                                              VMEM_ADDR_MAX, NOSLEEP, &addr));
+        DEAD("vmem_xalloc", (void)vmem_xalloc(vm, Q, 0, 0, 0, 0, VMEM_ADDR_MAX,
+                                              NOSLEEP, &addr));
         DEAD("vmem_xalloc_addr", (void)vmem_xalloc_addr(vm, BASE, Q, NOSLEEP));
         DEAD("vmem_xfree", vmem_xfree(vm, BASE, Q));
         DEAD("vmem_xfreeall", vmem_xfreeall(vm));
@@ -665,12 +710,12 @@ bad_tags(struct test_ctx *t)
     vm = vmem_create("tags", 0, 0, Q, NULL, NULL, NULL, 0,
                      NOSLEEP | VM_PRIVTAGS, KVA_IPL_NONE);
     CHECK(vm != NULL);
-    CHECK_MISUSE(vm, (void)vmem_add_bts(
-                         vm, (struct kva_vmem_btag *)((char *)bts + 4), 4),
-                 "vmem_add_bts: arena tags: 0x%lx: expected tags aligned to "
-                 "%u bytes, found 4 over",
-                 (unsigned long)(uintptr_t)((char *)bts + 4),
-                 (unsigned)KVA__BTAG_ALIGN);
+    CHECK_MISUSE(
+        vm,
+        (void)vmem_add_bts(vm, (struct kva_vmem_btag *)((char *)bts + 4), 4),
+        "vmem_add_bts: arena tags: 0x%lx: expected tags aligned to "
+        "%u bytes, found 4 over",
+        (unsigned long)(uintptr_t)((char *)bts + 4), (unsigned)KVA__BTAG_ALIGN);
     CHECK_EQ(vmem_add_bts(vm, bts, 1), KVA_ENOMEM); /* a header and no tag */
     CHECK_EQ(vmem_add(vm, 0, Q, NOSLEEP), KVA_ENOMEM);
     CHECK_EQ(vmem_add_bts(vm, bts, 8), 0);
@@ -713,14 +758,16 @@ bad_import(struct test_ctx *t)
     CHECK(vm != NULL);
     CHECK_MISUSE(vm, (void)vmem_alloc(vm, 2 * Q, NOSLEEP, &addr),
                  "importfn: arena askew: 0x%lx: expected whole quanta of at "
-                 "least 8192 bytes, found 8192", (unsigned long)(BASE + 1));
+                 "least 8192 bytes, found 8192",
+                 (unsigned long)(BASE + 1));
     vmem_destroy(vm);
     vm = vmem_xcreate("little", 0, 0, Q, import_little, NULL, NULL, 0, NOSLEEP,
                       KVA_IPL_NONE);
     CHECK(vm != NULL);
     CHECK_MISUSE(vm, (void)vmem_alloc(vm, 2 * Q, NOSLEEP, &addr),
                  "importfn: arena little: 0x%lx: expected whole quanta of at "
-                 "least 8192 bytes, found 4096", (unsigned long)BASE);
+                 "least 8192 bytes, found 4096",
+                 (unsigned long)BASE);
     vmem_destroy(vm);
 }
 
@@ -740,16 +787,15 @@ fill(struct test_ctx *t, vmem_t *vm, struct held *held)
     for (unsigned i = 0; i < LIVE; i++) {
         held[i].x = below(t, 3) == 0;
         held[i].size = (1 + below(t, 12)) * Q;
-        held[i].addr = held[i].x ? xget(vm, held[i].size)
-                                 : get(vm, held[i].size);
+        held[i].addr =
+            held[i].x ? xget(vm, held[i].size) : get(vm, held[i].size);
     }
 }
 
 /* A free of some other kind than the one that is right: the message begins as
  * it must, the arena is as it was. */
 static void
-bad_free_one(struct test_ctx *t, vmem_t *vm, const struct held *h,
-             bool freed)
+bad_free_one(struct test_ctx *t, vmem_t *vm, const struct held *h, bool freed)
 {
     uintptr_t addr = h->addr;
     size_t size = h->size;
@@ -803,8 +849,7 @@ bad_frees_at_random(struct test_ctx *t)
     PORT(NULL);
     for (unsigned long n = 0; n < t->count; n += LIVE) {
         vm = vmem_create("random", BASE, 1024 * Q, Q, NULL, NULL, NULL,
-                         below(t, 2) * 8 * Q, NOSLEEP,
-                         KVA_IPL_NONE);
+                         below(t, 2) * 8 * Q, NOSLEEP, KVA_IPL_NONE);
         CHECK(vm != NULL);
         fill(t, vm, held);
         for (unsigned i = 0; i < LIVE; i++) {

@@ -49,7 +49,8 @@ run(struct test_ctx *t, const struct model_config *cf, unsigned long steps,
         bad = model_step(m, draw, t);
         if (bad != NULL) {
             FAIL("kind %d, place %d, quantum 2^%u, %u quanta, operation %lu: "
-                 "%s", cf->kind, cf->place, cf->shift, cf->quanta, i, bad);
+                 "%s",
+                 cf->kind, cf->place, cf->shift, cf->quanta, i, bad);
         }
     }
     for (unsigned i = 0; i < MODEL_OUTCOMES; i++) {
@@ -67,8 +68,8 @@ static void
 run_kind(struct test_ctx *t, enum model_kind kind)
 {
     unsigned long count[MODEL_OUTCOMES] = { 0 };
-    bool added = kind == MODEL_PLAIN || kind == MODEL_QCACHE ||
-                 kind == MODEL_PRIVATE;
+    bool added =
+        kind == MODEL_PLAIN || kind == MODEL_QCACHE || kind == MODEL_PRIVATE;
 
     PORT(NULL);
     for (unsigned long done = 0; done < t->count; done += STEPS) {

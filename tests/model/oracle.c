@@ -24,9 +24,9 @@ struct live {
 
 /* What a quantum is. */
 struct quantum {
-    uint16_t span;   /* number of its span + 1; 0: in none */
-    uint16_t live;   /* number of its live range + 1 */
-    bool cached;     /* held by quantum caches */
+    uint16_t span; /* number of its span + 1; 0: in none */
+    uint16_t live; /* number of its live range + 1 */
+    bool cached;   /* held by quantum caches */
 };
 
 struct request {
@@ -57,15 +57,14 @@ struct model {
     unsigned nspans, nfree, nalloc;
     size_t bytes_span, bytes_free, bytes_alloc, bytes_cached, max_free;
     size_t parent_bytes;
-    uintptr_t next;  /* where the next segment must start */
-    uintptr_t end;   /* first address past the span */
-    unsigned last;   /* type of the segment before */
+    uintptr_t next; /* where the next segment must start */
+    uintptr_t end;  /* first address past the span */
+    unsigned last;  /* type of the segment before */
     char text[TEXT_MAX];
     bool wrong;
 };
 
-static const char *
-wrong(struct model *m, const char *fmt, ...)
+static const char *wrong(struct model *m, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
 static const char *
@@ -129,8 +128,8 @@ make_source(const struct model *m, const char *name, vmem_t *source,
 {
     size_t bytes = source == NULL ? m->cf.quanta * m->quantum : 0;
 
-    return vmem_create(name, source == NULL ? m->origin : 0, bytes,
-                       m->quantum, source == NULL ? NULL : vmem_alloc,
+    return vmem_create(name, source == NULL ? m->origin : 0, bytes, m->quantum,
+                       source == NULL ? NULL : vmem_alloc,
                        source == NULL ? NULL : vmem_free, source, qcache_max,
                        VM_NOSLEEP, KVA_IPL_NONE);
 }
@@ -153,8 +152,7 @@ make(struct model *m)
         m->nbelow = source != NULL;
     }
     if (m->cf.kind == MODEL_STACK && source != NULL) {
-        m->below[1] = source =
-            make_source(m, "middle", source, 4 * m->quantum);
+        m->below[1] = source = make_source(m, "middle", source, 4 * m->quantum);
         m->nbelow += source != NULL;
     }
     if (m->dynamic && source == NULL) {
@@ -163,10 +161,9 @@ make(struct model *m)
     if (m->cf.kind == MODEL_LARGE) {
         flags |= VM_LARGEIMPORT;
     }
-    m->vm = vmem_create("model", m->origin, 0, m->quantum,
-                        m->dynamic ? vmem_alloc : NULL,
-                        m->dynamic ? vmem_free : NULL, source, qcache_max,
-                        flags, KVA_IPL_NONE);
+    m->vm = vmem_create(
+        "model", m->origin, 0, m->quantum, m->dynamic ? vmem_alloc : NULL,
+        m->dynamic ? vmem_free : NULL, source, qcache_max, flags, KVA_IPL_NONE);
     return m->vm != NULL;
 }
 
@@ -184,8 +181,8 @@ unmake(struct model *m)
 struct model *
 model_new(const struct model_config *cf)
 {
-    size_t bytes = (sizeof(struct model) + MODEL_ALIGN - 1) / MODEL_ALIGN *
-                   MODEL_ALIGN;
+    size_t bytes =
+        (sizeof(struct model) + MODEL_ALIGN - 1) / MODEL_ALIGN * MODEL_ALIGN;
     struct model *m = aligned_alloc(MODEL_ALIGN, bytes);
 
     if (m == NULL) {
@@ -304,10 +301,8 @@ check_spans(struct model *m)
     for (unsigned i = 0; i < m->cf.quanta; i++) {
         bool first = i == 0 || m->seen[i].span != m->seen[i - 1].span;
 
-        if (!m->dynamic &&
-            (m->seen[i].span != 0) != (m->map[i].span != 0)) {
-            return wrong(m, "0x%zx is %sin a span",
-                         (size_t)address_of(m, i),
+        if (!m->dynamic && (m->seen[i].span != 0) != (m->map[i].span != 0)) {
+            return wrong(m, "0x%zx is %sin a span", (size_t)address_of(m, i),
                          m->map[i].span != 0 ? "not " : "");
         }
         if (!m->dynamic || m->seen[i].span == 0 || !first) {
@@ -342,8 +337,7 @@ check_totals(struct model *m)
         return wrong(m, "bytes of vmem_stat do not agree with the walk");
     }
     if (st.spans != m->nspans || st.tags_span != m->nspans ||
-        st.tags_free != m->nfree ||
-        (!m->cached && st.tags_busy != m->nalloc)) {
+        st.tags_free != m->nfree || (!m->cached && st.tags_busy != m->nalloc)) {
         return wrong(m, "tags of vmem_stat do not agree with the walk");
     }
     return NULL;
@@ -400,8 +394,7 @@ model_check(struct model *m)
     m->bytes_span = m->bytes_free = m->bytes_alloc = m->bytes_cached = 0;
     m->max_free = 0;
     m->next = m->end = 0;
-    vmem_walk(m->vm, VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN, see,
-              m);
+    vmem_walk(m->vm, VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN, see, m);
     if (m->next != m->end) {
         return wrong(m, "the last segments do not fill their span");
     }
@@ -461,8 +454,7 @@ smallest_hole(const struct model *m, const struct request *rq)
         unsigned n = hole_at(m, i);
 
         for (unsigned k = 0; n >= need && k <= n - need; k++) {
-            if ((best == 0 || n < best) &&
-                obeys(rq, address_of(m, i + k))) {
+            if ((best == 0 || n < best) && obeys(rq, address_of(m, i + k))) {
                 best = n;
             }
         }
@@ -477,8 +469,7 @@ hole_around(const struct model *m, uintptr_t addr)
 {
     unsigned i = index_of(m, addr);
 
-    while (i > 0 && is_free(m, i - 1) &&
-           m->map[i - 1].span == m->map[i].span) {
+    while (i > 0 && is_free(m, i - 1) && m->map[i - 1].span == m->map[i].span) {
         i--;
     }
     return hole_at(m, i) * m->quantum;
@@ -503,8 +494,7 @@ add_live(struct model *m, uintptr_t addr, size_t size, bool x)
     struct live *l = &m->live[m->nlive];
     unsigned i = index_of(m, addr), n = (unsigned)(size / m->quantum);
 
-    if (addr % m->quantum != 0 || i >= m->cf.quanta ||
-        n > m->cf.quanta - i) {
+    if (addr % m->quantum != 0 || i >= m->cf.quanta || n > m->cf.quanta - i) {
         return wrong(m, "0x%zx of %zu was handed out", (size_t)addr, size);
     }
     for (unsigned k = 0; k < n; k++) {
@@ -537,10 +527,11 @@ refused(struct model *m, const struct request *rq, const char *what)
     if (m->refusal || smallest_hole(m, rq) == 0) {
         return NULL;
     }
-    return wrong(m, "%s refuses %zu (align %zu, phase %zu, nocross %zu, "
-                    "0x%zx to 0x%zx), and there is room", what, rq->size,
-                 rq->align, rq->phase, rq->nocross, (size_t)rq->min,
-                 (size_t)rq->max);
+    return wrong(m,
+                 "%s refuses %zu (align %zu, phase %zu, nocross %zu, "
+                 "0x%zx to 0x%zx), and there is room",
+                 what, rq->size, rq->align, rq->phase, rq->nocross,
+                 (size_t)rq->min, (size_t)rq->max);
 }
 
 /* A best fit comes from the smallest hole that will do. */
@@ -555,8 +546,10 @@ check_best(struct model *m, const struct request *rq, uintptr_t addr)
     m->count[MODEL_BEST]++;
     got = hole_around(m, addr);
     if (got != want) {
-        return wrong(m, "best fit of %zu is in a hole of %zu, and there is "
-                        "one of %zu", rq->size, got, want);
+        return wrong(m,
+                     "best fit of %zu is in a hole of %zu, and there is "
+                     "one of %zu",
+                     rq->size, got, want);
     }
     return NULL;
 }
@@ -595,9 +588,9 @@ step_alloc(struct model *m, model_draw_t *draw, void *arg)
         (rq.size & (rq.size - 1)) == 0) {
         rq.align = rq.size; /* quantum caches align, and refuse what is not */
     }
-    err = vmem_alloc(m->vm, ragged(m, rq.size, draw, arg),
-                     VM_NOSLEEP | (rq.best ? VM_BESTFIT : VM_INSTANTFIT),
-                     &addr);
+    err =
+        vmem_alloc(m->vm, ragged(m, rq.size, draw, arg),
+                   VM_NOSLEEP | (rq.best ? VM_BESTFIT : VM_INSTANTFIT), &addr);
     if (err != 0) {
         m->count[MODEL_ALLOC_FULL]++;
         return err != KVA_ENOMEM ? wrong(m, "vmem_alloc returns %d", err)
@@ -654,11 +647,10 @@ step_xalloc(struct model *m, model_draw_t *draw, void *arg)
     uintptr_t addr = 0;
     int err;
 
-    err = vmem_xalloc(m->vm, ragged(m, rq.size, draw, arg),
-                      rq.align == m->quantum ? 0 : rq.align, rq.phase,
-                      rq.nocross, rq.min, rq.max,
-                      VM_NOSLEEP | (rq.best ? VM_BESTFIT : VM_INSTANTFIT),
-                      &addr);
+    err = vmem_xalloc(
+        m->vm, ragged(m, rq.size, draw, arg),
+        rq.align == m->quantum ? 0 : rq.align, rq.phase, rq.nocross, rq.min,
+        rq.max, VM_NOSLEEP | (rq.best ? VM_BESTFIT : VM_INSTANTFIT), &addr);
     if (err != 0) {
         m->count[MODEL_XALLOC_FULL]++;
         return err != KVA_ENOMEM ? wrong(m, "vmem_xalloc returns %d", err)
@@ -666,10 +658,11 @@ step_xalloc(struct model *m, model_draw_t *draw, void *arg)
     }
     m->count[MODEL_XALLOC_DONE]++;
     if (!obeys(&rq, addr)) {
-        return wrong(m, "0x%zx of %zu is not as asked for (align %zu, phase "
-                        "%zu, nocross %zu, 0x%zx to 0x%zx)", (size_t)addr,
-                     rq.size, rq.align, rq.phase, rq.nocross, (size_t)rq.min,
-                     (size_t)rq.max);
+        return wrong(m,
+                     "0x%zx of %zu is not as asked for (align %zu, phase "
+                     "%zu, nocross %zu, 0x%zx to 0x%zx)",
+                     (size_t)addr, rq.size, rq.align, rq.phase, rq.nocross,
+                     (size_t)rq.min, (size_t)rq.max);
     }
     if (check_best(m, &rq, addr) != NULL) {
         return m->text;
@@ -682,7 +675,8 @@ step_addr(struct model *m, model_draw_t *draw, void *arg)
 {
     unsigned i = draw(arg, m->cf.quanta);
     unsigned n = 1 + draw(arg, m->cf.quanta - i < 16 ? m->cf.quanta - i : 16);
-    struct request rq = { .size = n * m->quantum, .align = m->quantum,
+    struct request rq = { .size = n * m->quantum,
+                          .align = m->quantum,
                           .min = address_of(m, i) };
     int err;
 
@@ -691,9 +685,8 @@ step_addr(struct model *m, model_draw_t *draw, void *arg)
                            VM_NOSLEEP);
     if (err != 0) {
         m->count[MODEL_ADDR_FULL]++;
-        return err != KVA_ENOMEM
-                   ? wrong(m, "vmem_xalloc_addr returns %d", err)
-                   : refused(m, &rq, "vmem_xalloc_addr");
+        return err != KVA_ENOMEM ? wrong(m, "vmem_xalloc_addr returns %d", err)
+                                 : refused(m, &rq, "vmem_xalloc_addr");
     }
     m->count[MODEL_ADDR_DONE]++;
     return add_live(m, rq.min, rq.size, true);
@@ -766,8 +759,10 @@ free_all(struct model *m)
     }
     for (unsigned k = 0; k < m->nbelow && !m->refusal; k++) {
         if (vmem_size(m->below[k], VMEM_ALLOC) != 0) {
-            return wrong(m, "all is free and drained, and %zu bytes below "
-                            "are not", vmem_size(m->below[k], VMEM_ALLOC));
+            return wrong(m,
+                         "all is free and drained, and %zu bytes below "
+                         "are not",
+                         vmem_size(m->below[k], VMEM_ALLOC));
         }
     }
     return NULL;

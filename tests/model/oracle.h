@@ -24,7 +24,12 @@ enum model_kind {
 };
 
 /* Where the map lies in the address space. */
-enum model_place { MODEL_ZERO, MODEL_MIDDLE, MODEL_TOP, MODEL_PLACES };
+enum model_place {
+    MODEL_ZERO,
+    MODEL_MIDDLE,
+    MODEL_TOP,
+    MODEL_PLACES
+};
 
 #define MODEL_QUANTA_MAX 1024u
 #define MODEL_LIVE_MAX 192u

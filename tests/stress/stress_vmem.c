@@ -25,14 +25,14 @@
 #define RANGE(addr, n, x) ((addr) | (uintptr_t)(n) << 1 | (uintptr_t)(x))
 #define RANGE_ADDR(r) ((r) & ~(uintptr_t)(Q - 1))
 #define RANGE_N(r) ((unsigned)((r) & (Q - 1)) >> 1)
-#define RANGE_X(r) (((r) & 1) != 0)
+#define RANGE_X(r) (((r)&1) != 0)
 
 struct arena {
     vmem_t *vm, *source;
-    uintptr_t base;   /* of the table */
-    bool memory;      /* ranges are memory, and written to */
-    bool sleeping;    /* requests wait */
-    unsigned n_max;   /* quanta of a request */
+    uintptr_t base; /* of the table */
+    bool memory;    /* ranges are memory, and written to */
+    bool sleeping;  /* requests wait */
+    unsigned n_max; /* quanta of a request */
     unsigned long count;
     uint8_t owner[QUANTA];
     uintptr_t slot[SLOTS];
@@ -82,8 +82,8 @@ disclaim(struct arena *a, uintptr_t range)
             __atomic_exchange_n(&a->owner[i + k], 0, __ATOMIC_RELAXED) == 0) {
             return "a live range has lost its mark";
         }
-        if (a->memory && *(volatile uintptr_t *)(RANGE_ADDR(range) + k * Q) !=
-                             range) {
+        if (a->memory &&
+            *(volatile uintptr_t *)(RANGE_ADDR(range) + k * Q) != range) {
             return "somebody wrote to a live range";
         }
     }
@@ -138,8 +138,7 @@ on_interrupt(void *arg)
         interrupt_range = 0;
         bad = disclaim(a, range);
         vmem_free(a->vm, RANGE_ADDR(range), RANGE_N(range) * Q);
-    } else if (!finished &&
-               range_get(a, 2, false, VM_NOSLEEP, &range) == 0) {
+    } else if (!finished && range_get(a, 2, false, VM_NOSLEEP, &range) == 0) {
         bad = claim(a, range, 0xff);
         interrupt_range = range;
     }
@@ -227,7 +226,8 @@ sleeper_run(void *arg)
         const char *bad;
 
         CHECK_EQ(range_get(a, n, test_random_one_in(&w->random, 4), VM_SLEEP,
-                           &range), 0);
+                           &range),
+                 0);
         bad = claim(a, range, (uint8_t)(w->id + 1));
         if (bad != NULL) {
             FAIL("%s: 0x%zx", bad, (size_t)range);
@@ -276,8 +276,8 @@ pinger_run(void *arg)
 /* THREADS workers, drainers beside them, and with interrupts one who sends
  * them; workers are joined last, so that signals have a thread to go to. */
 static void
-run(struct test_ctx *t, struct arena *a, void *(*fn)(void *),
-    unsigned drainers, bool interrupts)
+run(struct test_ctx *t, struct arena *a, void *(*fn)(void *), unsigned drainers,
+    bool interrupts)
 {
     struct worker w[THREADS + 3];
     unsigned n = THREADS + drainers + (interrupts ? 1 : 0);
@@ -292,10 +292,11 @@ run(struct test_ctx *t, struct arena *a, void *(*fn)(void *),
     }
     for (unsigned i = 0; i < n; i++) {
         CHECK_EQ(pthread_create(&w[i].thread, NULL,
-                                i < THREADS                ? fn
-                                : i < THREADS + drainers   ? drainer_run
-                                                           : pinger_run,
-                                &w[i]), 0);
+                                i < THREADS              ? fn
+                                : i < THREADS + drainers ? drainer_run
+                                                         : pinger_run,
+                                &w[i]),
+                 0);
     }
     for (unsigned i = n; i-- > 0;) {
         CHECK_EQ(pthread_join(w[i].thread, NULL), 0);
@@ -331,8 +332,8 @@ arena_make(struct arena *a, size_t quanta, size_t qcache_max)
     memset(a, 0, sizeof(*a));
     a->base = BASE;
     a->n_max = 12;
-    a->source = vmem_create("source", BASE, quanta * Q, Q, NULL, NULL, NULL,
-                            0, VM_NOSLEEP, KVA_IPL_VM);
+    a->source = vmem_create("source", BASE, quanta * Q, Q, NULL, NULL, NULL, 0,
+                            VM_NOSLEEP, KVA_IPL_VM);
     a->vm = vmem_create("stress", 0, 0, Q, vmem_alloc, vmem_free, a->source,
                         qcache_max * Q, VM_NOSLEEP, KVA_IPL_VM);
     CHECK(a->source != NULL && a->vm != NULL);

@@ -150,10 +150,10 @@ free_asks_for_nothing(struct test_ctx *t)
     start();
     while (frees < t->count) {
         for (size_t i = 0; i < HELD; i++) {
-            held[i].size = test_rand_below(t, 4) != 0
-                               ? 8 + (size_t)test_rand_below(t, 4000)
-                               : KVA_PAGE_SIZE *
-                                     (1 + (size_t)test_rand_below(t, 40));
+            held[i].size =
+                test_rand_below(t, 4) != 0
+                    ? 8 + (size_t)test_rand_below(t, 4000)
+                    : KVA_PAGE_SIZE * (1 + (size_t)test_rand_below(t, 40));
             held[i].typed = test_rand_below(t, 2) != 0;
             held[i].p = held[i].typed
                             ? kva_malloc(held[i].size, M_BOOT, KVA_M_WAITOK)
@@ -183,11 +183,10 @@ free_asks_for_nothing(struct test_ctx *t)
 }
 #endif
 
-const struct test boot_tests[] = {
-    TEST("boot", region),
+const struct test boot_tests[] = { TEST("boot", region),
 #if KVA_TIER >= 2
-    TEST("boot", again),
-    TEST_COUNT("boot", free_asks_for_nothing, 20000, 200000, 2000000),
+                                   TEST("boot", again),
+                                   TEST_COUNT("boot", free_asks_for_nothing,
+                                              20000, 200000, 2000000),
 #endif
-    TEST_END
-};
+                                   TEST_END };

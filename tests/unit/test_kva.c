@@ -164,8 +164,7 @@ get(struct test_ctx *t, struct held *h)
 
     h->vm = below(t, 4) == 0 ? heap_va_arena : kmem_arena;
     h->x = below(t, 4) == 0;
-    h->size = P + below(
-                      t, below(t, 8) == 0 ? 200 * P : 8 * P);
+    h->size = P + below(t, below(t, 8) == 0 ? 200 * P : 8 * P);
     err = h->x ? vmem_xalloc(h->vm, h->size, align, 0, 0, VMEM_ADDR_MIN,
                              VMEM_ADDR_MAX, VM_NOSLEEP, &h->addr)
                : vmem_alloc(h->vm, h->size, VM_NOSLEEP, &h->addr);
@@ -353,8 +352,8 @@ intr_alloc(void *arg)
 {
     struct intr *in = arg;
 
-    while (in->n < INTR && vmem_alloc(kmem_intr_arena, P, VM_NOSLEEP,
-                                      &in->addr[in->n]) == 0) {
+    while (in->n < INTR &&
+           vmem_alloc(kmem_intr_arena, P, VM_NOSLEEP, &in->addr[in->n]) == 0) {
         *(char *)in->addr[in->n] = 1;
         in->n++;
     }
@@ -432,8 +431,7 @@ map_is_searched(struct test_ctx *t)
             live--;
         } else {
             r[k].size = 1 + below(t, 20 * P);
-            CHECK_EQ(kva_pageable_alloc(r[k].size, VM_NOSLEEP, &r[k].addr),
-                     0);
+            CHECK_EQ(kva_pageable_alloc(r[k].size, VM_NOSLEEP, &r[k].addr), 0);
             live++;
         }
         k = (unsigned)below(t, RANGES);
@@ -469,8 +467,7 @@ simple_boot_uses_the_region_alone(struct test_ctx *t)
     (void)t;
     PORT(NULL);
     CHECK(region != NULL);
-    CHECK_EQ(kva_boot_simple(region + 1, KVA_BOOT_SIMPLE_MIN - 1),
-             KVA_EINVAL);
+    CHECK_EQ(kva_boot_simple(region + 1, KVA_BOOT_SIMPLE_MIN - 1), KVA_EINVAL);
     CHECK_EQ(kva_boot_simple(region + 1, bytes - 1), 0);
     while (vmem_alloc(kmem_arena, P, VM_NOSLEEP, &a[n]) == 0) {
         CHECK_GE(a[n], (uintptr_t)region);

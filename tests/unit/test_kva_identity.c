@@ -53,7 +53,8 @@ get(struct test_ctx *t, struct held *h)
     h->x = test_rand_below(t, 3) == 0;
     if (h->x) {
         CHECK_EQ(vmem_xalloc(kmem_arena, h->size, align, 0, 0, VMEM_ADDR_MIN,
-                             VMEM_ADDR_MAX, VM_NOSLEEP, &h->addr), 0);
+                             VMEM_ADDR_MAX, VM_NOSLEEP, &h->addr),
+                 0);
         CHECK_EQ(h->addr % align, 0);
     } else {
         CHECK_EQ(vmem_alloc(kmem_arena, h->size, VM_NOSLEEP, &h->addr), 0);
@@ -184,8 +185,6 @@ faults_lose_nothing(struct test_ctx *t)
 
 const struct test kva_identity_tests[] = {
     TEST_COUNT("kva", frames_come_and_go, 2000, 50000, 1000000),
-    TEST("kva", limit_holds),
-    TEST("kva", simple_boot),
-    TEST_COUNT("kva", faults_lose_nothing, 200, 5000, 100000),
-    TEST_END
+    TEST("kva", limit_holds), TEST("kva", simple_boot),
+    TEST_COUNT("kva", faults_lose_nothing, 200, 5000, 100000), TEST_END
 };

@@ -76,8 +76,7 @@ start(unsigned cpus, unsigned capacity, unsigned full_max)
 static bool
 get(uintptr_t *thing)
 {
-    return kva__mag_get(&cache, thing) ||
-           kva__mag_get_slow(&cache, 7, thing);
+    return kva__mag_get(&cache, thing) || kva__mag_get_slow(&cache, 7, thing);
 }
 
 static void
@@ -320,8 +319,7 @@ works_without_memory(struct test_ctx *t)
     vmem_bootstrap(NULL, 0);
     memset(&supply, 0, sizeof(supply));
     supply.limit = THINGS;
-    kva__magcache_init(&cache, "test", KVA_IPL_NONE, 8, 1, &supplier,
-                       &supply);
+    kva__magcache_init(&cache, "test", KVA_IPL_NONE, 8, 1, &supplier, &supply);
     for (unsigned i = 0; i < 100; i++) {
         CHECK(get(&thing[i]));
     }

@@ -33,8 +33,8 @@ alignment_of(size_t block_size)
 static void
 blocks_are_apart(struct test_ctx *t)
 {
-    static const size_t sizes[] = { 8, 24, 32, 64, 96, 512, 1000, 1024, 2016,
-                                    KVA_META_BLOCK_MAX };
+    static const size_t sizes[] = { 8,   24,   32,   64,   96,
+                                    512, 1000, 1024, 2016, KVA_META_BLOCK_MAX };
     static unsigned char *block[BLOCKS];
 
     (void)t;
@@ -143,10 +143,8 @@ requests_are_counted(struct test_ctx *t)
     CHECK_EQ(store.nfree, 0);
 }
 
-const struct test meta_tests[] = {
-    TEST("meta", blocks_are_apart),
-    TEST("meta", reserve_is_kept),
-    TEST("meta", donated_pages_come_first),
-    TEST("meta", requests_are_counted),
-    TEST_END
-};
+const struct test meta_tests[] = { TEST("meta", blocks_are_apart),
+                                   TEST("meta", reserve_is_kept),
+                                   TEST("meta", donated_pages_come_first),
+                                   TEST("meta", requests_are_counted),
+                                   TEST_END };

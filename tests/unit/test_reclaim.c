@@ -10,8 +10,8 @@
 
 struct owner {
     struct kva_cleaner cleaner;
-    size_t has;     /* bytes it can give back */
-    size_t asked;   /* at its last call */
+    size_t has;   /* bytes it can give back */
+    size_t asked; /* at its last call */
     unsigned calls;
     unsigned order; /* of its last call */
     bool again;     /* call kva_reclaim from within */

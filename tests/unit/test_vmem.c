@@ -55,11 +55,13 @@ whole_address_space(struct test_ctx *t)
     vmem_free(vm, 0, TOP);
     CHECK_EQ(vmem_xalloc_addr(vm, TOP - 1, 1, VM_NOSLEEP), 0);
     CHECK_EQ(vmem_xalloc_addr(vm, TOP, 1, VM_NOSLEEP), KVA_ENOMEM);
-    CHECK_EQ(vmem_xalloc(vm, TOP / 2 + 1, TOP / 2 + 1, 0, 0, 0, TOP,
-                         VM_NOSLEEP, &a), 0);
+    CHECK_EQ(
+        vmem_xalloc(vm, TOP / 2 + 1, TOP / 2 + 1, 0, 0, 0, TOP, VM_NOSLEEP, &a),
+        0);
     CHECK_EQ(a, 0);
-    CHECK_EQ(vmem_xalloc(vm, 4, TOP / 2 + 1, TOP / 2 - 1, 0, 1, TOP,
-                         VM_NOSLEEP, &b), KVA_ENOMEM);
+    CHECK_EQ(
+        vmem_xalloc(vm, 4, TOP / 2 + 1, TOP / 2 - 1, 0, 1, TOP, VM_NOSLEEP, &b),
+        KVA_ENOMEM);
     CHECK_PTR(vmem_check(vm), NULL);
     vmem_xfree(vm, a, TOP / 2 + 1);
     vmem_xfree(vm, TOP - 1, 1);
@@ -78,12 +80,12 @@ last_byte_of_all(struct test_ctx *t)
     PORT(NULL);
     for (unsigned k = 0; k < 2; k++) {
         vm = arena_new(TOP - (64 * Q - 1), 64 * Q, Q, k * 8 * Q);
-        CHECK_EQ(vmem_xalloc(vm, Q, 0, 0, 0, TOP - (Q - 1), TOP, VM_NOSLEEP,
-                             &a), 0);
+        CHECK_EQ(
+            vmem_xalloc(vm, Q, 0, 0, 0, TOP - (Q - 1), TOP, VM_NOSLEEP, &a), 0);
         CHECK_EQ(a, TOP - (Q - 1));
         vmem_xfree(vm, a, Q);
-        CHECK_EQ(vmem_xalloc(vm, 64 * Q, 0, 0, 64 * Q, 0, TOP, VM_NOSLEEP,
-                             &a), 0);
+        CHECK_EQ(vmem_xalloc(vm, 64 * Q, 0, 0, 64 * Q, 0, TOP, VM_NOSLEEP, &a),
+                 0);
         vmem_xfree(vm, a, 64 * Q);
         for (unsigned i = 0; i < 64; i++) {
             CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), 0);
@@ -114,12 +116,12 @@ own_class_is_searched(struct test_ctx *t)
         vm = arena_new(BASE, (43 + 40 + 41 + 40 + 4) * Q, Q, 0);
         at = BASE;
         for (unsigned i = 0; i < KVA_COUNT(holes); i++) {
-            CHECK_EQ(vmem_xalloc_addr(vm, at + holes[i] * Q, Q, VM_NOSLEEP),
-                     0);
+            CHECK_EQ(vmem_xalloc_addr(vm, at + holes[i] * Q, Q, VM_NOSLEEP), 0);
             at += (holes[i] + 1) * Q;
         }
-        CHECK_EQ(vmem_alloc(vm, 42 * Q,
-                            VM_NOSLEEP | (best ? VM_BESTFIT : 0), &a), 0);
+        CHECK_EQ(
+            vmem_alloc(vm, 42 * Q, VM_NOSLEEP | (best ? VM_BESTFIT : 0), &a),
+            0);
         CHECK_EQ(a, BASE);
         vmem_free(vm, a, 42 * Q);
         CHECK_EQ(vmem_alloc(vm, 41 * Q, VM_NOSLEEP | VM_BESTFIT, &a), 0);
@@ -311,7 +313,8 @@ spans_far_apart(struct test_ctx *t)
     CHECK_EQ(n, 4 * 32);
     while (n > 0) {
         vmem_free(vm, a[--n], Q);
-        CHECK_PANIC(vmem_free(vm, a[n], Q), "vmem_free: arena test: 0x%lx: "
+        CHECK_PANIC(vmem_free(vm, a[n], Q),
+                    "vmem_free: arena test: 0x%lx: "
                     "expected a live range, found a free one",
                     (unsigned long)a[n]);
     }
@@ -325,7 +328,10 @@ spans_far_apart(struct test_ctx *t)
 static void
 private_tags_suffice(struct test_ctx *t)
 {
-    enum { SPANS = 3, RANGES = 300 };
+    enum {
+        SPANS = 3,
+        RANGES = 300
+    };
     static struct kva_vmem_btag bts[KVA_VMEM_EST_BTCOUNT(SPANS, RANGES)];
     static struct kva_vmem store;
     static uintptr_t a[RANGES];
@@ -342,9 +348,11 @@ private_tags_suffice(struct test_ctx *t)
         CHECK_EQ(vmem_add(vm, BASE + i * 4096 * Q, 1024 * Q, VM_NOSLEEP), 0);
     }
     for (unsigned i = 0; i < RANGES; i++) { /* each with holes around it */
-        CHECK_EQ(vmem_xalloc_addr(vm, BASE + (i % SPANS) * 4096 * Q +
-                                          (i / SPANS * 4 + 1) * Q, Q,
-                                  VM_NOSLEEP), 0);
+        CHECK_EQ(vmem_xalloc_addr(vm,
+                                  BASE + (i % SPANS) * 4096 * Q +
+                                      (i / SPANS * 4 + 1) * Q,
+                                  Q, VM_NOSLEEP),
+                 0);
         a[i] = BASE + (i % SPANS) * 4096 * Q + (i / SPANS * 4 + 1) * Q;
     }
     CHECK_PTR(vmem_check(vm), NULL);
@@ -353,7 +361,8 @@ private_tags_suffice(struct test_ctx *t)
 
         vmem_xfree(vm, a[k], Q);
         CHECK_EQ(vmem_xalloc(vm, Q, 2 * Q, Q, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
-                             VM_NOSLEEP, &a[k]), 0);
+                             VM_NOSLEEP, &a[k]),
+                 0);
     }
     CHECK_EQ(kva__meta_bytes(KVA_META_KINDS), 0);
     vmem_xfreeall(vm);
@@ -418,8 +427,7 @@ walks_and_sizes(struct test_ctx *t)
     CHECK_EQ(vmem_xalloc_addr(vm, BASE + 2 * Q, 3 * Q, VM_NOSLEEP), 0);
     CHECK_EQ(vmem_xalloc_addr(vm, BASE + 64 * Q, Q, VM_NOSLEEP), 0);
     vmem_walk(vm, VMEM_ALLOC | VMEM_FREE | VMEM_SPAN, walk_line, &line);
-    CHECK_STR(line.text,
-              "4:64+16 1:64+1 2:65+15 4:0+8 2:0+2 1:2+3 2:5+3 ");
+    CHECK_STR(line.text, "4:64+16 1:64+1 2:65+15 4:0+8 2:0+2 1:2+3 2:5+3 ");
     line.text[0] = '\0';
     vmem_walk(vm, VMEM_ALLOC, walk_line, &line);
     CHECK_STR(line.text, "1:64+1 1:2+3 ");
@@ -528,8 +536,7 @@ reclaim_is_asked_first(struct test_ctx *t)
     CHECK_EQ(vmem_alloc(aside.vm, Q, VM_NOSLEEP, &a), 0);
     CHECK_EQ(aside.calls, 1);
     CHECK_EQ(aside.flags, VM_NOSLEEP);
-    CHECK_EQ(vmem_alloc(aside.vm, 16 * Q, VM_NOSLEEP, &aside.addr),
-             KVA_ENOMEM);
+    CHECK_EQ(vmem_alloc(aside.vm, 16 * Q, VM_NOSLEEP, &aside.addr), KVA_ENOMEM);
     CHECK_EQ(aside.calls, 2);
     vmem_free(aside.vm, a, Q);
     vmem_set_reclaim(aside.vm, NULL);
@@ -562,8 +569,8 @@ wait_for(vmem_t *vm, size_t want, size_t have, int expected)
     vmem_stat(vm, &before);
     aside.size = have * Q;
     aside.calls = 0;
-    CHECK(have == 0 || vmem_alloc(aside.vm, aside.size, VM_NOSLEEP,
-                                  &aside.addr) == 0);
+    CHECK(have == 0 ||
+          vmem_alloc(aside.vm, aside.size, VM_NOSLEEP, &aside.addr) == 0);
     err = vmem_alloc(vm, want * Q, VM_SLEEP, &a);
     CHECK_EQ(err, expected);
     CHECK_GE(aside.calls, 1);
@@ -685,12 +692,12 @@ damage_is_seen(struct test_ctx *t)
     CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), 0);
     CHECK_PTR(vmem_check(vm), NULL);
     good = *vm;
-#define DAMAGE(statement, what)              \
-    do {                                     \
-        statement;                           \
-        CHECK_HAS(vmem_check(vm), what);     \
-        *vm = good;                          \
-        CHECK_PTR(vmem_check(vm), NULL);     \
+#define DAMAGE(statement, what)          \
+    do {                                 \
+        statement;                       \
+        CHECK_HAS(vmem_check(vm), what); \
+        *vm = good;                      \
+        CHECK_PTR(vmem_check(vm), NULL); \
     } while (0)
     DAMAGE(vm->stat.tags_busy++, "C1");
     DAMAGE(vm->hash_count--, "C1");
@@ -710,25 +717,23 @@ damage_is_seen(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-const struct test vmem_tests[] = {
-    TEST("vmem", whole_address_space),
-    TEST("vmem", last_byte_of_all),
-    TEST("vmem", own_class_is_searched),
-    TEST("vmem", spans_come_and_go),
-    TEST("vmem", large_imports),
-    TEST("vmem", own_import_function),
-    TEST("vmem", imports_that_do_not_serve),
-    TEST("vmem", quanta_may_differ),
-    TEST("vmem", spans_far_apart),
-    TEST("vmem", private_tags_suffice),
-    TEST("vmem", tags_of_both_kinds),
-    TEST("vmem", walks_and_sizes),
-    TEST("vmem", prints),
-    TEST("vmem", arenas_are_listed),
-    TEST("vmem", reclaim_is_asked_first),
-    TEST("vmem", frees_wake_who_waits),
-    TEST("vmem", frees_to_magazines_wake_too),
-    TEST("vmem", sleep_where_one_may_not),
-    TEST("vmem", damage_is_seen),
-    TEST_END
-};
+const struct test vmem_tests[] = { TEST("vmem", whole_address_space),
+                                   TEST("vmem", last_byte_of_all),
+                                   TEST("vmem", own_class_is_searched),
+                                   TEST("vmem", spans_come_and_go),
+                                   TEST("vmem", large_imports),
+                                   TEST("vmem", own_import_function),
+                                   TEST("vmem", imports_that_do_not_serve),
+                                   TEST("vmem", quanta_may_differ),
+                                   TEST("vmem", spans_far_apart),
+                                   TEST("vmem", private_tags_suffice),
+                                   TEST("vmem", tags_of_both_kinds),
+                                   TEST("vmem", walks_and_sizes),
+                                   TEST("vmem", prints),
+                                   TEST("vmem", arenas_are_listed),
+                                   TEST("vmem", reclaim_is_asked_first),
+                                   TEST("vmem", frees_wake_who_waits),
+                                   TEST("vmem", frees_to_magazines_wake_too),
+                                   TEST("vmem", sleep_where_one_may_not),
+                                   TEST("vmem", damage_is_seen),
+                                   TEST_END };

@@ -225,9 +225,6 @@ damage_is_seen(struct test_ctx *t)
 }
 
 const struct test window_tests[] = {
-    TEST_COUNT("window", window_agrees_with_a_naive_one, 3000, 100000,
-               2000000),
-    TEST("window", next_bit_is_found),
-    TEST("window", damage_is_seen),
-    TEST_END
+    TEST_COUNT("window", window_agrees_with_a_naive_one, 3000, 100000, 2000000),
+    TEST("window", next_bit_is_found), TEST("window", damage_is_seen), TEST_END
 };
