@@ -268,9 +268,16 @@ objects_random_with_faults(struct test_ctx *t)
             world_check(&w);
         }
     }
+    fired += kva_posix_fault_fired(KVA_POSIX_ANY);
     kva_posix_fault_reset();
+    /* One refusal for certain, at any count, in the world as it is now. */
+    kva_posix_fault_arm(KVA_POSIX_PAGE_GET, 1, true);
+    CHECK(kmem_alloc((size_t)64 << 20, KM_NOSLEEP) == NULL);
+    CHECK_GT(kva_posix_fault_fired(KVA_POSIX_PAGE_GET), 0);
+    kva_posix_fault_reset();
+    world_check(&w);
     /* Many a fault is made good by asking for less; but some must fire, and in
-     * a long run some request must have been refused. */
+     * a long run some request of the random ones must have been refused. */
     CHECK(t->count < 100000 || fired > 0);
     CHECK(t->count < 1000000 || w.refused > 0);
     world_end(&w);
