@@ -14,7 +14,7 @@
  * reclaim, waiting.  Tags are ensured before a hole is looked for, so once one
  * is found nothing can fail.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/hash.h"
 
 /* ---- import and release ---------------------------------------------- */
 
@@ -367,6 +367,7 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
                     "expected a live range, found an address outside every "
                     "span");
     case BT_FREE:
+    case BT_FREE_HASHED:
     case BT_PIECE: /* a live range there would have been seen before */
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a live range, found a free one");
@@ -399,39 +400,47 @@ span_is_free(kva_vmem_t *vm, struct kva_vmem_btag *hole)
 }
 
 void
+kva__segment_give(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
+                  kva_irq_t irq)
+{
+    struct kva_vmem_btag *hole = kva__segment_free(vm, bt, hashed);
+    uintptr_t start = hole->start;
+    size_t size = bt_size(hole);
+    bool release = span_is_free(vm, hole);
+
+    vm->stat.free++;
+    if (release) {
+        kva__span_remove(vm, bt_prev(hole));
+        vm->released += size;
+    }
+    kva_port_unlock(&vm->lock, irq);
+    KVA_PARANOID(vmem_check(vm));
+    if (release) {
+        vm->releasefn(vm->source, start, size);
+    }
+    /* Also if it was released: the source need not be an arena that wakes. */
+    kva__wait_freed(vm, size);
+}
+
+void
 kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
                 enum btag_state state, const char *func)
 {
-    struct kva_vmem_btag *bt, *hole;
-    uintptr_t start;
-    size_t hole_size;
-    bool release;
+    struct kva_vmem_btag *bt;
     kva_irq_t irq;
+    bool own;
 
     irq = kva_port_lock(&vm->lock);
-    bt = kva__hash_find(vm, addr);
+    bt = kva__hash_find(vm, addr, &own);
     if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
                      bt_size(bt) != size)) {
         kva_port_unlock(&vm->lock, irq);
         bad_free(vm, addr, size, state, func);
     }
-    kva__hash_remove(vm, bt);
-    hole = kva__segment_free(vm, bt);
-    vm->stat.free++;
-    start = hole->start;
-    hole_size = bt_size(hole);
-    release = span_is_free(vm, hole);
-    if (release) {
-        kva__span_remove(vm, bt_prev(hole));
-        vm->released += hole_size;
+    if (!own) {
+        kva__hash_leave(vm, bt);
     }
-    kva_port_unlock(&vm->lock, irq);
-    KVA_PARANOID(vmem_check(vm));
-    if (release) {
-        vm->releasefn(vm->source, start, hole_size);
-    }
-    /* Also if it was released: the source need not be an arena that wakes. */
-    kva__wait_freed(vm, hole_size);
+    kva__segment_give(vm, bt, own, irq);
 }
 
 /* ---- for kva ---------------------------------------------------------- */
@@ -454,7 +463,7 @@ free_span_remove(kva_vmem_t *vm, size_t keep, uintptr_t *addr, size_t *size)
         struct kva_vmem_btag *bt = bt_next(span);
 
         ref = span->u.link.next;
-        if (bt_state(bt) == BT_FREE && bt_next(bt) == span &&
+        if (bt_is_free(bt) && bt_next(bt) == span &&
             vm->stat.mem_total - vm->stat.mem_inuse >=
                 keep + bt_span_size(span)) {
             *addr = bt->start;

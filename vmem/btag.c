@@ -126,11 +126,11 @@ tag_init(struct kva_vmem_btag *bt, unsigned slot, bool private)
 {
 #if KVA_WORD_64
     (void)private;
-    bt->prev_bits = (uintptr_t)(slot & 0x60) >> 2;
+    bt->prev_bits = (uintptr_t)(slot & 0x60) >> 2 | BT_UNUSED;
     bt->next_bits = slot & 0x1f;
 #else
     (void)slot;
-    bt->prev_bits = 0;
+    bt->prev_bits = BT_UNUSED;
     bt->next_bits = private;
 #endif
     bt->start = 0;
@@ -288,17 +288,6 @@ kva__btag_ensure(kva_vmem_t *vm, unsigned n)
     }
     kva_port_unlock(&store.lock, irq);
     return vm->nspare >= n;
-}
-
-struct kva_vmem_btag *
-kva__btag_take(kva_vmem_t *vm)
-{
-    struct kva_vmem_btag *bt = vm->spare;
-
-    KVA_ASSERT(vm->nspare > 0 && bt != NULL);
-    vm->spare = bt->u.chain;
-    vm->nspare--;
-    return bt;
 }
 
 /* The stock down to keep tags, but for a caller's. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Busy segments by their first address: linear hashing (Litwin, "Linear
+ * Segments by their first address: linear hashing (Litwin, "Linear
  * Hashing", VLDB 1980), so that the table grows and shrinks by one bucket at a
  * time and no operation ever waits for a whole rehash.
  *
@@ -8,22 +8,32 @@
  *                  ^ split ^     |  their other halves
  *      address h:  b = h & 7, and if b >= hash_buckets, b = h & 3
  *
- * hash_buckets grows by one when there is more than one segment a bucket, and
- * shrinks when there is less than a half.  A bucket is a reference, a chain
- * runs through the tags.  The first buckets are in the arena; a page of more is
- * asked for when it is needed, and if there is none the chains grow instead: an
- * insertion cannot fail, and an arena with a caller's tags never asks.
+ * A bucket has eight slots (hash.h).  hash_buckets grows by one while there are
+ * more than five segments a bucket, which costs 6.4 bytes a segment and leaves a
+ * twelfth of them in chains (counted: half a round behind, buckets not yet split
+ * have six and more), and shrinks while there are less than five halves.  Four
+ * slots at the same cost leave a sixth there and touch 0.4 lines more a pair.
+ * The first buckets are in the arena; a page of more is asked for when it is
+ * needed, and if there is none the chains grow instead: an insertion cannot
+ * fail, and an arena with a caller's tags never asks.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/hash.h"
 
-#define PER_PAGE ((unsigned)(KVA_PAGE_SIZE / sizeof(kva__btag_ref_t)))
-#define PAGE_SHIFT (KVA_PAGE_SHIFT - 2u) /* a reference is 4 bytes */
-#define PER_DIR ((unsigned)(KVA_PAGE_SIZE / sizeof(void *)))
-#define DIR_SHIFT (KVA_PAGE_SHIFT - (KVA_WORD_64 ? 3u : 2u))
-#define BUCKETS_MAX \
-    ((KVA__HASH_DIRECT + KVA__HASH_INDIRECT * PER_DIR) * PER_PAGE)
+#define BUCKETS_MAX (KVA__HASH_DIRS << HASH_DIR_SHIFT << HASH_PAGE_SHIFT)
 
-_Static_assert(sizeof(kva__btag_ref_t) == 4, "a reference is 4 bytes");
+_Static_assert(sizeof(struct kva__hash_bucket) == 1u << HASH_BUCKET_SHIFT,
+               "a bucket is 32 bytes");
+
+/* When to grow and to shrink next. */
+static void
+thresholds_set(kva_vmem_t *vm)
+{
+    size_t n = vm->hash_buckets;
+
+    vm->hash_grow_at =
+        n >= BUCKETS_MAX || (vm->flags & VM_PRIVTAGS) != 0 ? SIZE_MAX : n * 5;
+    vm->hash_shrink_at = n <= KVA__HASH_INLINE ? 0 : (n * 5) >> 1;
+}
 
 void
 kva__hash_init(kva_vmem_t *vm)
@@ -31,259 +41,231 @@ kva__hash_init(kva_vmem_t *vm)
     vm->hash_buckets = KVA__HASH_INLINE;
     vm->hash_mask = KVA__HASH_INLINE - 1;
     vm->hash_page[0] = vm->hash_inline;
+    vm->hash_dir[0] = vm->hash_page;
+    thresholds_set(vm);
 }
 
-/* Where the pointer to page p of the table is; NULL: no directory yet. */
-static kva__btag_ref_t **
-page_entry(const kva_vmem_t *vm, unsigned p)
-{
-    unsigned d;
+/* ---- memory for buckets ----------------------------------------------- */
 
-    if (KVA_LIKELY(p < KVA__HASH_DIRECT)) {
-        return (kva__btag_ref_t **)&vm->hash_page[p];
+/* The first page takes the place of the buckets in the arena. */
+static bool
+inline_leave(kva_vmem_t *vm)
+{
+    struct kva__hash_bucket *page = kva__meta_page_get(KVA_META_HASH);
+
+    if (page == NULL) {
+        return false;
     }
-    d = (p - KVA__HASH_DIRECT) >> DIR_SHIFT;
+    for (unsigned i = 0; i < KVA__HASH_INLINE; i++) {
+        page[i] = vm->hash_inline[i];
+    }
+    vm->hash_page[0] = page;
+    return true;
+}
+
+static void
+inline_return(kva_vmem_t *vm)
+{
+    struct kva__hash_bucket *page = vm->hash_page[0];
+
+    for (unsigned i = 0; i < KVA__HASH_INLINE; i++) {
+        vm->hash_inline[i] = page[i];
+    }
+    vm->hash_page[0] = vm->hash_inline;
+    kva__meta_page_put(page, KVA_META_HASH);
+}
+
+/* The same for the first directory, whose first entries are in the arena. */
+static bool
+dir_leave(kva_vmem_t *vm)
+{
+    struct kva__hash_bucket **dir = kva__meta_page_get(KVA_META_HASH);
+
+    if (dir == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; i < KVA__HASH_PAGES; i++) {
+        dir[i] = vm->hash_page[i];
+    }
+    vm->hash_dir[0] = dir;
+    return true;
+}
+
+static void
+dir_return(kva_vmem_t *vm)
+{
+    struct kva__hash_bucket **dir = vm->hash_dir[0];
+
+    for (unsigned i = 0; i < KVA__HASH_PAGES; i++) {
+        vm->hash_page[i] = dir[i];
+    }
+    vm->hash_dir[0] = vm->hash_page;
+    kva__meta_page_put(dir, KVA_META_HASH);
+}
+
+/* A directory for page p. */
+static bool
+dir_ensure(kva_vmem_t *vm, unsigned p)
+{
+    unsigned d = p >> HASH_DIR_SHIFT;
+
+    if (p == KVA__HASH_PAGES && vm->hash_dir[0] == vm->hash_page) {
+        return dir_leave(vm);
+    }
     if (vm->hash_dir[d] == NULL) {
-        return NULL;
+        vm->hash_dir[d] = kva__meta_page_get(KVA_META_HASH);
     }
-    return &vm->hash_dir[d][(p - KVA__HASH_DIRECT) & (PER_DIR - 1)];
+    return vm->hash_dir[d] != NULL;
 }
 
-static kva__btag_ref_t *
-bucket(const kva_vmem_t *vm, unsigned b)
+/* The directory of page p if no page is left in it. */
+static void
+dir_release(kva_vmem_t *vm, unsigned p)
 {
-    return &(*page_entry(vm, b >> PAGE_SHIFT))[b & (PER_PAGE - 1)];
+    unsigned d = p >> HASH_DIR_SHIFT;
+
+    if (p == KVA__HASH_PAGES && vm->hash_dir[0] != vm->hash_page) {
+        dir_return(vm);
+    } else if (d > 0 && (p & HASH_DIR_MASK) == 0) {
+        kva__meta_page_put(vm->hash_dir[d], KVA_META_HASH);
+        vm->hash_dir[d] = NULL;
+    }
 }
 
-/* Fibonacci hashing: Knuth, TAOCP 3, 6.4; the upper half of the product. */
-static inline uint32_t
-scramble(const kva_vmem_t *vm, uintptr_t start)
-{
-#if KVA_WORD_64
-    return (uint32_t)(((start >> vm->quantum_shift) * 0x9e3779b97f4a7c15u) >>
-                      32);
-#else
-    uint32_t h = (start >> vm->quantum_shift) * 0x9e3779b1u;
-
-    return h ^ h >> 16;
-#endif
-}
-
-unsigned
-kva__hash_bucket(const kva_vmem_t *vm, uintptr_t start)
-{
-    uint32_t h = scramble(vm, start);
-    unsigned b = h & (vm->hash_mask << 1 | 1);
-
-    return b < vm->hash_buckets ? b : h & vm->hash_mask;
-}
-
-kva__btag_ref_t
-kva__hash_head(const kva_vmem_t *vm, unsigned b)
-{
-    return *bucket(vm, b);
-}
-
-/*
- * A chain holds tags by pointer, its head by reference: the head costs a look
- * into the directory, the rest of the chain nothing.
- */
-static struct kva_vmem_btag *
-chain_first(kva__btag_ref_t head)
-{
-    return head == BT_NONE ? NULL : bt_at(head);
-}
-
-static kva__btag_ref_t
-ref_or_none(struct kva_vmem_btag *bt)
-{
-    return bt == NULL ? BT_NONE : bt_ref(bt);
-}
-
-/* Memory for bucket b; false if there is none. */
+/* Memory for bucket b, one past the last; false if there is none. */
 static bool
 bucket_ensure(kva_vmem_t *vm, unsigned b)
 {
-    unsigned p = b >> PAGE_SHIFT;
-    bool new_dir = false;
-    unsigned d = 0;
-    kva__btag_ref_t **entry;
+    unsigned p = b >> HASH_PAGE_SHIFT;
+    struct kva__hash_bucket **entry;
 
-    if (p == 0 && vm->hash_page[0] == vm->hash_inline &&
-        b >= KVA__HASH_INLINE) {
-        kva__btag_ref_t *page = kva__meta_page_get(KVA_META_HASH);
-
-        if (page == NULL) {
-            return false;
-        }
-        for (unsigned i = 0; i < KVA__HASH_INLINE; i++) {
-            page[i] = vm->hash_inline[i];
-        }
-        vm->hash_page[0] = page;
+    if (p == 0 && vm->hash_page[0] == vm->hash_inline) {
+        return inline_leave(vm);
+    }
+    if ((b & HASH_PAGE_MASK) != 0) {
         return true;
     }
-    entry = page_entry(vm, p);
-    if (entry == NULL) {
-        d = (p - KVA__HASH_DIRECT) >> DIR_SHIFT;
-        vm->hash_dir[d] = kva__meta_page_get(KVA_META_HASH);
-        if (vm->hash_dir[d] == NULL) {
-            return false;
-        }
-        new_dir = true;
-        entry = page_entry(vm, p);
+    if (!dir_ensure(vm, p)) {
+        return false;
     }
+    entry = &vm->hash_dir[p >> HASH_DIR_SHIFT][p & HASH_DIR_MASK];
     if (*entry == NULL) {
         *entry = kva__meta_page_get(KVA_META_HASH);
     }
-    if (*entry == NULL && new_dir) {
-        kva__meta_page_put(vm->hash_dir[d], KVA_META_HASH);
-        vm->hash_dir[d] = NULL;
+    if (*entry == NULL) {
+        dir_release(vm, p);
         return false;
     }
-    return *entry != NULL;
+    return true;
 }
 
 /* The last bucket has gone; its page too if it was the page's first. */
 static void
 bucket_release(kva_vmem_t *vm, unsigned b)
 {
-    unsigned p = b >> PAGE_SHIFT;
-    kva__btag_ref_t **entry = page_entry(vm, p);
+    unsigned p = b >> HASH_PAGE_SHIFT;
+    struct kva__hash_bucket **entry;
 
     if (b == KVA__HASH_INLINE && vm->hash_page[0] != vm->hash_inline) {
-        for (unsigned i = 0; i < KVA__HASH_INLINE; i++) {
-            vm->hash_inline[i] = vm->hash_page[0][i];
-        }
-        kva__meta_page_put(vm->hash_page[0], KVA_META_HASH);
-        vm->hash_page[0] = vm->hash_inline;
-        return;
+        inline_return(vm);
+    } else if (p > 0 && (b & HASH_PAGE_MASK) == 0) {
+        entry = &vm->hash_dir[p >> HASH_DIR_SHIFT][p & HASH_DIR_MASK];
+        kva__meta_page_put(*entry, KVA_META_HASH);
+        *entry = NULL;
+        dir_release(vm, p);
     }
-    if ((b & (PER_PAGE - 1)) != 0 || p == 0) {
-        return;
-    }
-    kva__meta_page_put(*entry, KVA_META_HASH);
-    *entry = NULL;
-    if (p >= KVA__HASH_DIRECT &&
-        ((p - KVA__HASH_DIRECT) & (PER_DIR - 1)) == 0) {
-        unsigned d = (p - KVA__HASH_DIRECT) >> DIR_SHIFT;
+}
 
-        kva__meta_page_put(vm->hash_dir[d], KVA_META_HASH);
-        vm->hash_dir[d] = NULL;
+/* ---- growing and shrinking -------------------------------------------- */
+
+/* What was in a bucket. */
+struct content {
+    struct kva_vmem_btag *own[KVA__HASH_SLOTS - 1]; /* in slots, or NULL */
+    struct kva_vmem_btag *chain;
+};
+
+static void
+bucket_take(struct kva__hash_bucket *bucket, struct content *content)
+{
+    kva__hash_slot_t *slot = bucket->slot;
+
+    for (unsigned i = 0; i < KVA__HASH_SLOTS - 1; i++, slot++) {
+        content->own[i] = *slot == 0 ? NULL : bt_at(hash_slot_ref(*slot));
+        *slot = 0;
+    }
+    content->chain = *slot == 0 ? NULL : bt_at(hash_slot_ref(*slot));
+    *slot = 0;
+}
+
+/* A tag to where it belongs now; a free one for which there is no slot is let
+ * go. */
+static void
+put(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    uint32_t h = hash_of(vm, bt->start);
+    struct kva__hash_bucket *bucket = hash_bucket(vm, hash_number(vm, h));
+    kva__hash_slot_t *slot = hash_slot_for(bucket);
+
+    if (hash_slot_is_chain(bucket, slot)) {
+        if (bt_is_free(bt)) {
+            bt_set_state(bt, BT_FREE);
+            vm->hash_count--;
+            return;
+        }
+        bt->u.chain = *slot == 0 ? NULL : bt_at(hash_slot_ref(*slot));
+    }
+    *slot = hash_slot(bt_ref(bt), hash_print(h));
+}
+
+static void
+put_all(kva_vmem_t *vm, const struct content *content)
+{
+    struct kva_vmem_btag *bt = content->chain, *next;
+
+    for (unsigned i = 0; i < KVA__HASH_SLOTS - 1; i++) {
+        if (content->own[i] != NULL) {
+            put(vm, content->own[i]);
+        }
+    }
+    for (; bt != NULL; bt = next) {
+        next = bt->u.chain;
+        put(vm, bt);
     }
 }
 
 /* One more bucket: it takes half of the one that stands hash_mask + 1 below. */
-static void
-grow(kva_vmem_t *vm)
+void
+kva__hash_grow(kva_vmem_t *vm)
 {
     unsigned high = vm->hash_buckets;
-    unsigned low = high & vm->hash_mask;
-    struct kva_vmem_btag *bt, *next, *stay = NULL, *move = NULL;
+    struct content content;
 
-    if (high >= BUCKETS_MAX || (vm->flags & VM_PRIVTAGS) != 0 ||
-        !bucket_ensure(vm, high)) {
+    if (!bucket_ensure(vm, high)) {
         return;
     }
-    for (bt = chain_first(*bucket(vm, low)); bt != NULL; bt = next) {
-        next = bt->u.chain;
-        if ((scramble(vm, bt->start) & (vm->hash_mask << 1 | 1)) == high) {
-            bt->u.chain = move;
-            move = bt;
-        } else {
-            bt->u.chain = stay;
-            stay = bt;
-        }
-    }
-    *bucket(vm, low) = ref_or_none(stay);
-    *bucket(vm, high) = ref_or_none(move);
+    bucket_take(hash_bucket(vm, high & vm->hash_mask), &content);
     if (++vm->hash_buckets == (vm->hash_mask << 1) + 2) {
         vm->hash_mask = vm->hash_mask << 1 | 1;
     }
+    thresholds_set(vm);
+    put_all(vm, &content);
 }
 
 /* One bucket less: it joins its other half. */
-static void
-shrink(kva_vmem_t *vm)
+void
+kva__hash_shrink(kva_vmem_t *vm)
 {
     unsigned high = vm->hash_buckets - 1;
-    unsigned low;
-    struct kva_vmem_btag *bt, *first;
+    struct content content;
 
+    bucket_take(hash_bucket(vm, high), &content);
     if (high <= vm->hash_mask) { /* back to the round before */
         vm->hash_mask >>= 1;
     }
-    low = high & vm->hash_mask;
-    first = chain_first(*bucket(vm, high));
-    if (first != NULL) {
-        for (bt = first; bt->u.chain != NULL; bt = bt->u.chain) {
-        }
-        bt->u.chain = chain_first(*bucket(vm, low));
-        *bucket(vm, low) = bt_ref(first);
-    }
-    *bucket(vm, high) = BT_NONE;
     vm->hash_buckets = high;
+    thresholds_set(vm);
+    put_all(vm, &content);
     bucket_release(vm, high);
-}
-
-void
-kva__hash_insert(kva_vmem_t *vm, struct kva_vmem_btag *bt)
-{
-    kva__btag_ref_t *head;
-
-    if (++vm->hash_count > vm->hash_buckets) {
-        grow(vm);
-    }
-    head = bucket(vm, kva__hash_bucket(vm, bt->start));
-    bt->u.chain = chain_first(*head);
-    *head = bt_ref(bt);
-}
-
-struct kva_vmem_btag *
-kva__hash_find(kva_vmem_t *vm, uintptr_t start)
-{
-    struct kva_vmem_btag *bt;
-
-    bt = chain_first(*bucket(vm, kva__hash_bucket(vm, start)));
-    while (bt != NULL && bt->start != start) {
-        bt = bt->u.chain;
-    }
-    vm->stat.lookup++;
-    return bt;
-}
-
-void
-kva__hash_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt)
-{
-    kva__btag_ref_t *head = bucket(vm, kva__hash_bucket(vm, bt->start));
-    struct kva_vmem_btag *pos = bt_at(*head);
-
-    if (pos == bt) {
-        *head = ref_or_none(bt->u.chain);
-    } else {
-        while (pos->u.chain != bt) {
-            pos = pos->u.chain;
-        }
-        pos->u.chain = bt->u.chain;
-    }
-    vm->hash_count--;
-    /* Two at a time, so that the table keeps pace with one removal each. */
-    for (unsigned i = 0; i < 2 && vm->hash_count < vm->hash_buckets / 2 &&
-                         vm->hash_buckets > KVA__HASH_INLINE;
-         i++) {
-        shrink(vm);
-    }
-}
-
-size_t
-kva__hash_bytes(const kva_vmem_t *vm)
-{
-    unsigned pages = (vm->hash_buckets + PER_PAGE - 1) >> PAGE_SHIFT;
-    size_t n = vm->hash_page[0] == vm->hash_inline ? 0 : pages;
-
-    for (unsigned d = 0; d < KVA__HASH_INDIRECT; d++) {
-        n += vm->hash_dir[d] != NULL;
-    }
-    return n << KVA_PAGE_SHIFT;
 }
 
 /* The table is empty: pages back. */
@@ -291,6 +273,81 @@ void
 kva__hash_fini(kva_vmem_t *vm)
 {
     while (vm->hash_buckets > KVA__HASH_INLINE) {
-        shrink(vm);
+        kva__hash_shrink(vm);
     }
+}
+
+/* ---- looking up and leaving -------------------------------------------- */
+
+struct kva_vmem_btag *
+kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own)
+{
+    uint32_t h = hash_of(vm, start);
+    struct kva__hash_bucket *bucket = hash_bucket(vm, hash_number(vm, h));
+    kva__hash_slot_t head = bucket->slot[KVA__HASH_SLOTS - 1];
+    struct kva_vmem_btag *bt;
+    kva__btag_ref_t ref;
+
+    vm->stat.lookup++;
+    bt = hash_find_slot(vm, start, &ref);
+    *own = bt != NULL;
+    if (bt == NULL && head != 0) {
+        bt = bt_at(hash_slot_ref(head));
+        while (bt != NULL && bt->start != start) {
+            bt = bt->u.chain;
+        }
+    }
+    return bt;
+}
+
+/* Out of the chain. */
+static void
+chain_leave(kva_vmem_t *vm, kva__hash_slot_t *head, struct kva_vmem_btag *bt)
+{
+    struct kva_vmem_btag *next = bt->u.chain;
+    struct kva_vmem_btag *pos = bt_at(hash_slot_ref(*head));
+
+    if (pos != bt) {
+        while (pos->u.chain != bt) {
+            pos = pos->u.chain;
+        }
+        pos->u.chain = next;
+    } else {
+        *head = next == NULL ? 0
+                             : hash_slot(bt_ref(next),
+                                         hash_print(hash_of(vm, next->start)));
+    }
+}
+
+void
+kva__hash_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    uint32_t h = hash_of(vm, bt->start);
+    struct kva__hash_bucket *bucket = hash_bucket(vm, hash_number(vm, h));
+    kva__hash_slot_t mine = hash_slot(bt_ref(bt), hash_print(h));
+    kva__hash_slot_t *slot = bucket->slot;
+
+    while (!hash_slot_is_chain(bucket, slot) && *slot != mine) {
+        slot++;
+    }
+    if (hash_slot_is_chain(bucket, slot)) {
+        chain_leave(vm, slot, bt);
+    } else {
+        *slot = 0;
+    }
+    if (--vm->hash_count < vm->hash_shrink_at) {
+        kva__hash_shrink(vm);
+    }
+}
+
+size_t
+kva__hash_bytes(const kva_vmem_t *vm)
+{
+    unsigned pages = (vm->hash_buckets + HASH_PAGE_MASK) >> HASH_PAGE_SHIFT;
+    size_t n = vm->hash_page[0] == vm->hash_inline ? 0 : pages;
+
+    for (unsigned d = 0; d < KVA__HASH_DIRS; d++) {
+        n += vm->hash_dir[d] != NULL && vm->hash_dir[d] != vm->hash_page;
+    }
+    return n << KVA_PAGE_SHIFT;
 }

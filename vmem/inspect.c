@@ -3,7 +3,7 @@
  * Looking at arenas: sizes, statistics, walking, checking, printing.  Nothing
  * here changes an arena.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/hash.h"
 
 /* The longest segment of the highest class that has one.  Arena locked. */
 static size_t
@@ -59,6 +59,10 @@ vmem_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     irq = kva_port_lock(&vm->lock);
     *st = vm->stat;
     st->tags_spare = vm->nspare;
+    st->tags_busy = vm->nsegments - vm->stat.tags_free;
+    /* Each grant looked at one at least, each free looked one up. */
+    st->search += st->alloc;
+    st->lookup += st->free;
     st->hash_bytes = kva__hash_bytes(vm);
     kva_port_unlock(&vm->lock, irq);
     kva__qcache_stat(vm, st);
@@ -70,7 +74,7 @@ static void
 walk_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned typemask,
              void (*fn)(void *, vmem_addr_t, vmem_size_t, unsigned), void *arg)
 {
-    unsigned type = bt_state(bt) == BT_FREE ? VMEM_FREE : VMEM_ALLOC;
+    unsigned type = bt_is_free(bt) ? VMEM_FREE : VMEM_ALLOC;
 
     if (bt_state(bt) == BT_PIECE) {
         kva__qcache_walk(vm, bt->start, bt_size(bt), typemask, fn, arg);
@@ -120,8 +124,8 @@ class_holds(const kva_vmem_t *vm, struct kva_vmem_btag *bt)
 
     return (vm->class_map[c / KVA__WORD_BITS] >> (c % KVA__WORD_BITS) & 1) !=
                0 &&
-           (prev == BT_NONE ? vm->class_head[c] == bt_ref(bt)
-                            : bt_at(prev)->u.link.next == bt_ref(bt)) &&
+           (vm->class_head[c] == bt_ref(bt) ||
+            bt_at(prev)->u.link.next == bt_ref(bt)) &&
            (next == BT_NONE || bt_at(next)->u.link.prev == bt_ref(bt));
 }
 
@@ -130,6 +134,7 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, struct tally *t)
 {
     uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
     struct kva_vmem_btag *next = bt_next(bt);
+    bool own;
 
     if (bt_prev(next) != bt) {
         return "I2: the ring of a span is linked both ways";
@@ -140,9 +145,9 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, struct tally *t)
     if (!bt_is_span(next) && next->start <= bt->start) {
         return "I2: segments are in address order";
     }
-    if (bt_state(bt) == BT_FREE) {
+    if (bt_is_free(bt)) {
         t->free++;
-        if (bt_state(next) == BT_FREE) {
+        if (bt_is_free(next)) {
             return "I1: neighbours of a free segment are not free";
         }
         return class_holds(vm, bt) ? NULL
@@ -153,14 +158,8 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, struct tally *t)
     }
     t->busy++;
     t->inuse += bt_size(bt);
-    for (struct kva_vmem_btag *pos =
-             kva__hash_head(vm, kva__hash_bucket(vm, bt->start)) == BT_NONE
-                 ? NULL
-                 : bt_at(kva__hash_head(vm, kva__hash_bucket(vm, bt->start)));
-         pos != bt; pos = pos->u.chain) {
-        if (pos == NULL) {
-            return "I3: a busy segment is in the hash";
-        }
+    if (kva__hash_find(vm, bt->start, &own) != bt) {
+        return "I3: a busy segment is in the hash";
     }
     return NULL;
 }
@@ -234,8 +233,8 @@ check_stock(kva_vmem_t *vm)
 static const char *
 check_counts(const kva_vmem_t *vm, const struct tally *t)
 {
-    if (t->busy != vm->stat.tags_busy || t->busy != vm->hash_count) {
-        return "C1: busy tags are counted";
+    if (t->busy + t->free != vm->nsegments) {
+        return "C1: segments are counted";
     }
     if (t->free != vm->stat.tags_free || t->spans != vm->stat.tags_span ||
         t->spans != vm->stat.spans || t->imported != vm->stat.spans_import) {
@@ -260,11 +259,35 @@ check_locked(kva_vmem_t *vm)
     return bad != NULL ? bad : check_counts(vm, &t);
 }
 
+/* All that hangs on bucket b belongs there; counts it. */
+static bool
+bucket_holds(kva_vmem_t *vm, unsigned b, size_t *n)
+{
+    const struct kva__hash_bucket *bucket = hash_bucket(vm, b);
+
+    for (unsigned i = 0; i < KVA__HASH_SLOTS; i++) {
+        bool chain = hash_slot_is_chain(bucket, &bucket->slot[i]);
+        struct kva_vmem_btag *bt =
+            bucket->slot[i] == 0 ? NULL : bt_at(hash_slot_ref(bucket->slot[i]));
+
+        for (; bt != NULL; bt = chain ? bt->u.chain : NULL) {
+            bool fits =
+                bt_is_busy(bt) || (!chain && bt_state(bt) == BT_FREE_HASHED);
+
+            if (++*n > vm->hash_count || !fits ||
+                hash_number(vm, hash_of(vm, bt->start)) != b) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* Every class and hash entry is a segment of the rings: by number. */
 static const char *
 check_index(kva_vmem_t *vm)
 {
-    size_t nfree = 0, nbusy = 0;
+    size_t nfree = 0, nhash = 0;
 
     for (unsigned c = 0; c < KVA__VMEM_CLASSES; c++) {
         bool bit = (vm->class_map[c / KVA__WORD_BITS] >> (c % KVA__WORD_BITS) &
@@ -286,17 +309,11 @@ check_index(kva_vmem_t *vm)
         }
     }
     for (unsigned b = 0; b < vm->hash_buckets; b++) {
-        kva__btag_ref_t head = kva__hash_head(vm, b);
-
-        for (struct kva_vmem_btag *bt = head == BT_NONE ? NULL : bt_at(head);
-             bt != NULL; bt = bt->u.chain) {
-            if (++nbusy > vm->hash_count || !bt_is_busy(bt) ||
-                kva__hash_bucket(vm, bt->start) != b) {
-                return "I3: the hash holds busy segments, each in its bucket";
-            }
+        if (!bucket_holds(vm, b, &nhash)) {
+            return "I3: the hash holds segments, each in its bucket";
         }
     }
-    return nfree == vm->stat.tags_free && nbusy == vm->hash_count
+    return nfree == vm->stat.tags_free && nhash == vm->hash_count
                ? NULL
                : "I3: every segment is in the hash or a class";
 }
@@ -324,6 +341,7 @@ state_name(enum btag_state state)
 {
     switch (state) {
     case BT_FREE:
+    case BT_FREE_HASHED:
         return "free";
     case BT_ALLOC:
         return "alloc";
@@ -346,8 +364,8 @@ vmem_print(kva_vmem_t *vm)
     kva__log("arena %s: quantum %zu, %zu bytes in use of %zu, %zu spans, "
              "%zu busy and %zu free tags",
              vm->name, (size_t)1 << vm->quantum_shift, vm->stat.mem_inuse,
-             vm->stat.mem_total, vm->stat.spans, vm->stat.tags_busy,
-             vm->stat.tags_free);
+             vm->stat.mem_total, vm->stat.spans,
+             vm->nsegments - vm->stat.tags_free, vm->stat.tags_free);
     for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
         struct kva_vmem_btag *span = bt_at(ref);
 

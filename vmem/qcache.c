@@ -829,6 +829,7 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
     struct kva_vmem_btag *bt;
     uint8_t state;
     kva_irq_t irq;
+    bool own;
 
     range->kind = KVA_RANGE_NONE;
     state = w == NULL ? RUN_FREE : *state_at(w, shift, addr);
@@ -844,8 +845,8 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
         return range->kind;
     }
     irq = kva_port_lock(&vm->lock);
-    bt = kva__hash_find(vm, addr);
-    if (bt != NULL && bt_state(bt) != BT_PIECE) {
+    bt = kva__hash_find(vm, addr, &own);
+    if (bt != NULL && bt_is_busy(bt) && bt_state(bt) != BT_PIECE) {
         range->base = addr;
         range->size = bt_size(bt);
         range->kind =

@@ -8,7 +8,7 @@
  *  I1  Neighbours of a free segment are never free.
  *  I2  Segments tile their span: no gap, no overlap.
  *  I3  A segment is in the hash if it is busy, in the list of its class if it
- *      is free.
+ *      is free; then its state says whether it is in the hash as well.
  *
  * All of it under the arena lock, and nothing here can fail but the search.
  *
@@ -18,7 +18,8 @@
  * any position, then every segment from its own class on, so that it is found
  * if there is one.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/class.h"
+#include "vmem/hash.h"
 
 /*
  * First address at or above addr that is phase modulo align; may wrap, which
@@ -100,7 +101,7 @@ search_best(kva_vmem_t *vm, unsigned c, const struct kva__vmem_request *rq,
     struct kva_vmem_btag *best = NULL;
 
     for (; best == NULL && c < KVA__VMEM_CLASSES; c++) {
-        c = kva__class_next(vm, c);
+        c = class_next(vm, c);
         if (c == KVA__VMEM_CLASSES) {
             break;
         }
@@ -140,7 +141,7 @@ class_sure(uintptr_t q)
 static struct kva_vmem_btag *
 find_sure(kva_vmem_t *vm, size_t size)
 {
-    unsigned c = kva__class_next(vm, class_sure(size >> vm->quantum_shift));
+    unsigned c = class_next(vm, class_sure(size >> vm->quantum_shift));
 
     return c == KVA__VMEM_CLASSES ? NULL : bt_at(vm->class_head[c]);
 }
@@ -208,7 +209,7 @@ kva__segment_find(kva_vmem_t *vm, const struct kva__vmem_request *rq,
             return hole;
         }
     }
-    while ((c = kva__class_next(vm, c)) < KVA__VMEM_CLASSES) {
+    while ((c = class_next(vm, c)) < KVA__VMEM_CLASSES) {
         hole = search_class(vm, c, rq, start);
         if (hole != NULL) {
             return hole;
@@ -221,23 +222,67 @@ kva__segment_find(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 /* ---- cutting and joining --------------------------------------------- */
 
 static void
-mark_free(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+hole_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
 {
-    bt_set_state(bt, BT_FREE);
-    kva__class_insert(vm, bt, class_of_tag(vm, bt));
+    bt_set_state(bt, hashed ? BT_FREE_HASHED : BT_FREE);
+    class_insert(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
     vm->stat.tags_free++;
 }
 
-/* A free segment's bounds change; move it only if its class does. */
+static void
+hole_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    class_remove(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
+    vm->stat.tags_free--;
+}
+
+/* A free segment's end changes; move it only if its class does. */
 static void
 reclass(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned before)
 {
     unsigned after = class_of_tag(vm, bt);
 
     if (after != before) {
-        kva__class_remove(vm, bt, before);
-        kva__class_insert(vm, bt, after);
+        kva__btag_ref_t ref = bt_ref(bt);
+
+        class_remove(vm, bt, ref, before);
+        class_insert(vm, bt, ref, after);
     }
+}
+
+/* A segment that was no hole before, or no longer is one, becomes busy. */
+static void
+busy_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
+           enum btag_state state)
+{
+    bt_set_state(bt, state);
+    if (!hashed) {
+        hash_enter(vm, bt, bt_ref(bt));
+    }
+}
+
+/* A new tag behind pos, for what starts at start. */
+static struct kva_vmem_btag *
+tag_behind(kva_vmem_t *vm, struct kva_vmem_btag *pos, uintptr_t start)
+{
+    struct kva_vmem_btag *bt = kva__btag_take(vm);
+
+    bt->start = start;
+    bt_insert_after(pos, bt);
+    vm->nsegments++;
+    return bt;
+}
+
+/* A tag leaves its ring, and the hash if it is there. */
+static void
+tag_drop(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
+{
+    if (hashed) {
+        kva__hash_leave(vm, bt);
+    }
+    bt_remove(bt);
+    kva__btag_give(vm, bt);
+    vm->nsegments--;
 }
 
 struct kva_vmem_btag *
@@ -245,71 +290,43 @@ kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
                  size_t size, enum btag_state state)
 {
     unsigned before = class_of_tag(vm, hole);
-    size_t whole = bt_size(hole);
+    bool hashed = bt_state(hole) == BT_FREE_HASHED;
     size_t left = start - hole->start;
-    size_t right = whole - left - size;
+    size_t right = bt_size(hole) - left - size;
     struct kva_vmem_btag *bt = hole;
 
-    if (left == 0 && right == 0) { /* the hole becomes the segment */
-        kva__class_remove(vm, hole, before);
-        vm->stat.tags_free--;
-    } else if (left == 0) { /* the hole keeps its tag, and maybe its class */
-        bt = kva__btag_take(vm);
-        bt->start = start;
-        hole->start = start + size;
-        bt_insert_after(bt_prev(hole), bt);
-        reclass(vm, hole, before);
+    if (left == 0) { /* the hole becomes the segment */
+        hole_leave(vm, hole);
     } else {
-        bt = kva__btag_take(vm);
-        bt->start = start;
-        bt_insert_after(hole, bt);
+        bt = tag_behind(vm, hole, start);
+        hashed = false;
         reclass(vm, hole, before);
-        if (right != 0) {
-            struct kva_vmem_btag *rest = kva__btag_take(vm);
-
-            rest->start = start + size;
-            bt_insert_after(bt, rest);
-            mark_free(vm, rest);
-        }
     }
-    bt_set_state(bt, state);
-    kva__hash_insert(vm, bt);
-    vm->stat.tags_busy++;
+    if (right != 0) {
+        hole_enter(vm, tag_behind(vm, bt, start + size), false);
+    }
+    busy_enter(vm, bt, hashed, state);
     vm->stat.mem_inuse += size;
     return bt;
 }
 
 struct kva_vmem_btag *
-kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
 {
     struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
-    bool join_prev = bt_state(prev) == BT_FREE;
-    bool join_next = bt_state(next) == BT_FREE;
     unsigned before;
 
-    vm->stat.tags_busy--;
     vm->stat.mem_inuse -= next->start - bt->start;
-    if (!join_prev && !join_next) {
-        mark_free(vm, bt);
+    if (bt_is_free(next)) {
+        hole_leave(vm, next);
+        tag_drop(vm, next, bt_state(next) == BT_FREE_HASHED);
+    }
+    if (!bt_is_free(prev)) {
+        hole_enter(vm, bt, hashed);
         return bt;
     }
-    if (join_prev) {
-        before = class_of_tag(vm, prev);
-        bt_remove(bt);
-        kva__btag_give(vm, bt);
-        if (join_next) {
-            kva__class_remove(vm, next, class_of_tag(vm, next));
-            vm->stat.tags_free--;
-            bt_remove(next);
-            kva__btag_give(vm, next);
-        }
-        reclass(vm, prev, before);
-        return prev;
-    }
-    before = class_of_tag(vm, next);
-    next->start = bt->start;
-    bt_remove(bt);
-    kva__btag_give(vm, bt);
-    reclass(vm, next, before);
-    return next;
+    before = class_of_tag(vm, prev);
+    tag_drop(vm, bt, hashed);
+    reclass(vm, prev, before);
+    return prev;
 }

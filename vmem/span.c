@@ -3,7 +3,7 @@
  * Spans: the ranges that an arena consists of, each a ring of tags closed by
  * the span's own (vmem_store.h).  Spans are listed in the order they came.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/class.h"
 
 static void
 list_append(kva_vmem_t *vm, struct kva_vmem_btag *span)
@@ -52,7 +52,8 @@ span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     bt_set_prev(bt, span);
     bt_set_next(bt, span);
     bt_set_state(bt, BT_FREE);
-    kva__class_insert(vm, bt, class_of_tag(vm, bt));
+    vm->nsegments++;
+    class_insert(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
     list_append(vm, span);
     vm->stat.tags_free++;
     vm->stat.tags_span++;
@@ -86,8 +87,12 @@ kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
     struct kva_vmem_btag *bt = bt_next(span);
     size_t size = bt_span_size(span);
 
-    KVA_ASSERT(bt_state(bt) == BT_FREE && bt_next(bt) == span);
-    kva__class_remove(vm, bt, class_of_tag(vm, bt));
+    KVA_ASSERT(bt_is_free(bt) && bt_next(bt) == span);
+    class_remove(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
+    if (bt_state(bt) == BT_FREE_HASHED) {
+        kva__hash_leave(vm, bt);
+    }
+    vm->nsegments--;
     list_remove(vm, span);
     vm->stat.tags_free--;
     vm->stat.tags_span--;

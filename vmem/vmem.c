@@ -16,7 +16,7 @@
  *                         |            |
  *                    segments       spans                 segment.c, span.c
  *                    /      \
- *              classes      hash of busy                  class.c, hash.c
+ *              classes      hash of segments              class.h, hash.c
  *                    \      /
  *                     tags, by pointer and reference               btag.c
  *                        |
@@ -399,8 +399,8 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
 
 /* ---- allocating and freeing ------------------------------------------- */
 
-static __attribute__((noinline)) int
-alloc_slow(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr)
+int
+kva__long_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
     struct kva__vmem_request rq;
 
@@ -413,14 +413,16 @@ alloc_slow(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr)
     return kva__arena_take(vm, &rq, BT_ALLOC, addr);
 }
 
-static __attribute__((noinline)) void
-free_slow(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
+void
+kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
 {
     size = size_verify(vm, "vmem_free", addr, size);
-    if (size <= vm->qcache_max) {
-        kva__qcache_refused(vm, addr, size, "vmem_free");
+    if (vm->qcache != NULL) {
+        if (size <= vm->qcache_max) {
+            kva__qcache_refused(vm, addr, size, "vmem_free");
+        }
+        kva__qcache_expect_none(vm, addr, size, "vmem_free");
     }
-    kva__qcache_expect_none(vm, addr, size, "vmem_free");
     kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
 }
 
@@ -441,22 +443,31 @@ flags_fine(vm_flag_t flags)
 int
 vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
-    if (KVA_LIKELY(vm != NULL && size - 1 < vm->qcache_max &&
-                   flags_fine(flags)) &&
+    if (KVA_UNLIKELY(vm == NULL)) {
+        return kva__long_alloc(vm, size, flags, addr);
+    }
+    if (size - 1 >= vm->qcache_max) {
+        return kva__short_alloc(vm, size, flags, addr);
+    }
+    if (KVA_LIKELY(flags_fine(flags)) &&
         KVA_LIKELY(qcache_get(
             vm, (unsigned)((size - 1) >> vm->quantum_shift) + 1, addr))) {
         return 0;
     }
-    return alloc_slow(vm, size, flags, addr);
+    return kva__long_alloc(vm, size, flags, addr);
 }
 
 void
 vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
-    if (KVA_UNLIKELY(vm == NULL || size - 1 >= vm->qcache_max) ||
-        KVA_UNLIKELY(!qcache_put(
-            vm, addr, (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
-        free_slow(vm, addr, size);
+    if (KVA_UNLIKELY(vm == NULL)) {
+        kva__long_free(vm, addr, size);
+    } else if (size - 1 >= vm->qcache_max) {
+        kva__short_free(vm, addr, size);
+    } else if (KVA_UNLIKELY(!qcache_put(
+                   vm, addr,
+                   (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
+        kva__long_free(vm, addr, size);
     }
 }
 
@@ -552,11 +563,21 @@ vmem_xalloc_addr(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 }
 
 void
-vmem_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+kva__long_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
     size = size_verify(vm, "vmem_xfree", addr, size);
     kva__qcache_expect_none(vm, addr, size, "vmem_xfree");
     kva__arena_free(vm, addr, size, BT_XALLOC, "vmem_xfree");
+}
+
+void
+vmem_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+{
+    if (KVA_LIKELY(vm != NULL)) {
+        kva__short_xfree(vm, addr, size);
+    } else {
+        kva__long_xfree(vm, addr, size);
+    }
 }
 
 void

@@ -14,16 +14,21 @@
 #define KVA__VM_CIMPORT 0x02000000u   /* importfn takes the whole request */
 #define KVA__VM_ADOPTED 0x04000000u   /* has tags of a caller */
 
-/* What a tag stands for; three bits. */
+/*
+ * What a tag stands for; three bits.  A tag in a ring is busy if the highest of
+ * them is set.  Free segments may have stayed in the hash.
+ */
 enum btag_state {
-    BT_UNUSED = 0,
-    BT_FREE = 1,
-    BT_ALLOC = 2,      /* from vmem_alloc */
-    BT_XALLOC = 3,     /* from vmem_xalloc */
-    BT_PIECE = 4,      /* held by the quantum caches */
-    BT_SPAN = 5,       /* added */
-    BT_SPAN_IMPORT = 6 /* imported, may be released */
+    BT_FREE = 0,
+    BT_FREE_HASHED = 1,
+    BT_SPAN = 2,        /* added */
+    BT_SPAN_IMPORT = 3, /* imported, may be released */
+    BT_ALLOC = 4,       /* from vmem_alloc */
+    BT_XALLOC = 5,      /* from vmem_xalloc */
+    BT_PIECE = 6,       /* held by the quantum caches */
+    BT_UNUSED = 7       /* in no ring */
 };
+#define BT_BUSY_BIT ((uintptr_t)4)
 
 #define BT_STATE_MASK ((uintptr_t)7)
 #define BT_LOW_MASK ((uintptr_t)KVA__BTAG_ALIGN - 1)
@@ -41,9 +46,15 @@ bt_set_state(struct kva_vmem_btag *bt, enum btag_state state)
 }
 
 static inline bool
+bt_is_free(const struct kva_vmem_btag *bt)
+{
+    return bt_state(bt) <= BT_FREE_HASHED;
+}
+
+static inline bool
 bt_is_span(const struct kva_vmem_btag *bt)
 {
-    return bt_state(bt) >= BT_SPAN;
+    return bt_state(bt) == BT_SPAN || bt_state(bt) == BT_SPAN_IMPORT;
 }
 
 static inline bool
@@ -94,6 +105,17 @@ static inline size_t
 bt_span_size(const struct kva_vmem_btag *span)
 {
     return span->start - bt_next(span)->start;
+}
+
+/* All of the ring's side of a tag at once; its slot stays. */
+static inline void
+bt_set(struct kva_vmem_btag *bt, struct kva_vmem_btag *prev,
+       struct kva_vmem_btag *next, enum btag_state state)
+{
+    uintptr_t own = BT_LOW_MASK & ~BT_STATE_MASK;
+
+    bt->prev_bits = (bt->prev_bits & own) | (uintptr_t)prev | (uintptr_t)state;
+    bt->next_bits = (bt->next_bits & BT_LOW_MASK) | (uintptr_t)next;
 }
 
 /* Put bt into the ring behind pos; take it out. */
@@ -189,7 +211,16 @@ void kva__btag_fini(void);
 /* See to it that the arena has n tags of its own.  Arena lock held. */
 bool kva__btag_ensure(kva_vmem_t *vm, unsigned n);
 /* Take one of them; put one back, the surplus going to the store. */
-struct kva_vmem_btag *kva__btag_take(kva_vmem_t *vm);
+static inline struct kva_vmem_btag *
+kva__btag_take(kva_vmem_t *vm)
+{
+    struct kva_vmem_btag *bt = vm->spare;
+
+    KVA_ASSERT(vm->nspare > 0 && bt != NULL);
+    vm->spare = bt->u.chain;
+    vm->nspare--;
+    return bt;
+}
 void kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 /* All of the arena's own stock to the store. */
 void kva__btag_flush(kva_vmem_t *vm);
@@ -205,7 +236,7 @@ void kva__btag_disown(kva_vmem_t *vm);
 #define VMEM_TAGS_PER_ALLOC 2u
 #define VMEM_TAGS_PER_SPAN 2u
 
-/* ---- size classes (class.c) ----------------------------------------- */
+/* ---- size classes (class.h) ----------------------------------------- */
 
 /* The class whose range holds q quanta, q not 0. */
 static inline unsigned
@@ -222,11 +253,6 @@ class_of(uintptr_t q)
             ((1u << KVA__VMEM_STEP_SHIFT) - 1u));
 }
 
-void kva__class_insert(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned c);
-void kva__class_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned c);
-/* The first class from c on that is not empty, or KVA__VMEM_CLASSES. */
-unsigned kva__class_next(const kva_vmem_t *vm, unsigned c);
-
 static inline unsigned
 class_of_tag(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
 {
@@ -237,13 +263,15 @@ class_of_tag(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
 
 void kva__hash_init(kva_vmem_t *vm);
 void kva__hash_fini(kva_vmem_t *vm);
-void kva__hash_insert(kva_vmem_t *vm, struct kva_vmem_btag *bt);
-struct kva_vmem_btag *kva__hash_find(kva_vmem_t *vm, uintptr_t start);
-void kva__hash_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+void kva__hash_grow(kva_vmem_t *vm);
+void kva__hash_shrink(kva_vmem_t *vm);
+/* The segment that starts at start, or NULL; own: in a slot of its own, where it
+ * may stay when it becomes free. */
+struct kva_vmem_btag *
+kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own);
+/* A segment that is in the hash leaves it. */
+void kva__hash_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 size_t kva__hash_bytes(const kva_vmem_t *vm);
-/* Visit bucket b's head, for the checker. */
-kva__btag_ref_t kva__hash_head(const kva_vmem_t *vm, unsigned b);
-unsigned kva__hash_bucket(const kva_vmem_t *vm, uintptr_t start);
 
 /* ---- requests and segments (segment.c, arena.c) ---------------------- */
 
@@ -288,9 +316,25 @@ kva__segment_find(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 struct kva_vmem_btag *
 kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
                  size_t size, enum btag_state state);
-/* Make a busy segment, already out of the hash, free; returns the hole. */
+/* Make a busy segment free; returns the hole.  hashed: it is in the hash. */
 struct kva_vmem_btag *
-kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed);
+
+/*
+ * The short ways of a request with no constraints and of a free (short.c), any
+ * size and flags given, and the long ways (vmem.c), to which they lead if they
+ * do not do; short_xalloc just says so.  vm is not NULL for the short ones.
+ */
+int kva__short_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
+                     uintptr_t *addr);
+void kva__short_free(kva_vmem_t *vm, uintptr_t addr, size_t size);
+bool kva__short_xalloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
+                       uintptr_t *addr);
+void kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
+int kva__long_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
+                    uintptr_t *addr);
+void kva__long_free(kva_vmem_t *vm, uintptr_t addr, size_t size);
+void kva__long_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
 
 /* Allocate by request; the segment's state tells who owns it. */
 int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
@@ -304,6 +348,9 @@ typedef int kva__attempt_t(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 int kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                        enum btag_state state, uintptr_t *addr,
                        kva__attempt_t *attempt);
+/* Free a segment found; hashed: it is still in the hash.  Unlocks the arena. */
+void kva__segment_give(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
+                       kva_irq_t irq);
 /* Free as above; if there is no such segment, report it and do not return. */
 void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
                      enum btag_state state, const char *func);

@@ -29,9 +29,11 @@
 
 #if KVA_WORD_64
 typedef uint32_t kva__btag_ref_t;
+typedef uint32_t kva__hash_slot_t; /* a reference takes 24 bits of it */
 #define KVA__BTAG_ALIGN 32
 #else
 typedef struct kva_vmem_btag *kva__btag_ref_t;
+typedef uintptr_t kva__hash_slot_t;
 #define KVA__BTAG_ALIGN 8
 #endif
 
@@ -65,11 +67,16 @@ struct kva_vmem_btag {
     ((KVA__VMEM_CLASSES + KVA__WORD_BITS - 1u) / KVA__WORD_BITS)
 
 /* Buckets in the arena itself, pages of buckets it names directly, and pages
- * of page pointers: 4 KiB pages of 32-bit references reach 16 + 2 million
- * segments at a load of one; beyond that chains grow. */
-#define KVA__HASH_INLINE 16u
-#define KVA__HASH_DIRECT 8u
-#define KVA__HASH_INDIRECT 8u
+ * of page pointers (the first stands for the pages named): 4 KiB pages reach 2
+ * million buckets, ten million segments; beyond that chains grow. */
+#define KVA__HASH_SLOTS 8u
+#define KVA__HASH_INLINE 4u
+#define KVA__HASH_PAGES 8u
+#define KVA__HASH_DIRS 32u
+
+struct kva__hash_bucket {
+    kva__hash_slot_t slot[KVA__HASH_SLOTS]; /* see hash.h */
+};
 
 #define KVA__VMEM_NAME_MAX 24u
 
@@ -84,19 +91,23 @@ struct kva_vmem {
     struct kva__qcache *qcache; /* (c) or NULL */
     uintptr_t origin;           /* (c) lowest address to expect */
     uintptr_t magic;            /* alive */
+    unsigned detour;            /* (a) why the short ways are closed */
 
     /* free segments by class */
     uintptr_t class_summary;                       /* (a) words not 0 */
     uintptr_t class_map[KVA__VMEM_MAP_WORDS];      /* (a) classes not empty */
     kva__btag_ref_t class_head[KVA__VMEM_CLASSES]; /* (a) */
 
-    /* busy segments by address: linear hashing */
+    /* segments by address: linear hashing */
     unsigned hash_buckets; /* (a) in use */
     unsigned hash_mask;    /* (a) 2^k - 1, 2^k the buckets of this round */
     size_t hash_count;     /* (a) segments in it */
-    kva__btag_ref_t *hash_page[KVA__HASH_DIRECT];   /* (a) */
-    kva__btag_ref_t **hash_dir[KVA__HASH_INDIRECT]; /* (a) */
-    kva__btag_ref_t hash_inline[KVA__HASH_INLINE];  /* (a) */
+    size_t nsegments;      /* (a) busy and free */
+    size_t hash_grow_at;   /* (a) more segments than this: one more bucket */
+    size_t hash_shrink_at; /* (a) fewer: one less */
+    struct kva__hash_bucket *hash_page[KVA__HASH_PAGES];   /* (a) */
+    struct kva__hash_bucket **hash_dir[KVA__HASH_DIRS];    /* (a) */
+    struct kva__hash_bucket hash_inline[KVA__HASH_INLINE]; /* (a) */
 
     /* tags */
     struct kva_vmem_btag *spare; /* (a) the arena's own stock */
