@@ -55,12 +55,12 @@ unit_for(size_t va_bytes)
 
 /* A unit, or several, aligned to a unit; or just what is asked for. */
 static int
-unit_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
+unit_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
             size_t *actual, uintptr_t *addr)
 {
     size_t units = kva_round_up(rq->size, kva.unit);
-    bool anywhere = rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX &&
-                    rq->phase == 0 &&
+    bool anywhere = rq->minaddr == VMEM_ADDR_MIN &&
+                    rq->maxaddr == VMEM_ADDR_MAX && rq->phase == 0 &&
                     (rq->nocross == 0 || rq->nocross <= kva.unit);
 
     if (anywhere && units >= rq->size && rq->align <= kva.unit &&
@@ -71,7 +71,7 @@ unit_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
     }
     *actual = rq->size;
     return vmem_xalloc(source, rq->size, rq->align, rq->phase, rq->nocross,
-                       rq->min, rq->max, rq->flags, addr);
+                       rq->minaddr, rq->maxaddr, rq->flags, addr);
 }
 
 static void
@@ -117,8 +117,12 @@ wired_arenas(kva_vmem_t *source)
         return KVA_ENOMEM;
     }
     vmem_set_reclaim(kva_kmem_arena, press_caches);
-    kva__vmem_set_cimport(kva_kmem_arena, kva__wire_import);
-    kva__vmem_set_cimport(kva_kmem_intr_arena, kva__wire_intr_import);
+    vmem_set_rimport(kva_kmem_arena, kva__wire_import, kva__wire_release,
+                     source, 0);
+    /* What is imported ahead stays, but its owner may give it back. */
+    kva_kmem_intr_arena->flags |= KVA__VM_APART;
+    vmem_set_rimport(kva_kmem_intr_arena, kva__wire_intr_import, NULL, source,
+                     0);
     kva.kmem.clean = arena_clean;
     kva.kmem.arg = &kva_kmem_arena;
     kva.kmem.name = "kmem_arena";
@@ -139,8 +143,10 @@ heap_arenas(void)
         return KVA_ENOMEM;
     }
     vmem_set_reclaim(kva_heap_va_arena, press_caches);
-    kva__vmem_set_cimport(kva_heap_arena, unit_import);
-    kva__vmem_set_cimport(kva_heap_va_arena, unit_import);
+    vmem_set_rimport(kva_heap_arena, unit_import, unit_release,
+                     kva_kernel_va_arena, 0);
+    vmem_set_rimport(kva_heap_va_arena, unit_import, unit_release,
+                     kva_heap_arena, 0);
     kva.heap_va.clean = arena_clean;
     kva.heap_va.arg = &kva_heap_va_arena;
     kva.heap_va.name = "heap_va_arena";
@@ -192,7 +198,7 @@ kva_shutdown(void)
     cleaner_end(&kva.heap_va);
     arena_idle(kva_kmem_intr_arena);
     if (kva_kmem_intr_arena != NULL) {
-        kva__arena_trim(kva_kmem_intr_arena, 0, kva__wire_release);
+        kva__import_trim(kva_kmem_intr_arena, 0, kva__wire_release);
     }
     arena_idle(kva_kmem_arena);
     arena_idle(kva_heap_va_arena);
@@ -335,7 +341,7 @@ kva_intr_refill(void)
     if (have >= kva.intr_mark) {
         return 0;
     }
-    return kva__arena_import(kva_kmem_intr_arena,
+    return kva__import_ahead(kva_kmem_intr_arena,
                              kva_round_up(kva.intr_mark - have, KVA_PAGE_SIZE));
 }
 
@@ -343,8 +349,8 @@ size_t
 kva_intr_drain(void)
 {
     (void)vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
-    return kva__arena_trim(kva_kmem_intr_arena, kva.intr_mark,
-                           kva__wire_release);
+    return kva__import_trim(kva_kmem_intr_arena, kva.intr_mark,
+                            kva__wire_release);
 }
 
 /* ---- what it holds ---------------------------------------------------- */

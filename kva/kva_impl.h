@@ -27,9 +27,9 @@ size_t kva__wire_bytes(void);
 size_t kva__wire_max(void);
 
 /* kmem_arena's import and release, and those of kmem_intr_arena. */
-kva__vmem_cimport_t kva__wire_import;
+kva_vmem_rimport_t kva__wire_import;
 kva_vmem_release_t kva__wire_release;
-kva__vmem_cimport_t kva__wire_intr_import;
+kva_vmem_rimport_t kva__wire_intr_import;
 
 /* ---- map.c ----------------------------------------------------------- */
 

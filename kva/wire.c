@@ -158,18 +158,18 @@ attach(uintptr_t va, size_t n, unsigned flags)
 
 /* Address space for the request. */
 static int
-va_get(const struct kva__vmem_request *rq, uintptr_t *addr)
+va_get(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     bool plain = rq->nocross == 0 || kva_is_pow2(rq->size);
 
     if (rq->size <= kva_heap_va_arena->qcache_max && plain && rq->phase == 0 &&
-        rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX &&
+        rq->minaddr == VMEM_ADDR_MIN && rq->maxaddr == VMEM_ADDR_MAX &&
         (rq->align <= KVA_PAGE_SIZE ||
          (kva_is_pow2(rq->size) && rq->align <= rq->size))) {
         return vmem_alloc(kva_heap_va_arena, rq->size, rq->flags, addr);
     }
     return vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
-                       rq->nocross, rq->min, rq->max, rq->flags, addr);
+                       rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
 }
 
 static void
@@ -185,7 +185,7 @@ va_put(uintptr_t addr, size_t size)
 }
 
 static int
-va_import(const struct kva__vmem_request *rq, uintptr_t *addr)
+va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     int err = va_get(rq, addr);
 
@@ -209,7 +209,7 @@ va_release(uintptr_t addr, size_t size)
 #else /* no address space: never called */
 
 static int
-va_import(const struct kva__vmem_request *rq, uintptr_t *addr)
+va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     (void)rq;
     (void)addr;
@@ -232,7 +232,7 @@ va_release(uintptr_t addr, size_t size)
  * than needed if the first come out misaligned; what is over goes back.
  */
 static int
-frames_import(const struct kva__vmem_request *rq, uintptr_t *addr)
+frames_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     size_t more = rq->size + (rq->align - KVA_PAGE_SIZE), size = rq->size;
     uintptr_t base, end;
@@ -242,7 +242,7 @@ frames_import(const struct kva__vmem_request *rq, uintptr_t *addr)
         return KVA_ENOMEM;
     }
     base = (uintptr_t)pa;
-    if (!kva__request_fits(rq, base, base + (size - 1), addr)) {
+    if (!vmem_request_fits(rq, base, base + (size - 1), addr)) {
         kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
         size = more;
         if (more < rq->size || kva_port_page_get(size >> KVA_PAGE_SHIFT,
@@ -250,7 +250,7 @@ frames_import(const struct kva__vmem_request *rq, uintptr_t *addr)
             return KVA_ENOMEM;
         }
         base = (uintptr_t)pa;
-        if (!kva__request_fits(rq, base, base + (size - 1), addr)) {
+        if (!vmem_request_fits(rq, base, base + (size - 1), addr)) {
             kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
             return KVA_ENOMEM;
         }
@@ -268,7 +268,7 @@ frames_import(const struct kva__vmem_request *rq, uintptr_t *addr)
 /* ---- what the arenas call --------------------------------------------- */
 
 int
-kva__wire_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
+kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
                  size_t *actual, uintptr_t *addr)
 {
     int err;
@@ -280,8 +280,9 @@ kva__wire_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
     *actual = rq->size;
     switch (kva__mode) {
     case KVA_MODE_REGION:
-        err = vmem_xalloc(kva_kernel_va_arena, rq->size, rq->align, rq->phase,
-                          rq->nocross, rq->min, rq->max, rq->flags, addr);
+        err =
+            vmem_xalloc(kva_kernel_va_arena, rq->size, rq->align, rq->phase,
+                        rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
         break;
     case KVA_MODE_FRAMES:
         err = frames_import(rq, addr);
@@ -319,7 +320,7 @@ kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
  * which says so (VM_POPULATING): at boot no caller may sleep yet.
  */
 int
-kva__wire_intr_import(kva_vmem_t *source, const struct kva__vmem_request *rq,
+kva__wire_intr_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
                       size_t *actual, uintptr_t *addr)
 {
 #if KVA_TIER >= 3

@@ -14,193 +14,47 @@
  * reclaim, waiting.  Tags are ensured before a hole is looked for, so once one
  * is found nothing can fail.
  */
-#include "vmem/hash.h"
-
-/* ---- import and release ---------------------------------------------- */
-
-/*
- * A span that serves the request, from a plain import function: it is told a
- * size only, so ask for as much as the alignment may cost.  VM_LARGEIMPORT asks
- * for 16 times as much first, as NetBSD does.
- */
-static int
-import_plain(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-             kva_vm_flag_t flags, size_t *actual, uintptr_t *addr)
-{
-    size_t size = rq->size;
-    int err = KVA_ENOMEM;
-
-    if (rq->constrained) {
-        size += rq->align - ((size_t)1 << vm->quantum_shift);
-        if (size < rq->size) {
-            return KVA_ENOMEM;
-        }
-    }
-    *actual = size;
-    if ((vm->flags & VM_XIMPORT) != 0) {
-        kva_vmem_ximport_t *ximport =
-            (kva_vmem_ximport_t *)(void (*)(void))vm->importfn;
-
-        return ximport(vm->source, size, actual, flags, addr);
-    }
-    if ((vm->flags & VM_LARGEIMPORT) != 0 && size <= SIZE_MAX / 16) {
-        *actual = size * 16;
-        err = vm->importfn(vm->source, *actual, flags, addr);
-        if (err == 0) {
-            return 0;
-        }
-        *actual = size;
-    }
-    return vm->importfn(vm->source, size, flags, addr);
-}
-
-/* Step 1.  Arena locked. */
-static int
-take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-            enum btag_state state, uintptr_t *addr)
-{
-    struct kva_vmem_btag *hole;
-
-    if (!kva__btag_ensure(vm, VMEM_TAGS_PER_ALLOC)) {
-        vm->stat.populate_fail++;
-        return KVA_ENOMEM;
-    }
-    hole = kva__segment_find(vm, rq, addr);
-    if (hole == NULL) {
-        return KVA_ENOMEM;
-    }
-    kva__segment_cut(vm, hole, *addr, rq->size, state);
-    vm->stat.alloc++;
-    return 0;
-}
-
-/* What importfn brings is made of whole quanta and does not wrap. */
-static bool
-import_is_good(const kva_vmem_t *vm, uintptr_t addr, size_t size, size_t wanted)
-{
-    uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
-
-    return ((addr | size) & low) == 0 && size >= wanted &&
-           addr + (size - 1) >= addr;
-}
-
-static int
-import_call(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t *actual,
-            uintptr_t *addr)
-{
-    kva_vm_flag_t flags = (rq->flags & ~VM_SLEEP) | VM_NOSLEEP;
-    struct kva__vmem_request nosleep = *rq;
-    kva__vmem_cimport_t *cimport;
-
-    if ((vm->flags & KVA__VM_CIMPORT) == 0) {
-        return import_plain(vm, rq, flags, actual, addr);
-    }
-    cimport = (kva__vmem_cimport_t *)(void (*)(void))vm->importfn;
-    nosleep.flags = flags;
-    return cimport(vm->source, &nosleep, actual, addr);
-}
-
-/*
- * Tags for a span, and for a segment cut out of it, are set aside before the
- * import: behind it nothing can fail.
- */
-#define IMPORT_TAGS (VMEM_TAGS_PER_SPAN + VMEM_TAGS_PER_ALLOC)
-
-static bool
-tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
-{
-    kva_irq_t irq;
-    bool ok;
-
-    irq = kva_port_lock(&vm->lock);
-    ok = kva__btag_ensure(vm, IMPORT_TAGS);
-    for (unsigned i = 0; ok && i < IMPORT_TAGS; i++) {
-        tags[i] = kva__btag_take(vm);
-    }
-    vm->stat.populate_fail += !ok;
-    kva_port_unlock(&vm->lock, irq);
-    return ok;
-}
-
-/*
- * The span added last serves, whatever other hole may have come to be: left all
- * free it would stay, since only a free gives a span back.
- */
-static void
-take_from_new(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-              enum btag_state state, uintptr_t start)
-{
-    kva__segment_cut(vm, bt_next(bt_at(vm->span_last)), start, rq->size, state);
-    vm->stat.alloc++;
-}
-
-/*
- * The span that came joins the arena if it serves the request, or if it cannot
- * be given back.  True: it serves.  Arena locked, tags in the stock.
- */
-static bool
-import_join(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-            enum btag_state state, uintptr_t start, size_t size,
-            uintptr_t *addr)
-{
-    bool keep = vm->releasefn == NULL;
-    uintptr_t at = 0;
-    bool serves = kva__request_fits(rq, start, start + (size - 1), &at);
-
-    if (serves || keep) {
-        (void)kva__span_add(vm, start, size, keep ? BT_SPAN : BT_SPAN_IMPORT);
-    }
-    if (serves && addr != NULL) {
-        take_from_new(vm, rq, state, at);
-        *addr = at;
-    }
-    return serves;
-}
-
-/*
- * Step 2.  With addr, the request is served from the new span; without, the
- * span is only added.  Else an error, and all is as before; but without a
- * releasefn a span that does not serve stays.  No lock held.
- */
-static int
-import_span(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-            enum btag_state state, uintptr_t *addr)
-{
-    struct kva_vmem_btag *tags[IMPORT_TAGS];
-    bool good, serves = false;
-    uintptr_t start = 0;
-    size_t actual = 0;
-    kva_irq_t irq;
-    int err;
-
-    if (vm->importfn == NULL || !tags_set_aside(vm, tags)) {
-        return KVA_ENOMEM;
-    }
-    err = import_call(vm, rq, &actual, &start);
-    good = err != 0 || import_is_good(vm, start, actual, rq->size);
-    irq = kva_port_lock(&vm->lock);
-    for (unsigned i = 0; i < IMPORT_TAGS; i++) {
-        kva__btag_give(vm, tags[i]);
-    }
-    if (err == 0 && good) {
-        serves = import_join(vm, rq, state, start, actual, addr);
-    }
-    kva_port_unlock(&vm->lock, irq);
-    if (!good) {
-        kva__misuse("importfn", "arena", vm->name, start,
-                    "expected whole quanta of at least %zu bytes, found %zu",
-                    rq->size, actual);
-    }
-    if (err == 0 && !serves) {
-        if (vm->releasefn != NULL) {
-            vm->releasefn(vm->source, start, actual);
-        }
-        err = KVA_ENOMEM;
-    }
-    return err;
-}
+#include "vmem/search.h"
 
 /* ---- requests -------------------------------------------------------- */
+
+/*
+ * Step 1.  Arena locked, but not from one step of a long search to the next:
+ * tags are ensured anew for each.
+ */
+static int
+take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+            enum btag_state state, uintptr_t *addr, kva_irq_t *irq)
+{
+    enum kva__search_result result;
+    struct kva__search search;
+
+    kva__search_begin(&search, rq);
+    for (;;) {
+        if (!kva__btag_ensure(vm, VMEM_TAGS_PER_ALLOC)) {
+            vm->stat.populate_fail++;
+            return KVA_ENOMEM;
+        }
+        result = kva__search_step(vm, &search);
+        if (result != KVA__SEARCH_MORE) {
+            break;
+        }
+        if ((rq->flags & VM_ONESTEP) != 0) {
+            return KVA_EAGAIN;
+        }
+        kva__search_suspend(vm, &search);
+        kva_port_unlock(&vm->lock, *irq);
+        *irq = kva_port_lock(&vm->lock);
+        kva__search_resume(vm, &search);
+    }
+    if (result == KVA__SEARCH_NONE) {
+        return KVA_ENOMEM;
+    }
+    kva__segment_cut(vm, search.hole, search.start, rq->size, state);
+    vm->stat.alloc++;
+    *addr = search.start;
+    return 0;
+}
 
 /* Steps 1 and 2. */
 static int
@@ -211,9 +65,9 @@ take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     int err;
 
     irq = kva_port_lock(&vm->lock);
-    err = take_locked(vm, rq, state, addr);
+    err = take_locked(vm, rq, state, addr, &irq);
     kva_port_unlock(&vm->lock, irq);
-    if (err != 0 && import_span(vm, rq, state, addr) == 0) {
+    if (err == KVA_ENOMEM && kva__import(vm, rq, state, addr) == 0) {
         err = 0;
     }
     KVA_PARANOID(vmem_check(vm));
@@ -441,56 +295,4 @@ kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
         kva__hash_leave(vm, bt);
     }
     kva__segment_give(vm, bt, own, irq);
-}
-
-/* ---- for kva ---------------------------------------------------------- */
-
-int
-kva__arena_import(kva_vmem_t *vm, size_t size)
-{
-    struct kva__vmem_request rq =
-        request_plain(vm, size, VM_NOSLEEP | VM_POPULATING);
-
-    return import_span(vm, &rq, BT_FREE, NULL);
-}
-
-/* The first imported span that is all free, taken out.  Arena locked. */
-static bool
-free_span_remove(kva_vmem_t *vm, size_t keep, uintptr_t *addr, size_t *size)
-{
-    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
-        struct kva_vmem_btag *span = bt_at(ref);
-        struct kva_vmem_btag *bt = bt_next(span);
-
-        ref = span->u.link.next;
-        if (bt_is_free(bt) && bt_next(bt) == span &&
-            vm->stat.mem_total - vm->stat.mem_inuse >=
-                keep + bt_span_size(span)) {
-            *addr = bt->start;
-            *size = bt_span_size(span);
-            kva__span_remove(vm, span);
-            return true;
-        }
-    }
-    return false;
-}
-
-size_t
-kva__arena_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn)
-{
-    size_t done = 0, size = 0;
-    uintptr_t addr = 0;
-    kva_irq_t irq;
-    bool more;
-
-    do {
-        irq = kva_port_lock(&vm->lock);
-        more = free_span_remove(vm, keep, &addr, &size);
-        kva_port_unlock(&vm->lock, irq);
-        if (more) {
-            fn(vm->source, addr, size);
-            done += size;
-        }
-    } while (more);
-    return done;
 }

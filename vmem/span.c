@@ -4,6 +4,7 @@
  * the span's own (vmem_store.h).  Spans are listed in the order they came.
  */
 #include "vmem/class.h"
+#include "vmem/search.h"
 
 static void
 list_append(kva_vmem_t *vm, struct kva_vmem_btag *span)
@@ -38,7 +39,7 @@ list_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
 }
 
 /* Arena locked, two tags ensured: the span, and one free segment in it. */
-static void
+static struct kva_vmem_btag *
 span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
 {
     struct kva_vmem_btag *span = kva__btag_take(vm);
@@ -63,6 +64,48 @@ span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
         vm->stat.spans_import++;
         vm->stat.mem_import += size;
     }
+    search_came(vm, bt);
+    return bt;
+}
+
+/* Spans looked at, from the youngest on, for one to join: what is imported piece
+ * by piece joins the last or the one before. */
+#define JOIN_LOOK 16u
+
+/* The hole in a span that [addr, addr + size - 1] borders on, grown by it; NULL:
+ * there is none. */
+static struct kva_vmem_btag *
+join_beside(kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    kva__btag_ref_t ref = vm->span_last;
+
+    for (unsigned i = 0; i < JOIN_LOOK && ref != BT_NONE; i++) {
+        struct kva_vmem_btag *span = bt_at(ref);
+        bool behind = span->start == addr && addr != 0;
+        bool before = bt_span_start(span) == addr + size && addr + size != 0;
+
+        if (bt_state(span) == BT_SPAN && (behind || before)) {
+            vm->stat.mem_total += size;
+            return behind ? kva__segment_append(vm, span, size)
+                          : kva__segment_prepend(vm, span, size);
+        }
+        ref = span->u.link.prev;
+    }
+    return NULL;
+}
+
+struct kva_vmem_btag *
+kva__span_join(kva_vmem_t *vm, uintptr_t addr, size_t size,
+               enum btag_state state)
+{
+    struct kva_vmem_btag *hole = NULL;
+
+    if (vm->span_first == BT_NONE) {
+        kva__qcache_expect(vm, addr);
+    } else if (state == BT_SPAN && (vm->flags & KVA__VM_APART) == 0) {
+        hole = join_beside(vm, addr, size);
+    }
+    return hole != NULL ? hole : span_insert(vm, addr, size, state);
 }
 
 /* Returns 0, or KVA_ENOMEM with the arena as it was. */
@@ -76,7 +119,7 @@ kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
     if (vm->span_first == BT_NONE) {
         kva__qcache_expect(vm, addr);
     }
-    span_insert(vm, addr, size, state);
+    (void)span_insert(vm, addr, size, state);
     return 0;
 }
 
@@ -88,6 +131,7 @@ kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
     size_t size = bt_span_size(span);
 
     KVA_ASSERT(bt_is_free(bt) && bt_next(bt) == span);
+    search_left(vm, bt);
     class_remove(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
     if (bt_state(bt) == BT_FREE_HASHED) {
         kva__hash_leave(vm, bt);

@@ -142,7 +142,7 @@ name_set(kva_vmem_t *vm, const char *name)
 
 #define CREATE_FLAGS                                                     \
     (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_BOOTSTRAP | \
-     VM_LARGEIMPORT | VM_XIMPORT | VM_PRIVTAGS | KVA__VM_OWN_STORE)
+     VM_LARGEIMPORT | VM_XIMPORT | VM_PRIVTAGS | VM_INDEX | KVA__VM_OWN_STORE)
 
 /* Whole quanta that do not wrap. */
 static void
@@ -206,7 +206,7 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
     vm->flags = flags;
     vm->quantum_shift = kva_ffs(quantum);
     vm->qcache_max = qcache_max;
-    vm->importfn = importfn;
+    kva__import_init(vm, importfn);
     vm->releasefn = releasefn;
     vm->source = source;
     vm->origin = size == 0 && source != NULL ? source->origin : base;
@@ -257,14 +257,6 @@ vmem_xcreate(const char *name, vmem_addr_t base, vmem_size_t size,
     return vmem_create(name, base, size, quantum,
                        (vmem_import_t *)(void (*)(void))importfn, releasefn,
                        source, qcache_max, flags | VM_XIMPORT, ipl);
-}
-
-/* Function pointers of another type are kept as they are and cast back. */
-void
-kva__vmem_set_cimport(kva_vmem_t *vm, kva__vmem_cimport_t *importfn)
-{
-    vm->importfn = (vmem_import_t *)(void (*)(void))importfn;
-    vm->flags |= KVA__VM_CIMPORT;
 }
 
 /* The first segment that a caller has, or NULL. */

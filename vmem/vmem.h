@@ -36,6 +36,11 @@ struct kva_vmem_btag;
 #define KVA_VM_NOSLEEP 0x00000002u     /* or fail; exactly one of the two */
 #define KVA_VM_INSTANTFIT 0x00001000u  /* a good fit in constant work */
 #define KVA_VM_BESTFIT 0x00002000u     /* the smallest hole that fits */
+#define KVA_VM_FIRSTFIT 0x00004000u    /* the lowest address (VM_INDEX) */
+#define KVA_VM_NEXTFIT 0x00008000u     /* past the last one (VM_INDEX) */
+#define KVA_VM_ENDALLOC 0x00020000u    /* from the top end */
+#define KVA_VM_ONESTEP 0x00800000u     /* KVA_EAGAIN rather than search on */
+#define KVA_VM_INDEX 0x00000100u       /* keep an index by address (create) */
 #define KVA_VM_BOOTSTRAP 0x00010000u   /* made before kva_boot (create only) */
 #define KVA_VM_POPULATING 0x00040000u  /* refills tags: may use the reserve */
 #define KVA_VM_LARGEIMPORT 0x00080000u /* import 16 times as much */
@@ -67,6 +72,20 @@ typedef int kva_vmem_ximport_t(kva_vmem_t *arg, kva_vmem_size_t size,
                                kva_vmem_addr_t *addr);
 typedef void
 kva_vmem_release_t(kva_vmem_t *arg, kva_vmem_addr_t addr, kva_vmem_size_t size);
+
+/*
+ * A request as a whole: what vmem_xalloc takes.  An import function of this kind
+ * brings a span of at least rq->size bytes, all of it within the constraints
+ * (vmem_request_fits with the span's bounds is true); rq->flags has VM_NOSLEEP.
+ */
+struct kva_vmem_request {
+    kva_vmem_size_t size, align, phase, nocross;
+    kva_vmem_addr_t minaddr, maxaddr;
+    kva_vm_flag_t flags;
+};
+typedef int
+kva_vmem_rimport_t(kva_vmem_t *arg, const struct kva_vmem_request *rq,
+                   kva_vmem_size_t *actual, kva_vmem_addr_t *addr);
 
 /*
  * Ready the tag store and the list of arenas.  Idempotent; kva_boot calls it.
@@ -112,6 +131,41 @@ kva_vmem_init(kva_vmem_t *store, const char *name, kva_vmem_addr_t base,
               kva_vmem_import_t *importfn, kva_vmem_release_t *releasefn,
               kva_vmem_t *source, kva_vmem_size_t qcache_max,
               kva_vm_flag_t flags, enum kva_ipl ipl);
+
+/*
+ * Where an arena's spans come from and go to, when it has none yet (FreeBSD's
+ * vmem_set_import).  import_quantum: imports are multiples of it (a power of two,
+ * 0: the quantum).  vmem_set_rimport: by whole requests, so that constrained
+ * ones import as well as others.  An arena stacked on another by vmem_alloc and
+ * vmem_free passes constraints on too.  Not while others use the arena.
+ */
+void kva_vmem_set_import(kva_vmem_t *vm, kva_vmem_import_t *importfn,
+                         kva_vmem_release_t *releasefn, kva_vmem_t *source,
+                         kva_vmem_size_t import_quantum);
+void kva_vmem_set_rimport(kva_vmem_t *vm, kva_vmem_rimport_t *importfn,
+                          kva_vmem_release_t *releasefn, kva_vmem_t *source,
+                          kva_vmem_size_t import_quantum);
+
+/*
+ * Ready-made for vmem_set_rimport: the span comes from the source by vmem_xalloc
+ * and goes back by vmem_xfree, which is the releasefn to give.
+ */
+int kva_vmem_rimport(kva_vmem_t *source, const struct kva_vmem_request *rq,
+                     kva_vmem_size_t *actual, kva_vmem_addr_t *addr);
+
+/*
+ * Does [first, last] have room for the request; sets *start to the first byte
+ * (with VM_ENDALLOC of the highest place).  For import functions.
+ */
+bool
+kva_vmem_request_fits(const struct kva_vmem_request *rq, kva_vmem_addr_t first,
+                      kva_vmem_addr_t last, kva_vmem_addr_t *start);
+
+/*
+ * Imports stop where all spans together would exceed limit bytes (0: no limit).
+ * What is there stays.  FreeBSD's vmem_set_limit.  Any context.
+ */
+void kva_vmem_set_limit(kva_vmem_t *vm, kva_vmem_size_t limit);
 
 /*
  * End an arena: drains its quantum caches, releases imported spans, gives the

@@ -11,8 +11,11 @@
 
 /* Private flags of an arena, above the public ones. */
 #define KVA__VM_OWN_STORE 0x01000000u /* the struct came from vmem_create */
-#define KVA__VM_CIMPORT 0x02000000u   /* importfn takes the whole request */
+#define KVA__VM_APART 0x02000000u     /* imported spans are not joined */
 #define KVA__VM_ADOPTED 0x04000000u   /* has tags of a caller */
+
+/* Why the short ways are closed. */
+#define KVA__DETOUR_SEARCH 0x1u /* a search is suspended */
 
 /*
  * What a tag stands for; three bits.  A tag in a ring is busy if the highest of
@@ -288,12 +291,6 @@ struct kva__vmem_request {
     bool optional;    /* fail rather than press or wait for it */
 };
 
-/* Import with the whole request: the span found satisfies it. */
-typedef int
-kva__vmem_cimport_t(kva_vmem_t *arg, const struct kva__vmem_request *rq,
-                    size_t *actual, uintptr_t *addr);
-void kva__vmem_set_cimport(kva_vmem_t *vm, kva__vmem_cimport_t *importfn);
-
 /* A request for size bytes, a multiple of the quantum, anywhere. */
 static inline struct kva__vmem_request
 request_plain(const kva_vmem_t *vm, size_t size, kva_vm_flag_t flags)
@@ -309,9 +306,6 @@ request_plain(const kva_vmem_t *vm, size_t size, kva_vm_flag_t flags)
 /* Does the request fit into [first, last]; sets *start. */
 bool kva__request_fits(const struct kva__vmem_request *rq, uintptr_t first,
                        uintptr_t last, uintptr_t *start);
-struct kva_vmem_btag *
-kva__segment_find(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-                  uintptr_t *start);
 /* Cut [start, start + size - 1] out of the hole; tags were ensured. */
 struct kva_vmem_btag *
 kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
@@ -358,11 +352,30 @@ void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
 /* Report what callers have of the arena, if anything. */
 void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
 
-/* Import a span of size bytes ahead of need. */
-int kva__arena_import(kva_vmem_t *vm, size_t size);
-/* Hand spans that are all free to fn, while keep bytes stay free. */
-size_t kva__arena_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn);
+/* ---- spans (import.c, span.c) ----------------------------------------- */
 
+/*
+ * Import a span for the request and serve it: 0, or an error and all is as before;
+ * but without a release function a span that does not serve stays.  No lock
+ * held.
+ */
+int kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                enum btag_state state, uintptr_t *addr);
+void kva__import_init(kva_vmem_t *vm, kva_vmem_import_t *importfn);
+/* A span of size bytes ahead of need. */
+int kva__import_ahead(kva_vmem_t *vm, size_t size);
+/* Hand spans that are all free to fn, while keep bytes stay free. */
+size_t kva__import_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn);
+
+/* A span comes, tags ensured; one that is added may join one beside it.  The
+ * hole that holds it. */
+struct kva_vmem_btag *kva__span_join(kva_vmem_t *vm, uintptr_t addr,
+                                     size_t size, enum btag_state state);
+/* [addr, addr + size - 1], which the span borders on, becomes its own. */
+struct kva_vmem_btag *
+kva__segment_append(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size);
+struct kva_vmem_btag *
+kva__segment_prepend(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size);
 int kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
                   enum btag_state state);
 void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);

@@ -13,11 +13,17 @@ typedef kva_vm_flag_t vm_flag_t;
 typedef kva_vmem_import_t vmem_import_t;
 typedef kva_vmem_ximport_t vmem_ximport_t;
 typedef kva_vmem_release_t vmem_release_t;
+typedef kva_vmem_rimport_t vmem_rimport_t;
 
 #define VM_SLEEP KVA_VM_SLEEP
 #define VM_NOSLEEP KVA_VM_NOSLEEP
 #define VM_INSTANTFIT KVA_VM_INSTANTFIT
 #define VM_BESTFIT KVA_VM_BESTFIT
+#define VM_FIRSTFIT KVA_VM_FIRSTFIT
+#define VM_NEXTFIT KVA_VM_NEXTFIT
+#define VM_ENDALLOC KVA_VM_ENDALLOC
+#define VM_ONESTEP KVA_VM_ONESTEP
+#define VM_INDEX KVA_VM_INDEX
 #define VM_BOOTSTRAP KVA_VM_BOOTSTRAP
 #define VM_POPULATING KVA_VM_POPULATING
 #define VM_LARGEIMPORT KVA_VM_LARGEIMPORT
@@ -37,6 +43,11 @@ typedef kva_vmem_release_t vmem_release_t;
 #define vmem_create kva_vmem_create
 #define vmem_xcreate kva_vmem_xcreate
 #define vmem_init kva_vmem_init
+#define vmem_set_import kva_vmem_set_import
+#define vmem_set_rimport kva_vmem_set_rimport
+#define vmem_rimport kva_vmem_rimport
+#define vmem_request_fits kva_vmem_request_fits
+#define vmem_set_limit kva_vmem_set_limit
 #define vmem_destroy kva_vmem_destroy
 #define vmem_alloc kva_vmem_alloc
 #define vmem_free kva_vmem_free

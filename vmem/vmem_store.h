@@ -81,17 +81,19 @@ struct kva__hash_bucket {
 #define KVA__VMEM_NAME_MAX 24u
 
 struct kva__qcache;
+struct kva__search;
 
 /* (a) arena lock, (c) constant after init, (l) lock of the list of arenas. */
 struct kva_vmem {
     kva_lock_t lock;
-    unsigned flags;             /* (c) VM_* of creation, and KVA__VM_* */
-    unsigned quantum_shift;     /* (c) */
-    size_t qcache_max;          /* (c) 0: no quantum caches */
-    struct kva__qcache *qcache; /* (c) or NULL */
-    uintptr_t origin;           /* (c) lowest address to expect */
-    uintptr_t magic;            /* alive */
-    unsigned detour;            /* (a) why the short ways are closed */
+    unsigned flags;               /* (c) VM_* of creation, and KVA__VM_* */
+    unsigned quantum_shift;       /* (c) */
+    size_t qcache_max;            /* (c) 0: no quantum caches */
+    struct kva__qcache *qcache;   /* (c) or NULL */
+    uintptr_t origin;             /* (c) lowest address to expect */
+    uintptr_t magic;              /* alive */
+    unsigned detour;              /* (a) why the short ways are closed */
+    struct kva__search *searches; /* (a) suspended ones */
 
     /* free segments by class */
     uintptr_t class_summary;                       /* (a) words not 0 */
@@ -115,9 +117,13 @@ struct kva_vmem {
     kva__btag_ref_t span_first;  /* (a) spans in the order they came */
     kva__btag_ref_t span_last;   /* (a) */
 
-    kva_vmem_import_t *importfn;                            /* (c) */
-    kva_vmem_release_t *releasefn;                          /* (c) */
-    kva_vmem_t *source;                                     /* (c) */
+    kva_vmem_import_t *importfn;   /* (c) */
+    kva_vmem_rimport_t *rimportfn; /* (c) by requests, if there is one */
+    kva_vmem_release_t *releasefn; /* (c) */
+    kva_vmem_t *source;            /* (c) */
+    size_t import_quantum; /* (c) imports are multiples of it; 0: none */
+    size_t limit;          /* (a) of mem_total, for imports; 0: none */
+    size_t importing;      /* (a) bytes on their way */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
     struct kva_vmem_stat stat;                              /* (a) */
     size_t released; /* (a) bytes ever given to the source */

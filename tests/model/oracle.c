@@ -164,6 +164,10 @@ make(struct model *m)
     m->vm = vmem_create(
         "model", m->origin, 0, m->quantum, m->dynamic ? vmem_alloc : NULL,
         m->dynamic ? vmem_free : NULL, source, qcache_max, flags, KVA_IPL_NONE);
+    if (m->vm != NULL && m->dynamic && m->cf.kind != MODEL_LARGE) {
+        /* More than is asked for, so that there are holes. */
+        vmem_set_import(m->vm, vmem_alloc, vmem_free, source, 8 * m->quantum);
+    }
     return m->vm != NULL;
 }
 

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Spans from a source, and back.
+ *
+ *      request -> size -> import function -> span -> serves? -> joins the arena
+ *                  |                                   |
+ *                  | units of the import quantum,      no: back to the source
+ *                  | 16 times with VM_LARGEIMPORT
+ *
+ * Kinds of import functions:
+ *   request   gets the whole request and brings a span that satisfies it
+ *   ximport   gets a size, and says how much it brought
+ *   plain     gets a size
+ * The last two know nothing of constraints, so they are asked for as much more as
+ * any position may cost.  vmem_alloc itself as the import function, which is how
+ * arenas have always been stacked, is as good as the first kind: a constrained
+ * request goes to the source as it is.
+ *
+ * Import functions never sleep for the arena: whoever can wait does so in the
+ * arena he asked, where frees of all sources wake him (wait.c).
+ *
+ * While a span is on its way somebody may free what the request needs; then
+ * that is taken and the span goes back.  Spans that cannot go back (no release
+ * function) join a neighbour, as if they were one: so adjacent imports can
+ * serve what is larger than each (FreeBSD r364819).
+ *
+ * The arena lock is not held while the source works.  Tags for the span and for
+ * what is cut out of it are set aside before: behind the import nothing fails.
+ */
+#include "vmem/search.h"
+
+/* With VM_LARGEIMPORT, how much more is imported: NetBSD's number. */
+#define LARGE_SHIFT 4u
+
+#define IMPORT_TAGS (VMEM_TAGS_PER_SPAN + VMEM_TAGS_PER_ALLOC)
+
+/* ---- asking the source ---------------------------------------------------- */
+
+/* What importfn brings is made of whole quanta and does not wrap. */
+static bool
+import_is_good(const kva_vmem_t *vm, uintptr_t addr, size_t size, size_t wanted)
+{
+    uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
+
+    return ((addr | size) & low) == 0 && size >= wanted &&
+           addr + (size - 1) >= addr;
+}
+
+/* The request as the source is to see it. */
+static struct kva__vmem_request
+request_for_source(const kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                   size_t size)
+{
+    struct kva__vmem_request ask = *rq;
+
+    ask.size = size;
+    ask.flags = (rq->flags & ~(VM_SLEEP | VM_ONESTEP)) | VM_NOSLEEP;
+    if (vm->source == NULL || (vm->source->flags & VM_INDEX) == 0) {
+        ask.flags &= ~(VM_FIRSTFIT | VM_NEXTFIT);
+    }
+    if (size > rq->nocross) { /* more than one: it need not be in one piece */
+        ask.nocross = 0;
+    }
+    return ask;
+}
+
+static int
+ask_by_request(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
+               size_t *actual, uintptr_t *addr)
+{
+    struct kva__vmem_request ask = request_for_source(vm, rq, size);
+    struct kva_vmem_request public = {
+        .size = ask.size,
+        .align = ask.align,
+        .phase = ask.phase,
+        .nocross = ask.nocross,
+        .minaddr = ask.min,
+        .maxaddr = ask.max,
+        .flags = ask.flags,
+    };
+
+    *actual = size;
+    return vm->rimportfn(vm->source, &public, actual, addr);
+}
+
+/* What stands for vmem_alloc as the import function: a range that vmem_free
+ * takes back. */
+static int
+import_stacked(kva_vmem_t *source, const struct kva_vmem_request *rq,
+               vmem_size_t *actual, vmem_addr_t *addr)
+{
+    size_t low = ((size_t)1 << source->quantum_shift) - 1;
+    struct kva__vmem_request ask = {
+        /* The source's quantum may be larger than the arena's. */
+        .size = (rq->size + low) & ~low,
+        .align = rq->align > low ? rq->align : low + 1,
+        .phase = rq->phase,
+        .nocross = rq->nocross,
+        .min = rq->minaddr,
+        .max = rq->maxaddr,
+        .flags = rq->flags,
+        .constrained = true,
+        .optional = true,
+    };
+
+    (void)actual;
+    return ask.size == 0 ? KVA_ENOMEM
+                         : kva__arena_take(source, &ask, BT_ALLOC, addr);
+}
+
+/* Bytes above the size that any position may cost; false: too many. */
+static bool
+slack(const kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t *size)
+{
+    size_t before = *size;
+
+    if (rq->constrained) {
+        *size += rq->align - ((size_t)1 << vm->quantum_shift);
+        *size += rq->phase != 0 ? rq->align : 0;
+        *size += rq->nocross != 0 ? rq->size : 0;
+    }
+    return *size >= before;
+}
+
+/* One span of size bytes or more for the request. */
+static int
+ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
+    size_t *actual, uintptr_t *addr)
+{
+    kva_vm_flag_t flags = (rq->flags & (VM_INSTANTFIT | VM_BESTFIT |
+                                        VM_POPULATING | VM_ENDALLOC)) |
+                          VM_NOSLEEP;
+
+    if (vm->rimportfn != NULL && (rq->constrained || vm->importfn == NULL)) {
+        return ask_by_request(vm, rq, size, actual, addr);
+    }
+    if (!slack(vm, rq, &size)) {
+        return KVA_ENOMEM;
+    }
+    *actual = size;
+    if ((vm->flags & VM_XIMPORT) != 0) {
+        kva_vmem_ximport_t *ximport =
+            (kva_vmem_ximport_t *)(void (*)(void))vm->importfn;
+
+        return ximport(vm->source, size, actual, flags, addr);
+    }
+    return vm->importfn(vm->source, size, flags, addr);
+}
+
+/* May the arena grow by size bytes; if so they are counted as on their way. */
+static bool
+limit_allows(kva_vmem_t *vm, size_t size)
+{
+    bool ok;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&vm->lock);
+    ok = vm->limit == 0 ||
+         (size <= vm->limit &&
+          vm->stat.mem_total + vm->importing <= vm->limit - size);
+    vm->importing += ok ? size : 0;
+    kva_port_unlock(&vm->lock, irq);
+    return ok;
+}
+
+/* The same, with as much more as the arena is meant to import at a time. */
+static int
+ask_amplified(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+              size_t *counted, size_t *actual, uintptr_t *addr)
+{
+    size_t least = rq->size, most;
+    int err = KVA_ENOMEM;
+    kva_irq_t irq;
+
+    if (vm->import_quantum != 0) {
+        least = kva_round_up(least, vm->import_quantum);
+    }
+    if (least < rq->size) {
+        return KVA_ENOMEM;
+    }
+    most = (vm->flags & VM_LARGEIMPORT) != 0 ? least << LARGE_SHIFT : least;
+    if (most >> LARGE_SHIFT != least) {
+        most = least;
+    }
+    for (; err != 0; most = least) {
+        if (limit_allows(vm, most)) {
+            err = ask(vm, rq, most, actual, addr);
+            *counted = most;
+            if (err == 0) {
+                break;
+            }
+            irq = kva_port_lock(&vm->lock);
+            vm->importing -= most;
+            kva_port_unlock(&vm->lock, irq);
+        }
+        if (most == least) {
+            break;
+        }
+    }
+    return err;
+}
+
+/* ---- joining the arena ---------------------------------------------------- */
+
+static bool
+tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
+{
+    kva_irq_t irq;
+    bool ok;
+
+    irq = kva_port_lock(&vm->lock);
+    ok = kva__btag_ensure(vm, IMPORT_TAGS);
+    for (unsigned i = 0; ok && i < IMPORT_TAGS; i++) {
+        tags[i] = kva__btag_take(vm);
+    }
+    vm->stat.populate_fail += !ok;
+    kva_port_unlock(&vm->lock, irq);
+    return ok;
+}
+
+/* What came, and what is to be done with it. */
+struct arrival {
+    uintptr_t start;
+    size_t size;
+    bool served; /* the request has its range */
+    bool joined; /* the span is the arena's */
+};
+
+/* Has somebody freed what the request needs.  Arena locked. */
+static bool
+served_meanwhile(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                 enum btag_state state, uintptr_t *addr)
+{
+    struct kva__search search;
+
+    kva__search_begin(&search, rq);
+    if (kva__search_step(vm, &search) != KVA__SEARCH_FOUND) {
+        return false;
+    }
+    kva__segment_cut(vm, search.hole, search.start, rq->size, state);
+    vm->stat.alloc++;
+    *addr = search.start;
+    return true;
+}
+
+/*
+ * The span joins the arena if it serves the request, or if it cannot be given
+ * back.  Without addr it is imported ahead of need, and always joins.  Arena
+ * locked, tags in the stock.
+ */
+static void
+arrive(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+       enum btag_state state, uintptr_t *addr, struct arrival *a)
+{
+    bool keep = vm->releasefn == NULL;
+    struct kva_vmem_btag *hole;
+    uintptr_t at = 0;
+
+    a->served = addr == NULL;
+    a->joined = true;
+    if (!keep && addr != NULL) {
+        a->served = served_meanwhile(vm, rq, state, addr);
+        a->joined =
+            !a->served &&
+            kva__request_fits(rq, a->start, a->start + (a->size - 1), &at);
+    }
+    if (!a->joined) {
+        return;
+    }
+    hole =
+        kva__span_join(vm, a->start, a->size, keep ? BT_SPAN : BT_SPAN_IMPORT);
+    if (addr != NULL &&
+        kva__request_fits(rq, hole->start, bt_next(hole)->start - 1, &at)) {
+        kva__segment_cut(vm, hole, at, rq->size, state);
+        vm->stat.alloc++;
+        *addr = at;
+        a->served = true;
+    }
+}
+
+int
+kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+            enum btag_state state, uintptr_t *addr)
+{
+    struct kva_vmem_btag *tags[IMPORT_TAGS];
+    struct arrival a = { 0, 0, false, false };
+    size_t counted = 0;
+    bool good = true;
+    kva_irq_t irq;
+    int err;
+
+    if ((vm->importfn == NULL && vm->rimportfn == NULL) ||
+        !tags_set_aside(vm, tags)) {
+        return KVA_ENOMEM;
+    }
+    err = ask_amplified(vm, rq, &counted, &a.size, &a.start);
+    irq = kva_port_lock(&vm->lock);
+    for (unsigned i = 0; i < IMPORT_TAGS; i++) {
+        kva__btag_give(vm, tags[i]);
+    }
+    if (err == 0) {
+        vm->importing -= counted;
+        good = import_is_good(vm, a.start, a.size, rq->size);
+    }
+    if (err == 0 && good) {
+        arrive(vm, rq, state, addr, &a);
+    }
+    kva_port_unlock(&vm->lock, irq);
+    if (!good) {
+        kva__misuse("importfn", "arena", vm->name, a.start,
+                    "expected whole quanta of at least %zu bytes, found %zu",
+                    rq->size, a.size);
+    }
+    if (err == 0 && !a.joined) {
+        vm->releasefn(vm->source, a.start, a.size);
+    }
+    return err != 0 ? err : a.served ? 0 : KVA_ENOMEM;
+}
+
+int
+kva__import_ahead(kva_vmem_t *vm, size_t size)
+{
+    struct kva__vmem_request rq =
+        request_plain(vm, size, VM_NOSLEEP | VM_POPULATING);
+
+    return kva__import(vm, &rq, BT_FREE, NULL);
+}
+
+/* ---- and back -------------------------------------------------------------- */
+
+/* The first imported span that is all free, taken out.  Arena locked. */
+static bool
+free_span_remove(kva_vmem_t *vm, size_t keep, uintptr_t *addr, size_t *size)
+{
+    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
+        struct kva_vmem_btag *span = bt_at(ref);
+        struct kva_vmem_btag *bt = bt_next(span);
+
+        ref = span->u.link.next;
+        if (bt_is_free(bt) && bt_next(bt) == span &&
+            vm->stat.mem_total - vm->stat.mem_inuse >=
+                keep + bt_span_size(span)) {
+            *addr = bt->start;
+            *size = bt_span_size(span);
+            kva__span_remove(vm, span);
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t
+kva__import_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn)
+{
+    size_t done = 0, size = 0;
+    uintptr_t addr = 0;
+    kva_irq_t irq;
+    bool more;
+
+    do {
+        irq = kva_port_lock(&vm->lock);
+        more = free_span_remove(vm, keep, &addr, &size);
+        kva_port_unlock(&vm->lock, irq);
+        if (more) {
+            fn(vm->source, addr, size);
+            done += size;
+        }
+    } while (more);
+    return done;
+}
+
+/* ---- the functions of the interface ---------------------------------------- */
+
+static void
+source_set(kva_vmem_t *vm, const char *func, vmem_release_t *releasefn,
+           kva_vmem_t *source, vmem_size_t import_quantum)
+{
+    uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
+
+    if (vm->span_first != BT_NONE) {
+        kva__misuse(func, "arena", vm->name, (uintptr_t)vm,
+                    "expected an arena without spans, found %zu bytes in them",
+                    vm->stat.mem_total);
+    }
+    if (import_quantum != 0 &&
+        (!kva_is_pow2(import_quantum) || (import_quantum & low) != 0)) {
+        kva__misuse(func, "arena", vm->name, (uintptr_t)vm,
+                    "expected an import quantum of 0 or a power of two from "
+                    "%zu, found %zu",
+                    (size_t)low + 1, import_quantum);
+    }
+    vm->releasefn = releasefn;
+    vm->source = source;
+    vm->import_quantum = import_quantum;
+    vm->flags &= ~VM_XIMPORT;
+}
+
+/* At creation, or later. */
+void
+kva__import_init(kva_vmem_t *vm, vmem_import_t *importfn)
+{
+    bool stacked = importfn == vmem_alloc && (vm->flags & VM_XIMPORT) == 0;
+
+    vm->importfn = importfn;
+    vm->rimportfn = stacked ? import_stacked : NULL;
+}
+
+void
+vmem_set_import(kva_vmem_t *vm, vmem_import_t *importfn,
+                vmem_release_t *releasefn, kva_vmem_t *source,
+                vmem_size_t import_quantum)
+{
+    arena_alive(vm, "vmem_set_import");
+    source_set(vm, "vmem_set_import", releasefn, source, import_quantum);
+    kva__import_init(vm, importfn);
+}
+
+void
+vmem_set_rimport(kva_vmem_t *vm, vmem_rimport_t *importfn,
+                 vmem_release_t *releasefn, kva_vmem_t *source,
+                 vmem_size_t import_quantum)
+{
+    arena_alive(vm, "vmem_set_rimport");
+    source_set(vm, "vmem_set_rimport", releasefn, source, import_quantum);
+    vm->importfn = NULL;
+    vm->rimportfn = importfn;
+}
+
+int
+vmem_rimport(kva_vmem_t *source, const struct kva_vmem_request *rq,
+             vmem_size_t *actual, vmem_addr_t *addr)
+{
+    *actual = vmem_roundup_size(source, rq->size);
+    return vmem_xalloc(source, rq->size, rq->align, rq->phase, rq->nocross,
+                       rq->minaddr, rq->maxaddr, rq->flags, addr);
+}
+
+bool
+vmem_request_fits(const struct kva_vmem_request *rq, vmem_addr_t first,
+                  vmem_addr_t last, vmem_addr_t *start)
+{
+    const struct kva__vmem_request ask = {
+        .size = rq->size,
+        .align = rq->align != 0 ? rq->align : 1,
+        .phase = rq->phase,
+        .nocross = rq->nocross,
+        .min = rq->minaddr,
+        .max = rq->maxaddr,
+        .flags = rq->flags,
+    };
+
+    return kva__request_fits(&ask, first, last, start);
+}
+
+void
+vmem_set_limit(kva_vmem_t *vm, vmem_size_t limit)
+{
+    kva_irq_t irq;
+
+    arena_alive(vm, "vmem_set_limit");
+    irq = kva_port_lock(&vm->lock);
+    vm->limit = limit;
+    kva_port_unlock(&vm->lock, irq);
+}
