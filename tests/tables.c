@@ -10,6 +10,7 @@ extern const struct test boot_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
 extern const struct test harness_tests[];
+extern const struct test index_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
 extern const struct test magazine_tests[];
@@ -48,6 +49,7 @@ const struct test *const test_tables[] = {
     port_sleep_tests,
     port_seam_tests,
     meta_tests,
+    index_tests,
     magazine_tests,
     vmem_tests,
     window_tests,

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The index of an arena by address (VM_INDEX): every segment, busy or free, in
+ * the order of first addresses, and for each part of it the largest hole
+ * inside.  How it is built: index.c.
+ *
+ * Two uses.  As an index of segments its entries tile the arena: behind each
+ * span that no other span follows at once stands an entry for the gap, which
+ * has no tag.  Then the size of a hole is the distance to the next entry and no
+ * tag need be read for it.  As a plain map (kva__index_insert) its entries are
+ * points; spans by their first address, for example.
+ *
+ * An operation that adds entries takes nodes that kva__index_ensure brought
+ * before; nothing else can fail, and nothing but ensure asks for memory.  All
+ * under the arena lock.  Tags are read through the ring only by the checker.
+ *
+ * What a look-up visits, nodes and the tag that it returns, it adds to *visits.
+ */
+#ifndef KVA_VMEM_INDEX_H
+#define KVA_VMEM_INDEX_H
+
+#include "vmem/vmem_store.h"
+
+struct index_leaf;
+struct index_inner;
+
+/*
+ * Levels at most.  An inner node but the root has 16 children or more, the root
+ * two, a leaf one entry, and there is an entry for each tag and a gap for each
+ * span, which is a tag too: 2^25 entries on a 64-bit machine (btag.c), 2^28 on
+ * a 32-bit one, where 24 bytes a tag are all of memory.  With h levels there
+ * are 2 * 16^(h - 2) leaves or more: h <= 8 for 2^25 and 2^28 alike.
+ */
+#define KVA__INDEX_HEIGHT_MAX 8u
+
+/*
+ * Entries that one operation adds, next to each other.  Cutting a hole in the
+ * middle leaves two segments more; a span brings a segment and a gap.
+ */
+#define KVA__INDEX_PER_OP 2u
+
+struct kva__index_step {
+    struct index_inner *node;
+    unsigned slot; /* of the child that is next */
+};
+
+/* (a) arena lock, all but what is constant. */
+struct kva__index {
+    void *root;      /* a leaf if height is 1 */
+    unsigned height; /* levels; 0: empty */
+    unsigned shift;  /* (c) of the quantum */
+    uintptr_t max;   /* bytes of the largest hole; 0: none */
+    size_t count;    /* entries, gaps included */
+    size_t nleaf;    /* nodes in the tree */
+    size_t ninner;
+    bool wide; /* a leaf may be nearly empty, its neighbours being too far */
+
+    void *leaf_stock; /* nodes for operations to come */
+    void *inner_stock;
+    unsigned nleaf_stock;
+    unsigned ninner_stock;
+    unsigned keep; /* operations that the stock is kept for */
+
+    /* Where the last look-up ended, so that what follows need not look again. */
+    struct index_leaf *leaf; /* NULL: nowhere */
+    unsigned slot;
+    struct kva__index_step step[KVA__INDEX_HEIGHT_MAX - 1];
+};
+
+void kva__index_bootstrap(void);
+void kva__index_init(struct kva__index *ix, unsigned quantum_shift);
+/* Nodes back, whatever is in it. */
+void kva__index_fini(struct kva__index *ix);
+
+/*
+ * Have nodes for that many operations, each of which adds at most
+ * KVA__INDEX_PER_OP entries in one place; false: no memory, and no change but
+ * to the stock.  One operation takes at most two leaves, and an inner node for
+ * each level (proof: index.c).
+ */
+bool kva__index_ensure(struct kva__index *ix, unsigned nops);
+/* The same, and keep as many in stock from now on when nodes come back. */
+bool kva__index_prepare(struct kva__index *ix, unsigned nops);
+
+/* ---- what segments do; the ring is already as it is to be ------------- */
+
+/* A span comes that is one hole, bt, no other span being there; it goes. */
+void kva__index_span_add(struct kva__index *ix, struct kva_vmem_btag *bt);
+void kva__index_span_remove(struct kva__index *ix, struct kva_vmem_btag *bt);
+/*
+ * The busy segment bt was cut out of the hole: the same tag if all of it was
+ * taken; in front of it, the hole starting further up; or behind it, with rest
+ * the hole that is left behind bt, or NULL.
+ */
+void kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
+                    struct kva_vmem_btag *bt, struct kva_vmem_btag *rest);
+/*
+ * The busy segment that began at start is free, joined with the hole before it,
+ * the one behind it, both or none.  The tag that remains is that of the hole
+ * before, or the hole behind, or its own, in this order.
+ */
+void kva__index_free(struct kva__index *ix, uintptr_t start, bool join_prev,
+                     bool join_next);
+
+/* ---- parts of it, for whatever else happens to segments ---------------- */
+
+/* A segment begins at bt->start, where one was that ends there from now on;
+ * as a plain map: an entry. */
+void kva__index_insert(struct kva__index *ix, uintptr_t start,
+                       struct kva_vmem_btag *bt, bool hole);
+/* It does not begin any more, what was before it going on. */
+void kva__index_remove(struct kva__index *ix, uintptr_t start);
+/* What began at from begins at to; no other start is between. */
+void kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to);
+/* What begins at start is a hole, or is not. */
+void kva__index_mark(struct kva__index *ix, uintptr_t start, bool hole);
+
+/* ---- look-ups, each of at most three nodes a level ---------------------- */
+
+/* The segment that begins at addr, or NULL. */
+struct kva_vmem_btag *
+kva__index_find(struct kva__index *ix, uintptr_t addr, size_t *visits);
+/* The segment that addr is in, or NULL; of a map, the one before a gap never
+ * being known, the same as kva__index_before. */
+struct kva_vmem_btag *
+kva__index_at(struct kva__index *ix, uintptr_t addr, size_t *visits);
+/* The first that begins at or behind addr, the last at or before it. */
+struct kva_vmem_btag *
+kva__index_after(struct kva__index *ix, uintptr_t addr, size_t *visits);
+struct kva_vmem_btag *
+kva__index_before(struct kva__index *ix, uintptr_t addr, size_t *visits);
+/* The lowest hole of at least size bytes that begins at or behind addr, the
+ * highest that begins at or before it.  size is not 0. */
+struct kva_vmem_btag *
+kva__index_hole_up(struct kva__index *ix, uintptr_t addr, size_t size,
+                   size_t *visits);
+struct kva_vmem_btag *
+kva__index_hole_down(struct kva__index *ix, uintptr_t addr, size_t size,
+                     size_t *visits);
+
+/* Bytes of its nodes, those in stock too; pages are KVA_META_HASH. */
+size_t kva__index_bytes(const struct kva__index *ix);
+
+/*
+ * NULL, or what does not hold: order, links, maxima, fill, counts, and that
+ * entries and tags say the same.  map: entries are spans by first address.
+ */
+const char *kva__index_check(struct kva__index *ix, bool map);
+
+#endif
