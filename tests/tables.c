@@ -24,6 +24,7 @@ extern const struct test misuse_pool_tests[];
 extern const struct test misuse_vmem_tests[];
 extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
+extern const struct test order_tests[];
 extern const struct test pool_tests[];
 extern const struct test port_context_tests[];
 extern const struct test port_memory_tests[];
@@ -50,6 +51,7 @@ const struct test *const test_tables[] = {
     port_seam_tests,
     meta_tests,
     index_tests,
+    order_tests,
     magazine_tests,
     vmem_tests,
     window_tests,

@@ -317,9 +317,8 @@ static void
 grow_root(struct kva__index *ix)
 {
     struct index_inner *root = kva__node_take_inner(ix);
-    uintptr_t first = ix->height == 1
-                          ? leaf_start(ix->root, 0, ix->shift)
-                          : *inner_key(ix->root, 0);
+    uintptr_t first = ix->height == 1 ? leaf_start(ix->root, 0, ix->shift)
+                                      : *inner_key(ix->root, 0);
 
     KVA_ASSERT(ix->height < KVA__INDEX_HEIGHT_MAX);
     kva__inner_insert(root, 0, first, ix->root, ix->max);
@@ -744,8 +743,8 @@ erase(struct kva__index *ix)
     ix->count--;
     if (slot == 0) {
         /* An empty leaf stands for the next one's first start. */
-        set_first(ix, leaf->n != 0 ? leaf_start(leaf, 0, ix->shift)
-                                   : leaf_end(ix));
+        set_first(ix,
+                  leaf->n != 0 ? leaf_start(leaf, 0, ix->shift) : leaf_end(ix));
     }
     refresh(ix);
     if (slot == 0) {
@@ -891,8 +890,7 @@ cut_room(struct kva__index *ix, uintptr_t far)
         return true;
     }
     make_room(ix);
-    return ix->slot + 1 < ix->leaf->n ||
-           leaf_reaches(ix->leaf, far, ix->shift);
+    return ix->slot + 1 < ix->leaf->n || leaf_reaches(ix->leaf, far, ix->shift);
 }
 
 void
@@ -1150,8 +1148,8 @@ leave_for_hole(struct kva__index *ix, size_t size, bool up, size_t *visits)
     while (++d < depth) {
         ++*visits;
         ix->step[d].node = node;
-        slot = up ? inner_up(node, 0, size)
-                  : inner_down(node, INDEX_WIDTH, size);
+        slot =
+            up ? inner_up(node, 0, size) : inner_down(node, INDEX_WIDTH, size);
         ix->step[d].slot = slot;
         node = *inner_child(node, slot);
     }
@@ -1215,7 +1213,8 @@ kva__index_fini(struct kva__index *ix)
             kva__node_give_leaf(ix, *inner_child(step->node, n - 1));
         }
         step->node->n = 0;
-        for (unsigned d = ix->height - 1; d-- > 0 && ix->step[d].node->n == 0;) {
+        for (unsigned d = ix->height - 1;
+             d-- > 0 && ix->step[d].node->n == 0;) {
             kva__node_give_inner(ix, ix->step[d].node);
             if (d == 0) {
                 ix->height = 0;

@@ -131,9 +131,8 @@ struct kva_vmem_btag *
 kva__index_before(struct kva__index *ix, uintptr_t addr, size_t *visits);
 /* The lowest hole of at least size bytes that begins at or behind addr, the
  * highest that begins at or before it.  size is not 0. */
-struct kva_vmem_btag *
-kva__index_hole_up(struct kva__index *ix, uintptr_t addr, size_t size,
-                   size_t *visits);
+struct kva_vmem_btag *kva__index_hole_up(struct kva__index *ix, uintptr_t addr,
+                                         size_t size, size_t *visits);
 struct kva_vmem_btag *
 kva__index_hole_down(struct kva__index *ix, uintptr_t addr, size_t size,
                      size_t *visits);

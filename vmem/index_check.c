@@ -21,9 +21,9 @@ static void
 go_down(struct kva__index *ix, unsigned d, unsigned to)
 {
     for (; d < to; d++) {
-        void *node = d == 0 ? ix->root
-                            : *inner_child(ix->step[d - 1].node,
-                                           ix->step[d - 1].slot);
+        void *node =
+            d == 0 ? ix->root
+                   : *inner_child(ix->step[d - 1].node, ix->step[d - 1].slot);
 
         ix->step[d].node = node;
         ix->step[d].slot = 0;
@@ -85,22 +85,36 @@ check_above(struct kva__index *ix, unsigned d, uintptr_t first, uintptr_t max)
 }
 
 static const char *
+check_inner_slots(struct index_inner *node)
+{
+    for (unsigned i = 0; i < node->n; i++) {
+        if (*inner_child(node, i) == NULL) {
+            return "index: slots of an inner node";
+        }
+        if (i > 0 && *inner_key(node, i) <= *inner_key(node, i - 1)) {
+            return "index: order of an inner node";
+        }
+    }
+    for (unsigned i = (unsigned)node->n; i < INDEX_WIDTH; i++) {
+        if (*inner_child(node, i) != NULL || *inner_max(node, i) != 0 ||
+            *inner_key(node, i) != UINTPTR_MAX) {
+            return "index: slots of an inner node";
+        }
+    }
+    return NULL;
+}
+
+static const char *
 check_inner(struct kva__index *ix, unsigned d, struct index_inner *node)
 {
+    const char *bad;
+
     if (node->n < (d == 0 ? 2u : 16u) || node->n > INDEX_WIDTH) {
         return "index: number of children";
     }
-    for (unsigned i = 0; i < INDEX_WIDTH; i++) {
-        bool used = i < node->n;
-
-        if (used != (*inner_child(node, i) != NULL) ||
-            (!used && (*inner_key(node, i) != UINTPTR_MAX ||
-                       *inner_max(node, i) != 0))) {
-            return "index: slots of an inner node";
-        }
-        if (used && i > 0 && *inner_key(node, i) <= *inner_key(node, i - 1)) {
-            return "index: order of an inner node";
-        }
+    bad = check_inner_slots(node);
+    if (bad != NULL) {
+        return bad;
     }
     for (unsigned g = 0; g < INDEX_GROUPS; g++) {
         if ((g > 0 && node->sample[g - 1] != node->group[g].key[0]) ||
@@ -168,8 +182,8 @@ check_leaf(struct kva__index *ix, unsigned d, bool map, struct census *seen)
 
     for (unsigned i = 0; bad == NULL && i < leaf->n; i++) {
         uintptr_t start = leaf_start(leaf, i, ix->shift);
-        uintptr_t end = i + 1 < leaf->n ? leaf_start(leaf, i + 1, ix->shift)
-                                        : behind;
+        uintptr_t end =
+            i + 1 < leaf->n ? leaf_start(leaf, i + 1, ix->shift) : behind;
         bool gap = *leaf_ref(leaf, i) == BT_NONE;
 
         if (*leaf_key(leaf, i) > LEAF_REACH || start < leaf->base ||

@@ -181,8 +181,9 @@ share_up(struct index_leaf *left, struct index_leaf *right, unsigned count,
         *leaf_ref(right, i + count) = *leaf_ref(right, i);
     }
     for (unsigned i = 0; i < count; i++) {
-        *leaf_key(right, i) = (uint32_t)(
-            (leaf_start(left, from + i, shift) - right->base) >> shift);
+        *leaf_key(right, i) =
+            (uint32_t)((leaf_start(left, from + i, shift) - right->base) >>
+                       shift);
         *leaf_ref(right, i) = *leaf_ref(left, from + i);
     }
     right->hole = right->hole << count | left->hole >> from;
@@ -200,8 +201,8 @@ share_down(struct index_leaf *left, struct index_leaf *right, unsigned count,
         kva__leaf_rebase(left, leaf_start(left, 0, shift), shift);
     }
     for (unsigned i = 0; i < count; i++) {
-        *leaf_key(left, to + i) = (uint32_t)(
-            (leaf_start(right, i, shift) - left->base) >> shift);
+        *leaf_key(left, to + i) =
+            (uint32_t)((leaf_start(right, i, shift) - left->base) >> shift);
         *leaf_ref(left, to + i) = *leaf_ref(right, i);
     }
     for (unsigned i = count; i < right->n; i++) {

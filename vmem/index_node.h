@@ -39,8 +39,8 @@ struct index_leaf_group {
 };
 
 struct index_leaf {
-    uint64_t hole;  /* which entries are holes */
-    uintptr_t base; /* at or below the first start */
+    uint64_t hole;                     /* which entries are holes */
+    uintptr_t base;                    /* at or below the first start */
     uint32_t sample[INDEX_GROUPS - 1]; /* key[0] of all groups but the first */
     uint8_t n;                         /* entries */
     uint8_t newest;                    /* slot where the last one came to be */

@@ -326,8 +326,7 @@ compare_at(uintptr_t addr, size_t size)
     struct kva_vmem_btag *after = at < toy.nseg ? toy.seg[at] : NULL;
     struct kva_vmem_btag *before =
         exact ? after : (at > 0 ? toy.seg[at - 1] : NULL);
-    bool inside =
-        before != NULL && addr - before->start <= bt_size(before) - 1;
+    bool inside = before != NULL && addr - before->start <= bt_size(before) - 1;
 
     CHECK_PTR(kva__index_find(&toy.ix, addr, &v[0]), exact ? after : NULL);
     CHECK_PTR(kva__index_at(&toy.ix, addr, &v[1]), inside ? before : NULL);
@@ -425,8 +424,8 @@ span_at_random(struct test_ctx *t, size_t quanta_max)
     if (toy.nseg > 0 && test_rand_below(t, 2) == 0) {
         struct kva_vmem_btag *bt = toy.seg[test_rand_below(t, toy.nseg)];
 
-        start = test_rand_below(t, 2) == 0 ? bt_next(bt)->start
-                                           : bt->start - size;
+        start =
+            test_rand_below(t, 2) == 0 ? bt_next(bt)->start : bt->start - size;
     }
     if (start + size - 1 < start || toy.nseg > SEGMENTS_MAX - 2) {
         return;
@@ -576,8 +575,8 @@ parts(struct test_ctx *t)
 {
     for (unsigned shift = 0; shift <= 12; shift += 12) {
         toy_init(shift, true);
-        CHECK(span_add((uintptr_t)1 << shift, UINTPTR_MAX >> 1 >> shift
-                                                  << shift) != NULL);
+        CHECK(span_add((uintptr_t)1 << shift,
+                       UINTPTR_MAX >> 1 >> shift << shift) != NULL);
         for (unsigned long i = 0; i < t->count; i++) {
             part_at_random(t);
             toy_check();
@@ -662,10 +661,9 @@ emptied_in_order(struct test_ctx *t)
         toy_init(12, true);
         span = fill(n, true);
         for (size_t i = 0; i < n; i++) {
-            struct kva_vmem_btag *bt =
-                how == 0   ? bt_prev(span)
-                : how == 1 ? bt_next(span)
-                           : toy.seg[toy.nseg / 2];
+            struct kva_vmem_btag *bt = how == 0   ? bt_prev(span)
+                                       : how == 1 ? bt_next(span)
+                                                  : toy.seg[toy.nseg / 2];
 
             for (int k = 0; bt_state(bt) != BT_ALLOC; k++) {
                 bt = how == 0 || (how == 2 && i % 2 == 0) ? bt_prev(bt)
@@ -781,8 +779,7 @@ visits_are_bounded(struct test_ctx *t)
             for (unsigned i = 0; i < 2000; i++) {
                 uintptr_t addr = BASE + (uintptr_t)test_rand_below(t, n * Q);
                 size_t v[3] = { 0 };
-                struct kva_vmem_btag *bt =
-                    kva__index_at(&toy.ix, addr, &v[0]);
+                struct kva_vmem_btag *bt = kva__index_at(&toy.ix, addr, &v[0]);
 
                 CHECK(bt != NULL && bt->start <= addr);
                 CHECK_PTR(kva__index_find(&toy.ix, bt->start, &v[1]), bt);
@@ -792,7 +789,7 @@ visits_are_bounded(struct test_ctx *t)
                 check_visits(v[2]);
             }
             toy_fini();
-            }
+        }
     }
 }
 
