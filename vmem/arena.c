@@ -14,6 +14,7 @@
  * reclaim, waiting.  Tags are ensured before a hole is looked for, so once one
  * is found nothing can fail.
  */
+#include "vmem/indexed.h"
 #include "vmem/search.h"
 
 /* ---- requests -------------------------------------------------------- */
@@ -31,7 +32,8 @@ take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 
     kva__search_begin(&search, rq);
     for (;;) {
-        if (!kva__btag_ensure(vm, VMEM_TAGS_PER_ALLOC)) {
+        if (!kva__btag_ensure(vm, VMEM_TAGS_PER_ALLOC) ||
+            !kva__indexed_ensure(vm)) {
             vm->stat.populate_fail++;
             return KVA_ENOMEM;
         }
@@ -52,6 +54,9 @@ take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     }
     kva__segment_cut(vm, search.hole, search.start, rq->size, state);
     vm->stat.alloc++;
+    if ((rq->flags & VM_NEXTFIT) != 0) {
+        vm->rotor = search.start + rq->size;
+    }
     *addr = search.start;
     return 0;
 }
@@ -168,12 +173,16 @@ owner_name(enum btag_state state)
     }
 }
 
-/* The segment that holds addr, by a walk; only for reports.  Arena locked. */
+/* The segment that holds addr; without an index by a walk, only for reports.
+ * Arena locked. */
 static struct kva_vmem_btag *
 segment_holding(kva_vmem_t *vm, uintptr_t addr)
 {
     kva__btag_ref_t ref = vm->span_first;
 
+    if (vm->index != NULL) {
+        return kva__index_at(&vm->index->segments, addr, &vm->stat.search);
+    }
     while (ref != BT_NONE) {
         struct kva_vmem_btag *span = bt_at(ref), *bt;
 
@@ -285,7 +294,7 @@ kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
     bool own;
 
     irq = kva_port_lock(&vm->lock);
-    bt = kva__hash_find(vm, addr, &own);
+    bt = kva__segment_at(vm, addr, &own);
     if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
                      bt_size(bt) != size)) {
         kva_port_unlock(&vm->lock, irq);

@@ -27,6 +27,7 @@
  * The arena lock is not held while the source works.  Tags for the span and for
  * what is cut out of it are set aside before: behind the import nothing fails.
  */
+#include "vmem/indexed.h"
 #include "vmem/search.h"
 
 /* With VM_LARGEIMPORT, how much more is imported: NetBSD's number. */
@@ -209,7 +210,10 @@ tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
     bool ok;
 
     irq = kva_port_lock(&vm->lock);
-    ok = kva__btag_ensure(vm, IMPORT_TAGS);
+    ok = kva__btag_ensure(vm, IMPORT_TAGS) && kva__indexed_ensure(vm);
+    if (ok && vm->index != NULL) {
+        vm->index->importing++;
+    }
     for (unsigned i = 0; ok && i < IMPORT_TAGS; i++) {
         tags[i] = kva__btag_take(vm);
     }
@@ -297,6 +301,9 @@ kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     irq = kva_port_lock(&vm->lock);
     for (unsigned i = 0; i < IMPORT_TAGS; i++) {
         kva__btag_give(vm, tags[i]);
+    }
+    if (vm->index != NULL) {
+        vm->index->importing--;
     }
     if (err == 0) {
         vm->importing -= counted;

@@ -167,7 +167,7 @@ check_entry(kva__btag_ref_t ref, bool hole, bool map, uintptr_t start,
     if (bt->start != start || bt_is_span(bt)) {
         return "index: start and tag differ";
     }
-    if (hole != (bt_state(bt) == BT_FREE)) {
+    if (hole != (bt_is_free(bt))) {
         return "index: state and tag differ";
     }
     return bt_next(bt)->start == end ? NULL : "index: end and tag differ";

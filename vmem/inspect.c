@@ -4,6 +4,7 @@
  * here changes an arena.
  */
 #include "vmem/hash.h"
+#include "vmem/indexed.h"
 
 /* The longest segment of the highest class that has one.  Arena locked. */
 static size_t
@@ -11,6 +12,9 @@ largest_free(kva_vmem_t *vm)
 {
     size_t best = 0;
 
+    if (vm->index != NULL) {
+        return vm->index->segments.max;
+    }
     for (unsigned c = KVA__VMEM_CLASSES; c-- > 0 && best == 0;) {
         kva__btag_ref_t ref = vm->class_head[c];
 
@@ -64,6 +68,10 @@ vmem_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     st->search += st->alloc;
     st->lookup += st->free;
     st->hash_bytes = kva__hash_bytes(vm);
+    if (vm->index != NULL) {
+        st->hash_bytes += kva__index_bytes(&vm->index->segments) +
+                          kva__index_bytes(&vm->index->spans);
+    }
     kva_port_unlock(&vm->lock, irq);
     kva__qcache_stat(vm, st);
 }
@@ -121,6 +129,12 @@ class_holds(const kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
     unsigned c = class_of_tag(vm, bt);
     kva__btag_ref_t prev = bt->u.link.prev, next = bt->u.link.next;
+    size_t visits = 0;
+
+    if (class_is_ordered(vm, c)) {
+        return kva__order_next(vm->class_head[c], bt_size(bt), bt->start - 1,
+                               &visits) == bt;
+    }
 
     return (vm->class_map[c / KVA__WORD_BITS] >> (c % KVA__WORD_BITS) & 1) !=
                0 &&
@@ -158,8 +172,8 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *bt, struct tally *t)
     }
     t->busy++;
     t->inuse += bt_size(bt);
-    if (kva__hash_find(vm, bt->start, &own) != bt) {
-        return "I3: a busy segment is in the hash";
+    if (kva__segment_at(vm, bt->start, &own) != bt) {
+        return "I3: a busy segment is in the hash, or the index";
     }
     return NULL;
 }
@@ -287,7 +301,7 @@ bucket_holds(kva_vmem_t *vm, unsigned b, size_t *n)
 static const char *
 check_index(kva_vmem_t *vm)
 {
-    size_t nfree = 0, nhash = 0;
+    size_t nfree = 0, nhash = 0, n = 0;
 
     for (unsigned c = 0; c < KVA__VMEM_CLASSES; c++) {
         bool bit = (vm->class_map[c / KVA__WORD_BITS] >> (c % KVA__WORD_BITS) &
@@ -295,6 +309,15 @@ check_index(kva_vmem_t *vm)
 
         if (bit != (vm->class_head[c] != BT_NONE)) {
             return "I3: a class has its bit exactly if it is not empty";
+        }
+        if (class_is_ordered(vm, c)) {
+            const char *bad = kva__order_check(vm->class_head[c], &n);
+
+            if (bad != NULL) {
+                return bad;
+            }
+            nfree += n;
+            continue;
         }
         for (kva__btag_ref_t ref = vm->class_head[c]; ref != BT_NONE;
              ref = bt_at(ref)->u.link.next) {
@@ -329,6 +352,12 @@ vmem_check(kva_vmem_t *vm)
     bad = check_locked(vm);
     if (bad == NULL) {
         bad = check_index(vm);
+    }
+    if (bad == NULL && vm->index != NULL) {
+        bad = kva__index_check(&vm->index->segments, false);
+    }
+    if (bad == NULL && vm->index != NULL) {
+        bad = kva__index_check(&vm->index->spans, true);
     }
     kva_port_unlock(&vm->lock, irq);
     return bad != NULL ? bad : kva__qcache_check(vm);

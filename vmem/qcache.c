@@ -845,7 +845,7 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
         return range->kind;
     }
     irq = kva_port_lock(&vm->lock);
-    bt = kva__hash_find(vm, addr, &own);
+    bt = kva__segment_at(vm, addr, &own);
     if (bt != NULL && bt_is_busy(bt) && bt_state(bt) != BT_PIECE) {
         range->base = addr;
         range->size = bt_size(bt);

@@ -19,6 +19,10 @@
  *      class c      h1 -> h2 -> h3 -> h4      class c+1    h5 -> ...
  *                   visited     ^ at                       to be visited
  *
+ * With an index the walk goes through holes by address or by size, and only
+ * where the search for what is sure, which takes no steps, has found nothing
+ * (search_index.c).
+ *
  * A search that is suspended is known to the arena.  A hole that comes or grows
  * meanwhile is shown to it, since it might stand where the walk has been; one
  * that goes takes the walk to the next.  So at each moment every hole has been
@@ -119,9 +123,9 @@ kva__request_fits(const struct kva__vmem_request *rq, uintptr_t first,
                                           : lowest(rq, first, last, start);
 }
 
-static bool
-fits(const struct kva_vmem_btag *hole, const struct kva__vmem_request *rq,
-     uintptr_t *start)
+bool
+kva__search_fits(const struct kva_vmem_btag *hole,
+                 const struct kva__vmem_request *rq, uintptr_t *start)
 {
     return kva__request_fits(rq, hole->start, bt_next(hole)->start - 1, start);
 }
@@ -144,9 +148,8 @@ class_sure(uintptr_t q)
                : c + 1;
 }
 
-/* Length that has room for the request wherever a hole starts; 0: none has. */
-static size_t
-sure_size(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
+size_t
+kva__search_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
 {
     size_t quantum = (size_t)1 << vm->quantum_shift;
     size_t more = rq->align - quantum;
@@ -157,11 +160,7 @@ sure_size(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
     if (rq->phase != 0) {
         more += rq->align;
     }
-    if (rq->min != VMEM_ADDR_MIN || rq->max != VMEM_ADDR_MAX ||
-        rq->size + more < rq->size) {
-        return 0;
-    }
-    return rq->size + more;
+    return rq->size + more < rq->size ? 0 : rq->size + more;
 }
 
 /* A hole that must do by its length; of the own class, the first may. */
@@ -169,12 +168,13 @@ static bool
 find_sure(kva_vmem_t *vm, struct kva__search *s)
 {
     const struct kva__vmem_request *rq = s->rq;
-    size_t size = sure_size(vm, rq);
+    bool bounded = rq->min != VMEM_ADDR_MIN || rq->max != VMEM_ADDR_MAX;
+    size_t size = bounded ? 0 : kva__search_sure(vm, rq);
     unsigned own = class_of(rq->size >> vm->quantum_shift), c;
 
     if (!rq->constrained && vm->class_head[own] != BT_NONE) {
         s->hole = bt_at(vm->class_head[own]);
-        if (fits(s->hole, rq, &s->start)) {
+        if (kva__search_fits(s->hole, rq, &s->start)) {
             return true;
         }
     }
@@ -183,7 +183,7 @@ find_sure(kva_vmem_t *vm, struct kva__search *s)
     if (c < KVA__VMEM_CLASSES) {
         s->hole = bt_at(vm->class_head[c]);
         vm->stat.search++;
-        if (fits(s->hole, rq, &s->start)) {
+        if (kva__search_fits(s->hole, rq, &s->start)) {
             return true;
         }
     }
@@ -196,11 +196,7 @@ find_sure(kva_vmem_t *vm, struct kva__search *s)
 void
 kva__search_begin(struct kva__search *s, const struct kva__vmem_request *rq)
 {
-    s->rq = rq;
-    s->hole = NULL;
-    s->at = BT_NONE;
-    s->walking = false;
-    s->next = NULL;
+    *s = (struct kva__search){ .rq = rq, .at = BT_NONE };
 }
 
 /* To the first hole of the next class that has one. */
@@ -235,6 +231,9 @@ kva__search_step(kva_vmem_t *vm, struct kva__search *s)
     bool best = (s->rq->flags & VM_BESTFIT) != 0;
     uintptr_t start;
 
+    if (vm->index != NULL) {
+        return kva__search_index(vm, s);
+    }
     if (!s->walking) {
         if (!best && find_sure(vm, s)) {
             return KVA__SEARCH_FOUND;
@@ -254,7 +253,7 @@ kva__search_step(kva_vmem_t *vm, struct kva__search *s)
         hole = bt_at(s->at);
         s->at = hole->u.link.next;
         vm->stat.search++;
-        if (fits(hole, s->rq, &start)) {
+        if (kva__search_fits(hole, s->rq, &start)) {
             consider(s, hole, start);
         }
     }
@@ -291,7 +290,7 @@ kva__search_came(kva_vmem_t *vm, struct kva_vmem_btag *hole)
     uintptr_t start;
 
     for (struct kva__search *s = vm->searches; s != NULL; s = s->next) {
-        if (fits(hole, s->rq, &start)) {
+        if (kva__search_fits(hole, s->rq, &start)) {
             consider(s, hole, start);
         }
     }
@@ -302,6 +301,7 @@ static void
 walk_again(kva_vmem_t *vm, struct kva__search *s)
 {
     s->hole = NULL;
+    s->walking = vm->index == NULL;
     s->at = BT_NONE;
     s->next_class = class_of(s->rq->size >> vm->quantum_shift);
 }

@@ -22,14 +22,31 @@ struct kva__search {
     const struct kva__vmem_request *rq;
     struct kva_vmem_btag *hole; /* (a) the one to take, as far as is known */
     uintptr_t start;            /* (a) where in it */
-    kva__btag_ref_t at;         /* (a) the next to visit of the class */
-    unsigned next_class;        /* (a) to be visited when at is none */
     bool walking;               /* what is sure was tried */
+    kva__btag_ref_t at;         /* (a) the next to visit of a class's list */
+    unsigned next_class;        /* (a) to be visited when at is none */
     struct kva__search *next;   /* (a) suspended ones */
+
+    /* with an index */
+    uintptr_t cursor; /* holes are looked for from here, up or down */
+    uintptr_t from;   /* next fit: not below, until it has wrapped */
+    size_t size;      /* by size: behind one of that size at cursor */
+    bool around;      /* the hole around the cursor is still to be looked at */
+    bool wrapped;     /* next fit: begun anew; down: at the lower bound */
 };
 
 void
 kva__search_begin(struct kva__search *s, const struct kva__vmem_request *rq);
+/* Does the hole serve; where. */
+bool kva__search_fits(const struct kva_vmem_btag *hole,
+                      const struct kva__vmem_request *rq, uintptr_t *start);
+/* Length that has room for the request wherever a hole starts, bounds aside; 0:
+ * none has. */
+size_t
+kva__search_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq);
+/* A step through the index (search_index.c). */
+enum kva__search_result
+kva__search_index(kva_vmem_t *vm, struct kva__search *s);
 /* Visit up to KVA__SEARCH_STEP holes. */
 enum kva__search_result kva__search_step(kva_vmem_t *vm, struct kva__search *s);
 /* Around the moment at which the lock is dropped. */

@@ -14,71 +14,59 @@
  * are suspended meanwhile (search.c) are told of each hole that comes, grows or
  * goes.
  */
-#include "vmem/class.h"
 #include "vmem/hash.h"
+#include "vmem/indexed.h"
 #include "vmem/search.h"
 
+/* A free segment, whose state says whether it is in the hash, into its class. */
 static void
-hole_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
+hole_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
-    bt_set_state(bt, hashed ? BT_FREE_HASHED : BT_FREE);
-    class_insert(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
+    holes_insert(vm, bt, bt_size(bt));
     vm->stat.tags_free++;
     search_came(vm, bt);
 }
 
+/* Before its ring changes. */
 static void
 hole_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
     search_left(vm, bt);
-    class_remove(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
+    holes_remove(vm, bt, bt_size(bt));
     vm->stat.tags_free--;
 }
 
-/* A free segment's end changes; move it only if its class does. */
+/* A free segment that is in no class becomes busy. */
 static void
-reclass(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned before)
+busy_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt, enum btag_state state)
 {
-    unsigned after = class_of_tag(vm, bt);
-
-    search_left(vm, bt);
-    if (after != before) {
-        kva__btag_ref_t ref = bt_ref(bt);
-
-        class_remove(vm, bt, ref, before);
-        class_insert(vm, bt, ref, after);
-    }
-    search_came(vm, bt);
-}
-
-/* A segment that was no hole before, or no longer is one, becomes busy. */
-static void
-busy_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
-           enum btag_state state)
-{
-    bt_set_state(bt, state);
-    if (!hashed) {
+    if (bt_state(bt) == BT_FREE && vm->index == NULL) {
         hash_enter(vm, bt, bt_ref(bt));
     }
+    bt_set_state(bt, state);
 }
 
-/* A new tag behind pos, for what starts at start. */
+/* A new tag behind pos, free, for what starts at start. */
 static struct kva_vmem_btag *
 tag_behind(kva_vmem_t *vm, struct kva_vmem_btag *pos, uintptr_t start)
 {
     struct kva_vmem_btag *bt = kva__btag_take(vm);
 
     bt->start = start;
+    bt_set_state(bt, BT_FREE);
     bt_insert_after(pos, bt);
     vm->nsegments++;
     return bt;
 }
 
-/* A tag leaves its ring, and the hash if it is there. */
+/*
+ * A free segment's tag leaves its ring, and the hash if it is there.  The table
+ * may shrink by that, and let others go: their states say so.
+ */
 static void
-tag_drop(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
+tag_drop(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
-    if (hashed) {
+    if (bt_state(bt) == BT_FREE_HASHED) {
         kva__hash_leave(vm, bt);
     }
     bt_remove(bt);
@@ -87,67 +75,127 @@ tag_drop(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
 }
 
 struct kva_vmem_btag *
+kva__segment_at(kva_vmem_t *vm, uintptr_t addr, bool *hashed)
+{
+    if (vm->index == NULL) {
+        return kva__hash_find(vm, addr, hashed);
+    }
+    *hashed = true; /* nothing is to be done about the hash */
+    vm->stat.lookup++;
+    return kva__index_find(&vm->index->segments, addr, &vm->stat.search);
+}
+
+/*
+ * The hole as a whole, its front, its end or its middle.  With an index a hole
+ * whose front goes keeps its tag; without, the front does, which the hash may
+ * have.
+ */
+struct kva_vmem_btag *
 kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
                  size_t size, enum btag_state state)
 {
-    unsigned before = class_of_tag(vm, hole);
-    bool hashed = bt_state(hole) == BT_FREE_HASHED;
     size_t left = start - hole->start;
     size_t right = bt_size(hole) - left - size;
-    struct kva_vmem_btag *bt = hole;
+    struct kva_vmem_btag *bt = hole, *rest = NULL;
 
-    if (left == 0) { /* the hole becomes the segment */
-        hole_leave(vm, hole);
-    } else {
+    hole_leave(vm, hole);
+    if (left != 0) {
         bt = tag_behind(vm, hole, start);
-        hashed = false;
-        reclass(vm, hole, before);
+        hole_enter(vm, hole);
+    } else if (right != 0 && vm->index != NULL) {
+        hole->start += size;
+        bt = tag_behind(vm, bt_prev(hole), start);
+        hole_enter(vm, hole);
+        right = 0;
     }
     if (right != 0) {
-        hole_enter(vm, tag_behind(vm, bt, start + size), false);
+        rest = tag_behind(vm, bt, start + size);
+        hole_enter(vm, rest);
     }
-    busy_enter(vm, bt, hashed, state);
+    busy_enter(vm, bt, state);
     vm->stat.mem_inuse += size;
+    if (vm->index != NULL) {
+        kva__index_cut(&vm->index->segments, hole, bt, rest);
+    }
     return bt;
+}
+
+/* Beside the hole that stays go the tags of bt and of the hole behind. */
+static struct kva_vmem_btag *
+free_hashed(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
+
+    if (bt_is_free(next)) {
+        hole_leave(vm, next);
+        tag_drop(vm, next);
+    }
+    if (bt_is_free(prev)) {
+        hole_leave(vm, prev);
+        tag_drop(vm, bt);
+        bt = prev;
+    }
+    hole_enter(vm, bt);
+    return bt;
+}
+
+/* The same as the index has it: without a hole before, the one behind stays. */
+static struct kva_vmem_btag *
+free_indexed(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt), *stay = bt;
+    bool join_prev = bt_is_free(prev), join_next = bt_is_free(next);
+    uintptr_t start = bt->start;
+
+    if (join_next) {
+        hole_leave(vm, next);
+        stay = next;
+    }
+    if (join_prev) {
+        hole_leave(vm, prev);
+        stay = prev;
+    }
+    if (stay != bt) {
+        tag_drop(vm, bt);
+    }
+    if (join_prev && join_next) {
+        tag_drop(vm, next);
+    } else if (join_next) {
+        next->start = start;
+    }
+    hole_enter(vm, stay);
+    kva__index_free(&vm->index->segments, start, join_prev, join_next);
+    return stay;
 }
 
 struct kva_vmem_btag *
 kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
 {
-    struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
-    unsigned before;
-
-    vm->stat.mem_inuse -= next->start - bt->start;
-    if (bt_is_free(next)) {
-        hole_leave(vm, next);
-        tag_drop(vm, next, bt_state(next) == BT_FREE_HASHED);
+    vm->stat.mem_inuse -= bt_size(bt);
+    if (vm->index != NULL) {
+        bt_set_state(bt, BT_FREE);
+        return free_indexed(vm, bt);
     }
-    if (!bt_is_free(prev)) {
-        hole_enter(vm, bt, hashed);
-        return bt;
-    }
-    before = class_of_tag(vm, prev);
-    tag_drop(vm, bt, hashed);
-    reclass(vm, prev, before);
-    return prev;
+    bt_set_state(bt, hashed ? BT_FREE_HASHED : BT_FREE);
+    return free_hashed(vm, bt);
 }
 
-/* ---- at the ends of a span ---------------------------------------------- */
+/* ---- at the ends of a span, without an index ------------------------------ */
 
 struct kva_vmem_btag *
 kva__segment_append(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size)
 {
     struct kva_vmem_btag *last = bt_prev(span);
     uintptr_t addr = span->start;
-    unsigned before = class_of_tag(vm, last);
 
-    span->start += size;
     if (bt_is_free(last)) {
-        reclass(vm, last, before);
-        return last;
+        hole_leave(vm, last);
+        span->start += size;
+    } else {
+        span->start += size;
+        last = tag_behind(vm, last, addr);
     }
-    last = tag_behind(vm, last, addr);
-    hole_enter(vm, last, false);
+    hole_enter(vm, last);
     return last;
 }
 
@@ -156,18 +204,17 @@ kva__segment_prepend(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size)
 {
     struct kva_vmem_btag *first = bt_next(span);
     uintptr_t addr = first->start - size;
-    unsigned before = class_of_tag(vm, first);
 
     if (bt_is_free(first)) {
+        hole_leave(vm, first);
         if (bt_state(first) == BT_FREE_HASHED) {
             kva__hash_leave(vm, first);
             bt_set_state(first, BT_FREE);
         }
         first->start = addr;
-        reclass(vm, first, before);
-        return first;
+    } else {
+        first = tag_behind(vm, span, addr);
     }
-    first = tag_behind(vm, span, addr);
-    hole_enter(vm, first, false);
+    hole_enter(vm, first);
     return first;
 }

@@ -3,7 +3,7 @@
  * Spans: the ranges that an arena consists of, each a ring of tags closed by
  * the span's own (vmem_store.h).  Spans are listed in the order they came.
  */
-#include "vmem/class.h"
+#include "vmem/indexed.h"
 #include "vmem/search.h"
 
 static void
@@ -54,7 +54,11 @@ span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     bt_set_next(bt, span);
     bt_set_state(bt, BT_FREE);
     vm->nsegments++;
-    class_insert(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
+    holes_insert(vm, bt, size);
+    if (vm->index != NULL) {
+        kva__index_span_add(&vm->index->segments, bt);
+        kva__index_insert(&vm->index->spans, addr, span, false);
+    }
     list_append(vm, span);
     vm->stat.tags_free++;
     vm->stat.tags_span++;
@@ -102,10 +106,40 @@ kva__span_join(kva_vmem_t *vm, uintptr_t addr, size_t size,
 
     if (vm->span_first == BT_NONE) {
         kva__qcache_expect(vm, addr);
-    } else if (state == BT_SPAN && (vm->flags & KVA__VM_APART) == 0) {
+    } else if (state == BT_SPAN && (vm->flags & KVA__VM_APART) == 0 &&
+               vm->index == NULL) {
         hole = join_beside(vm, addr, size);
     }
     return hole != NULL ? hole : span_insert(vm, addr, size, state);
+}
+
+static bool
+overlaps(struct kva_vmem_btag *span, uintptr_t addr, size_t size)
+{
+    uintptr_t start = bt_span_start(span);
+
+    return addr - start < bt_span_size(span) || start - addr < size;
+}
+
+struct kva_vmem_btag *
+kva__span_overlapping(kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    struct kva_vmem_btag *span;
+
+    if (vm->index != NULL) {
+        /* Spans are apart, so it is the last that starts at or before the end. */
+        span = kva__index_before(&vm->index->spans, addr + (size - 1),
+                                 &vm->stat.search);
+        return span != NULL && overlaps(span, addr, size) ? span : NULL;
+    }
+    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;
+         ref = span->u.link.next) {
+        span = bt_at(ref);
+        if (overlaps(span, addr, size)) {
+            return span;
+        }
+    }
+    return NULL;
 }
 
 /* Returns 0, or KVA_ENOMEM with the arena as it was. */
@@ -113,7 +147,7 @@ int
 kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
               enum btag_state state)
 {
-    if (!kva__btag_ensure(vm, VMEM_TAGS_PER_SPAN)) {
+    if (!kva__btag_ensure(vm, VMEM_TAGS_PER_SPAN) || !kva__indexed_ensure(vm)) {
         return KVA_ENOMEM;
     }
     if (vm->span_first == BT_NONE) {
@@ -132,7 +166,11 @@ kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
 
     KVA_ASSERT(bt_is_free(bt) && bt_next(bt) == span);
     search_left(vm, bt);
-    class_remove(vm, bt, bt_ref(bt), class_of_tag(vm, bt));
+    holes_remove(vm, bt, size);
+    if (vm->index != NULL) {
+        kva__index_span_remove(&vm->index->segments, bt);
+        kva__index_remove(&vm->index->spans, bt->start);
+    }
     if (bt_state(bt) == BT_FREE_HASHED) {
         kva__hash_leave(vm, bt);
     }

@@ -66,6 +66,7 @@ vmem_bootstrap(void *donated, size_t bytes)
     kva_port_lock_init(&vmem.lock, "arenas", KVA_IPL_NONE, KVA_RANK_ARENA - 1);
     kva__btag_bootstrap();
     kva__wait_bootstrap();
+    kva__indexed_bootstrap();
     kva__qcache_bootstrap();
     kva__mag_bootstrap();
     kva__meta_store_init(&vmem.arenas, "arenas",
@@ -212,9 +213,11 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
     vm->origin = size == 0 && source != NULL ? source->origin : base;
     kva__hash_init(vm);
     vm->magic = KVA__VMEM_MAGIC;
-    if ((qcache_max != 0 && kva__qcache_create(vm, ipl) != 0) ||
+    if (((flags & VM_INDEX) != 0 && !kva__indexed_init(vm)) ||
+        (qcache_max != 0 && kva__qcache_create(vm, ipl) != 0) ||
         (size != 0 && vmem_add(vm, base, size, flags) != 0)) {
         kva__qcache_destroy(vm);
+        kva__indexed_fini(vm);
         kva__btag_flush(vm);
         kva_port_lock_fini(&vm->lock);
         vm->magic = 0;
@@ -321,6 +324,7 @@ vmem_destroy(kva_vmem_t *vm)
         }
     }
     kva__hash_fini(vm);
+    kva__indexed_fini(vm);
     kva__btag_flush(vm);
     kva__btag_disown(vm);
     kva_port_lock_fini(&vm->lock);
@@ -362,14 +366,16 @@ size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
     return rounded;
 }
 
+#define FIT_FLAGS \
+    (VM_INSTANTFIT | VM_BESTFIT | VM_FIRSTFIT | VM_NEXTFIT | VM_ENDALLOC)
 #define ALLOC_FLAGS \
-    (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_POPULATING)
+    (VM_SLEEP | VM_NOSLEEP | FIT_FLAGS | VM_POPULATING | VM_ONESTEP)
 
 static void
 flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
 {
     vm_flag_t sleep = flags & (VM_SLEEP | VM_NOSLEEP);
-    vm_flag_t fit = flags & (VM_INSTANTFIT | VM_BESTFIT);
+    vm_flag_t fit = flags & FIT_FLAGS;
 
     if (KVA_UNLIKELY(sleep == 0 || sleep == (VM_SLEEP | VM_NOSLEEP))) {
         kva__misuse(func, "arena", vm->name, 0,
@@ -377,10 +383,23 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
                     "0x%x",
                     flags);
     }
-    if (KVA_UNLIKELY(fit == (VM_INSTANTFIT | VM_BESTFIT))) {
+    if (KVA_UNLIKELY((fit & ~VM_ENDALLOC) == (VM_INSTANTFIT | VM_BESTFIT))) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected one of VM_INSTANTFIT and VM_BESTFIT, found "
                     "flags 0x%x",
+                    flags);
+    }
+    if (KVA_UNLIKELY((fit & (fit - 1)) != 0 &&
+                     fit != (VM_INSTANTFIT | VM_ENDALLOC) &&
+                     fit != (VM_BESTFIT | VM_ENDALLOC))) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected one kind of fit, found flags 0x%x", flags);
+    }
+    if (KVA_UNLIKELY((fit & (VM_FIRSTFIT | VM_NEXTFIT)) != 0 &&
+                     vm->index == NULL)) {
+        kva__misuse(func, "arena", vm->name, 0,
+                    "expected an arena with VM_INDEX for first and next fit, "
+                    "found flags 0x%x",
                     flags);
     }
     if (KVA_UNLIKELY((flags & ~ALLOC_FLAGS) != 0)) {
@@ -594,6 +613,9 @@ vmem_xfreeall(kva_vmem_t *vm)
 int
 vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
 {
+    struct kva_vmem_btag *span;
+    uintptr_t start;
+    size_t bytes;
     kva_irq_t irq;
     int err;
 
@@ -602,19 +624,15 @@ vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
     span_verify("vmem_add", vm->name, addr, size,
                 (size_t)1 << vm->quantum_shift);
     irq = kva_port_lock(&vm->lock);
-    for (kva__btag_ref_t ref = vm->span_first; ref != BT_NONE;) {
-        struct kva_vmem_btag *span = bt_at(ref);
-        uintptr_t start = bt_span_start(span);
-        size_t bytes = bt_span_size(span);
-
-        if (addr - start < bytes || start - addr < size) {
-            kva_port_unlock(&vm->lock, irq);
-            kva__misuse("vmem_add", "arena", vm->name, addr,
-                        "expected a span apart from all others, found it "
-                        "overlaps 0x%lx of %zu bytes",
-                        (unsigned long)start, bytes);
-        }
-        ref = span->u.link.next;
+    span = kva__span_overlapping(vm, addr, size);
+    if (span != NULL) {
+        start = bt_span_start(span);
+        bytes = bt_span_size(span);
+        kva_port_unlock(&vm->lock, irq);
+        kva__misuse("vmem_add", "arena", vm->name, addr,
+                    "expected a span apart from all others, found it "
+                    "overlaps 0x%lx of %zu bytes",
+                    (unsigned long)start, bytes);
     }
     if (vm->span_first == BT_NONE && vm->source == NULL) {
         vm->origin = addr;

@@ -16,6 +16,7 @@
 
 /* Why the short ways are closed. */
 #define KVA__DETOUR_SEARCH 0x1u /* a search is suspended */
+#define KVA__DETOUR_INDEX 0x2u  /* the hash is not used */
 
 /*
  * What a tag stands for; three bits.  A tag in a ring is busy if the highest of
@@ -262,6 +263,15 @@ class_of_tag(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
     return class_of(bt_size(bt) >> vm->quantum_shift);
 }
 
+/* ---- indexes (indexed.c) ------------------------------------------------ */
+
+void kva__indexed_bootstrap(void);
+/* The indexes of an arena made with VM_INDEX; false: no memory. */
+bool kva__indexed_init(kva_vmem_t *vm);
+void kva__indexed_fini(kva_vmem_t *vm);
+/* Nodes for one operation, beside those that imports on their way need. */
+bool kva__indexed_ensure(kva_vmem_t *vm);
+
 /* ---- hash (hash.c) --------------------------------------------------- */
 
 void kva__hash_init(kva_vmem_t *vm);
@@ -310,6 +320,10 @@ bool kva__request_fits(const struct kva__vmem_request *rq, uintptr_t first,
 struct kva_vmem_btag *
 kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
                  size_t size, enum btag_state state);
+/* The segment that starts at addr, or NULL.  hashed: it may stay where it is in
+ * the hash when it becomes free. */
+struct kva_vmem_btag *
+kva__segment_at(kva_vmem_t *vm, uintptr_t addr, bool *hashed);
 /* Make a busy segment free; returns the hole.  hashed: it is in the hash. */
 struct kva_vmem_btag *
 kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed);
@@ -376,6 +390,10 @@ struct kva_vmem_btag *
 kva__segment_append(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size);
 struct kva_vmem_btag *
 kva__segment_prepend(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size);
+/* A span that has bytes in common with [addr, addr + size - 1], or NULL: a walk
+ * over the spans without an index. */
+struct kva_vmem_btag *
+kva__span_overlapping(kva_vmem_t *vm, uintptr_t addr, size_t size);
 int kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
                   enum btag_state state);
 void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);

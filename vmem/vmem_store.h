@@ -82,6 +82,7 @@ struct kva__hash_bucket {
 
 struct kva__qcache;
 struct kva__search;
+struct kva__indexes;
 
 /* (a) arena lock, (c) constant after init, (l) lock of the list of arenas. */
 struct kva_vmem {
@@ -94,6 +95,9 @@ struct kva_vmem {
     uintptr_t magic;              /* alive */
     unsigned detour;              /* (a) why the short ways are closed */
     struct kva__search *searches; /* (a) suspended ones */
+
+    struct kva__indexes *index; /* (c) by address, with VM_INDEX; or NULL */
+    uintptr_t rotor;            /* (a) next fit goes on from here */
 
     /* free segments by class */
     uintptr_t class_summary;                       /* (a) words not 0 */
