@@ -91,16 +91,14 @@ descend(struct kva__index *ix, uintptr_t addr)
     void *node = ix->root;
     struct index_leaf *leaf;
 
+    ix->at = addr;
     if (KVA_UNLIKELY(addr == UINTPTR_MAX)) {
         descend_last(ix);
         return;
     }
     for (; step != end; step++) {
-        unsigned slot = inner_rank(node, addr);
-
         step->node = node;
-        step->slot = slot;
-        node = *inner_child(node, slot);
+        node = inner_descend(node, addr, &step->slot);
     }
     leaf = node;
     ix->leaf = leaf;
@@ -120,7 +118,7 @@ start_of(struct kva__index *ix)
 static inline void
 seek(struct kva__index *ix, uintptr_t start)
 {
-    if (ix->leaf == NULL || ix->slot >= ix->leaf->n || start_of(ix) != start) {
+    if (ix->leaf == NULL || ix->at != start) {
         KVA_ASSERT(ix->height != 0);
         descend(ix, start);
     }
@@ -247,38 +245,56 @@ max_kept(struct kva__index *ix, unsigned d)
 static void
 set_max(struct kva__index *ix, uintptr_t max)
 {
-    for (unsigned d = ix->height - 1;; d--) {
-        uintptr_t *kept = max_kept(ix, d), before = *kept;
-        struct index_inner *node;
-        uintptr_t *group;
-        unsigned g;
+    struct kva__index_step *step = &ix->step[ix->height - 1];
 
-        *kept = max;
-        if (max == before || d == 0) {
+    while (step != ix->step) {
+        struct index_inner *node = (--step)->node;
+        unsigned g = step->slot / INDEX_GROUP;
+        uintptr_t *own = &node->group[g].max[step->slot % INDEX_GROUP];
+        uintptr_t *group = &node->max[g], before = *own, all;
+
+        if (max == before) {
             return;
         }
-        node = ix->step[d - 1].node;
-        g = ix->step[d - 1].slot / INDEX_GROUP;
-        group = &node->max[g];
+        *own = max;
         if (max > *group) {
             *group = max;
-            if (max <= *max_kept(ix, d - 1)) {
+        } else {
+            if (before != *group) {
                 return;
             }
-        } else if (before == *group) {
-            *group = max_of_group(node->group[g].max);
-            max = max_of_group(node->max);
-        } else {
+            *group = max_of_group(node->group[g].max, before);
+            if (*group == before) {
+                return;
+            }
+        }
+        /* Did the node's own maximum change: it is kept above. */
+        all = step != ix->step ? *inner_max(step[-1].node, step[-1].slot)
+                               : ix->max;
+        if (max > all) {
+            continue;
+        }
+        if (max > before || before != all) {
             return;
         }
+        max = max_of_group(node->max, before);
     }
+    ix->max = max;
 }
 
 /* The leaf has changed: look at all its holes. */
 static void
 refresh(struct kva__index *ix)
 {
-    set_max(ix, kva__leaf_max(ix->leaf, leaf_end(ix), ix->shift));
+    struct index_leaf *leaf = ix->leaf;
+    uintptr_t max = 0;
+
+    if (leaf->hole != 0) {
+        bool last = leaf->hole >> (leaf->n - 1) != 0;
+
+        max = kva__leaf_max(leaf, last ? leaf_end(ix) : 0, ix->shift);
+    }
+    set_max(ix, max);
 }
 
 /* The leaf begins elsewhere: the last entry of the one before ends there. */
@@ -304,7 +320,7 @@ set_first(struct kva__index *ix, uintptr_t start)
         *inner_key(ix->step[d].node, slot) = start;
         if (slot != 0) {
             if (slot % INDEX_GROUP == 0) {
-                ix->step[d].node->sample[slot / INDEX_GROUP - 1] = start;
+                ix->step[d].node->first[slot / INDEX_GROUP] = start;
             }
             return;
         }
@@ -342,9 +358,9 @@ split_inner(struct kva__index *ix, unsigned d)
         step->slot == INDEX_WIDTH - 1 ? INNER_KEEP_END : INDEX_WIDTH / 2;
 
     kva__inner_share(left, right, keep);
-    *inner_max(above->node, above->slot) = max_of_group(left->max);
+    *inner_max(above->node, above->slot) = max_of_group(left->max, UINTPTR_MAX);
     kva__inner_insert(above->node, above->slot + 1, *inner_key(right, 0), right,
-                      max_of_group(right->max));
+                      max_of_group(right->max, UINTPTR_MAX));
     if (step->slot >= keep) {
         above->slot++;
         step->node = right;
@@ -521,13 +537,13 @@ settle_inner(struct kva__index *ix, unsigned d)
         if (total > INNER_JOIN) {
             kva__inner_share(left, right, total / 2);
             *inner_key(above, slot + 1) = *inner_key(right, 0);
-            *inner_max(above, slot) = max_of_group(left->max);
-            *inner_max(above, slot + 1) = max_of_group(right->max);
+            *inner_max(above, slot) = max_of_group(left->max, UINTPTR_MAX);
+            *inner_max(above, slot + 1) = max_of_group(right->max, UINTPTR_MAX);
             kva__inner_rebuild(above);
             return;
         }
         kva__inner_share(left, right, total);
-        *inner_max(above, slot) = max_of_group(left->max);
+        *inner_max(above, slot) = max_of_group(left->max, UINTPTR_MAX);
         kva__inner_remove(above, slot + 1);
         kva__node_give_inner(ix, right);
     }
@@ -730,6 +746,7 @@ put(struct kva__index *ix, uintptr_t start, kva__btag_ref_t ref, bool hole)
     if (slot == 0) {
         refresh_before(ix);
     }
+    ix->at = start;
 }
 
 /* Out with the entry at hand; nothing is at hand afterwards. */
@@ -798,6 +815,7 @@ kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to)
     if (ix->slot != 0 && leaf_reaches(ix->leaf, to, ix->shift)) {
         kva__leaf_set_key(ix->leaf, ix->slot,
                           leaf_offset(ix->leaf, to, ix->shift));
+        ix->at = to;
         refresh(ix);
         return;
     }
@@ -841,17 +859,17 @@ kva__index_span_remove(struct kva__index *ix, struct kva_vmem_btag *bt)
 {
     uintptr_t start = bt->start;
 
-    seek(ix, start);
+    descend(ix, start);
     if (next_entry(ix) != 0 && is_gap(ix)) {
         erase(ix);
     }
-    seek(ix, start);
+    descend(ix, start);
     if (prev_entry(ix) != 0 && !is_gap(ix)) { /* a span ends here */
-        seek(ix, start);
+        descend(ix, start);
         change(ix, BT_NONE, false);
         return;
     }
-    seek(ix, start);
+    descend(ix, start);
     erase(ix);
 }
 
@@ -909,6 +927,7 @@ kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
         cut_wide(ix, hole, bt, rest);
         return;
     }
+    ix->at = start;
     leaf = ix->leaf;
     slot = ix->slot;
     size = end_at(ix, slot) - start;
@@ -983,6 +1002,7 @@ kva__index_free(struct kva__index *ix, uintptr_t start, bool join_prev,
     }
     leaf->hole |= bit_of(first);
     ix->slot = first;
+    ix->at = join_prev ? leaf_start(leaf, first, ix->shift) : start;
     /* What was joined was smaller, so no maximum goes down. */
     if (size > *max_kept(ix, ix->height - 1)) {
         set_max(ix, size);
@@ -994,16 +1014,24 @@ kva__index_free(struct kva__index *ix, uintptr_t start, bool join_prev,
 
 /* ---- look-ups ------------------------------------------------------------------ */
 
+/* The tag of the entry at hand, which what follows need not look up. */
 static inline struct kva_vmem_btag *
-tag_of(struct kva__index *ix, size_t *visits)
+tag_of(struct kva__index *ix, uintptr_t start, size_t *visits)
 {
     kva__btag_ref_t ref = *leaf_ref(ix->leaf, ix->slot);
 
     if (ref == BT_NONE) {
         return NULL;
     }
+    ix->at = start;
     ++*visits;
     return bt_at(ref);
+}
+
+static struct kva_vmem_btag *
+tag_here(struct kva__index *ix, size_t *visits)
+{
+    return tag_of(ix, start_of(ix), visits);
 }
 
 struct kva_vmem_btag *
@@ -1014,7 +1042,7 @@ kva__index_find(struct kva__index *ix, uintptr_t addr, size_t *visits)
         return NULL;
     }
     descend(ix, addr);
-    return start_of(ix) == addr ? tag_of(ix, visits) : NULL;
+    return start_of(ix) == addr ? tag_of(ix, addr, visits) : NULL;
 }
 
 struct kva_vmem_btag *
@@ -1025,7 +1053,7 @@ kva__index_at(struct kva__index *ix, uintptr_t addr, size_t *visits)
         return NULL;
     }
     descend(ix, addr);
-    return start_of(ix) <= addr ? tag_of(ix, visits) : NULL;
+    return start_of(ix) <= addr ? tag_here(ix, visits) : NULL;
 }
 
 struct kva_vmem_btag *
@@ -1046,7 +1074,11 @@ kva__index_after(struct kva__index *ix, uintptr_t addr, size_t *visits)
         nodes = next_entry(ix);
         *visits += nodes;
     }
-    return nodes != 0 ? tag_of(ix, visits) : NULL;
+    if (nodes == 0) {
+        ix->leaf = NULL;
+        return NULL;
+    }
+    return tag_here(ix, visits);
 }
 
 struct kva_vmem_btag *
@@ -1063,7 +1095,7 @@ kva__index_before(struct kva__index *ix, uintptr_t addr, size_t *visits)
     if (is_gap(ix)) { /* and never the first */
         *visits += prev_entry(ix);
     }
-    return tag_of(ix, visits);
+    return tag_here(ix, visits);
 }
 
 /* The first of the leaf's entries in bits, or the last, that is long enough. */
@@ -1156,7 +1188,7 @@ leave_for_hole(struct kva__index *ix, size_t size, bool up, size_t *visits)
     ++*visits;
     ix->leaf = node;
     leaf_hole(ix, ~(uint64_t)0, size, up);
-    return tag_of(ix, visits);
+    return tag_here(ix, visits);
 }
 
 struct kva_vmem_btag *
@@ -1173,7 +1205,7 @@ kva__index_hole_up(struct kva__index *ix, uintptr_t addr, size_t size,
     *visits += ix->height;
     slot = start_of(ix) < addr ? ix->slot + 1 : ix->slot;
     if (leaf_hole(ix, ~bits_below(slot), size, true)) {
-        return tag_of(ix, visits);
+        return tag_here(ix, visits);
     }
     return leave_for_hole(ix, size, true, visits);
 }
@@ -1192,7 +1224,7 @@ kva__index_hole_down(struct kva__index *ix, uintptr_t addr, size_t size,
         return NULL;
     }
     if (leaf_hole(ix, bits_below(ix->slot + 1), size, false)) {
-        return tag_of(ix, visits);
+        return tag_here(ix, visits);
     }
     return leave_for_hole(ix, size, false, visits);
 }

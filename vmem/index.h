@@ -64,6 +64,7 @@ struct kva__index {
     /* Where the last look-up ended, so that what follows need not look again. */
     struct index_leaf *leaf; /* NULL: nowhere */
     unsigned slot;
+    uintptr_t at; /* the entry is what a look-up for this address finds */
     struct kva__index_step step[KVA__INDEX_HEIGHT_MAX - 1];
 };
 
@@ -79,7 +80,17 @@ void kva__index_fini(struct kva__index *ix);
  * each level (proof: index.c).
  */
 bool kva__index_ensure(struct kva__index *ix, unsigned nops);
-/* The same, and keep as many in stock from now on when nodes come back. */
+
+/* For the next operation alone, which mostly finds enough. */
+static inline bool
+kva__index_ready(struct kva__index *ix)
+{
+    return KVA_LIKELY(ix->nleaf_stock >= KVA__INDEX_PER_OP &&
+                      ix->ninner_stock >= ix->height && ix->height != 0) ||
+           kva__index_ensure(ix, 1);
+}
+
+/* As ensure, and keep as many in stock from now on when nodes come back. */
 bool kva__index_prepare(struct kva__index *ix, unsigned nops);
 
 /* ---- what segments do; the ring is already as it is to be ------------- */

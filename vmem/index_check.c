@@ -117,12 +117,13 @@ check_inner(struct kva__index *ix, unsigned d, struct index_inner *node)
         return bad;
     }
     for (unsigned g = 0; g < INDEX_GROUPS; g++) {
-        if ((g > 0 && node->sample[g - 1] != node->group[g].key[0]) ||
-            node->max[g] != max_of_group(node->group[g].max)) {
+        if ((g > 0 && node->first[g] != node->group[g].key[0]) ||
+            node->max[g] != max_of_group(node->group[g].max, UINTPTR_MAX)) {
             return "index: head of an inner node";
         }
     }
-    return check_above(ix, d, *inner_key(node, 0), max_of_group(node->max));
+    return check_above(ix, d, *inner_key(node, 0),
+                       max_of_group(node->max, UINTPTR_MAX));
 }
 
 static const char *
@@ -141,7 +142,7 @@ check_leaf_slots(struct kva__index *ix, struct index_leaf *leaf)
         }
     }
     for (unsigned g = 1; g < INDEX_GROUPS; g++) {
-        if (leaf->sample[g - 1] != leaf->group[g].key[0]) {
+        if (leaf->first[g] != leaf->group[g].key[0]) {
             return "index: head of a leaf";
         }
     }

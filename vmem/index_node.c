@@ -45,7 +45,7 @@ kva__leaf_open(struct index_leaf *leaf, unsigned slot)
         group_up(group, 0);
         group->key[0] = group[-1].key[INDEX_GROUP - 1];
         group->ref[0] = group[-1].ref[INDEX_GROUP - 1];
-        leaf->sample[g - 1] = group->key[0];
+        leaf->first[g] = group->key[0];
     }
     group_up(&leaf->group[to], slot % INDEX_GROUP);
     leaf->hole = (leaf->hole & below) | (leaf->hole & ~below) << 1;
@@ -57,7 +57,7 @@ kva__leaf_set_key(struct index_leaf *leaf, unsigned slot, uint32_t key)
 {
     *leaf_key(leaf, slot) = key;
     if (slot % INDEX_GROUP == 0 && slot != 0) {
-        leaf->sample[slot / INDEX_GROUP - 1] = key;
+        leaf->first[slot / INDEX_GROUP] = key;
     }
 }
 
@@ -84,7 +84,7 @@ kva__leaf_close(struct index_leaf *leaf, unsigned slot)
             group->ref[INDEX_GROUP - 1] = BT_NONE;
         }
         if (g != 0) {
-            leaf->sample[g - 1] = group->key[0];
+            leaf->first[g] = group->key[0];
         }
         from = 0;
     }
@@ -124,7 +124,7 @@ kva__leaf_max(struct index_leaf *leaf, uintptr_t end, unsigned shift)
     return max;
 }
 
-/* Slots not used, and samples. */
+/* Slots not used, and the head. */
 static void
 leaf_rebuild(struct index_leaf *leaf)
 {
@@ -133,7 +133,7 @@ leaf_rebuild(struct index_leaf *leaf)
         *leaf_ref(leaf, i) = BT_NONE;
     }
     for (unsigned g = 1; g < INDEX_GROUPS; g++) {
-        leaf->sample[g - 1] = leaf->group[g].key[0];
+        leaf->first[g] = leaf->group[g].key[0];
     }
     leaf->run = 0;
 }
@@ -251,10 +251,10 @@ kva__inner_rebuild(struct index_inner *node)
         *inner_child(node, i) = NULL;
         *inner_max(node, i) = 0;
     }
-    node->max[0] = max_of_group(node->group[0].max);
+    node->max[0] = max_of_group(node->group[0].max, UINTPTR_MAX);
     for (unsigned g = 1; g < INDEX_GROUPS; g++) {
-        node->sample[g - 1] = node->group[g].key[0];
-        node->max[g] = max_of_group(node->group[g].max);
+        node->first[g] = node->group[g].key[0];
+        node->max[g] = max_of_group(node->group[g].max, UINTPTR_MAX);
     }
 }
 

@@ -8,7 +8,7 @@
  * and one group, and no more of the node:
  *
  *      leaf, 9 lines:   head  | 8 keys, 8 references | 8 keys, 8 ...
- *      inner, 26 lines: head, 8 maxima | 8 keys | 8 children | 8 maxima | ...
+ *      inner, 27 lines: head, 8 maxima | 8 keys | 8 children | 8 maxima | ...
  *
  * Keys of a leaf are 32-bit distances from its base, in quanta; so the starts
  * in a leaf lie within 2^32 quanta of each other.  Keys of an inner node are
@@ -16,8 +16,8 @@
  * bytes of the largest hole below each child, and of each group in the head.
  *
  * The slots behind the last entry hold the largest key there is, so that a
- * search need not know how many are used: six compares whose outcome selects
- * an address and never a branch.
+ * search need not know how many are used.  It compares eight times and adds up
+ * what comes out; it never branches on a key.
  */
 #ifndef KVA_VMEM_INDEX_NODE_H
 #define KVA_VMEM_INDEX_NODE_H
@@ -39,13 +39,13 @@ struct index_leaf_group {
 };
 
 struct index_leaf {
-    uint64_t hole;                     /* which entries are holes */
-    uintptr_t base;                    /* at or below the first start */
-    uint32_t sample[INDEX_GROUPS - 1]; /* key[0] of all groups but the first */
-    uint8_t n;                         /* entries */
-    uint8_t newest;                    /* slot where the last one came to be */
+    uint64_t hole;                /* which entries are holes */
+    uintptr_t base;               /* at or below the first start */
+    uint32_t first[INDEX_GROUPS]; /* key[0] of each group but the first */
+    uint8_t n;                    /* entries */
+    uint8_t newest;               /* slot where the last one came to be */
     uint8_t run; /* how many in a row came beside the one before */
-    uint8_t unused[64 - sizeof(uintptr_t) - 8 - 28 - 3];
+    uint8_t unused[64 - sizeof(uintptr_t) - 8 - 32 - 3];
     struct index_leaf_group group[INDEX_GROUPS];
 };
 
@@ -56,57 +56,65 @@ struct index_inner_group {
 };
 
 struct index_inner {
-    uintptr_t sample[INDEX_GROUPS - 1];
-    uintptr_t n;
-    uintptr_t max[INDEX_GROUPS]; /* of each group */
+    uintptr_t first[INDEX_GROUPS]; /* key[0] of each group but the first */
+    uintptr_t max[INDEX_GROUPS];   /* of each group */
+    uintptr_t n;                   /* children */
+    uintptr_t unused[INDEX_GROUPS - 1];
     struct index_inner_group group[INDEX_GROUPS];
 };
 
 _Static_assert(sizeof(struct index_leaf) == 576, "seven leaves to 4 KiB");
-_Static_assert(sizeof(struct index_inner) <= 1664, "two inner nodes to 4 KiB");
+_Static_assert(sizeof(struct index_inner) <= 1728, "two inner nodes to 4 KiB");
 
 /* ---- searching -------------------------------------------------------- */
+
+/*
+ * Which of eight keys is the last at most x, key[0] counting as one that is:
+ * three compares that do not wait for each other, and one that does.
+ */
+static inline size_t
+rank_of_offset(const uint32_t *key, uint32_t x)
+{
+    size_t rank = (size_t)(key[2] <= x);
+
+    rank += (size_t)(key[4] <= x);
+    rank += (size_t)(key[6] <= x);
+    rank *= 2;
+    return rank + (size_t)(key[rank + 1] <= x);
+}
+
+static inline size_t
+rank_of_start(const uintptr_t *key, uintptr_t x)
+{
+    size_t rank = (size_t)(key[2] <= x);
+
+    rank += (size_t)(key[4] <= x);
+    rank += (size_t)(key[6] <= x);
+    rank *= 2;
+    return rank + (size_t)(key[rank + 1] <= x);
+}
 
 /* The last slot whose key is at most x; 0 if there is none. */
 static inline unsigned
 leaf_rank(const struct index_leaf *leaf, uint32_t x)
 {
-    const uint32_t *key = leaf->sample;
-    unsigned g, k, j;
+    size_t g = rank_of_offset(leaf->first, x);
 
-    g = key[3] <= x ? 4 : 0;
-    k = g + 2;
-    g = key[k - 1] <= x ? k : g;
-    k = g + 1;
-    g = key[k - 1] <= x ? k : g;
-    key = leaf->group[g].key;
-    j = key[4] <= x ? 4 : 0;
-    k = j + 2;
-    j = key[k] <= x ? k : j;
-    k = j + 1;
-    j = key[k] <= x ? k : j;
-    return g * INDEX_GROUP + j;
+    return (unsigned)(g * INDEX_GROUP + rank_of_offset(leaf->group[g].key, x));
 }
 
-/* The same; x is not the largest address, which slots not used hold. */
-static inline unsigned
-inner_rank(const struct index_inner *node, uintptr_t x)
+/*
+ * The child for x, and its slot.  x is not the largest address, which slots not
+ * used hold.
+ */
+static inline void *
+inner_descend(const struct index_inner *node, uintptr_t x, unsigned *slot)
 {
-    const uintptr_t *key = node->sample;
-    unsigned g, k, j;
+    size_t g = rank_of_start(node->first, x);
+    size_t j = rank_of_start(node->group[g].key, x);
 
-    g = key[3] <= x ? 4 : 0;
-    k = g + 2;
-    g = key[k - 1] <= x ? k : g;
-    k = g + 1;
-    g = key[k - 1] <= x ? k : g;
-    key = node->group[g].key;
-    j = key[4] <= x ? 4 : 0;
-    k = j + 2;
-    j = key[k] <= x ? k : j;
-    k = j + 1;
-    j = key[k] <= x ? k : j;
-    return g * INDEX_GROUP + j;
+    *slot = (unsigned)(g * INDEX_GROUP + j);
+    return node->group[g].child[j];
 }
 
 /* ---- entries ----------------------------------------------------------- */
@@ -198,13 +206,13 @@ inner_max(struct index_inner *node, unsigned slot)
     return &node->group[slot / INDEX_GROUP].max[slot % INDEX_GROUP];
 }
 
-/* The largest of eight. */
+/* The largest of eight, none of which is above most. */
 static inline uintptr_t
-max_of_group(const uintptr_t *max)
+max_of_group(const uintptr_t *max, uintptr_t most)
 {
-    uintptr_t m = max[0];
+    uintptr_t m = 0;
 
-    for (unsigned i = 1; i < INDEX_GROUP; i++) {
+    for (unsigned i = 0; i < INDEX_GROUP && m != most; i++) {
         m = max[i] > m ? max[i] : m;
     }
     return m;
