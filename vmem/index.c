@@ -82,10 +82,10 @@ descend_last(struct kva__index *ix)
 
 /*
  * To the last entry at or before addr, or else to the very first.  The tree is
- * not empty.
+ * not empty.  Inline where it is most of the work.
  */
-static inline void
-descend(struct kva__index *ix, uintptr_t addr)
+static inline __attribute__((always_inline)) void
+walk_down(struct kva__index *ix, uintptr_t addr)
 {
     struct kva__index_step *step = ix->step, *end = step + (ix->height - 1);
     void *node = ix->root;
@@ -102,10 +102,17 @@ descend(struct kva__index *ix, uintptr_t addr)
     }
     leaf = node;
     ix->leaf = leaf;
-    ix->slot = 0;
-    if (KVA_LIKELY(addr >= leaf->base)) {
+    if (KVA_UNLIKELY(addr < leaf->base)) {
+        ix->slot = 0;
+    } else {
         ix->slot = leaf_rank(leaf, leaf_offset(leaf, addr, ix->shift));
     }
+}
+
+static void
+descend(struct kva__index *ix, uintptr_t addr)
+{
+    walk_down(ix, addr);
 }
 
 static inline uintptr_t
@@ -263,7 +270,7 @@ set_max(struct kva__index *ix, uintptr_t max)
             if (before != *group) {
                 return;
             }
-            *group = max_of_group(node->group[g].max, before);
+            *group = max_of_group(node->group[g].max);
             if (*group == before) {
                 return;
             }
@@ -277,7 +284,7 @@ set_max(struct kva__index *ix, uintptr_t max)
         if (max > before || before != all) {
             return;
         }
-        max = max_of_group(node->max, before);
+        max = max_of_group(node->max);
     }
     ix->max = max;
 }
@@ -358,9 +365,9 @@ split_inner(struct kva__index *ix, unsigned d)
         step->slot == INDEX_WIDTH - 1 ? INNER_KEEP_END : INDEX_WIDTH / 2;
 
     kva__inner_share(left, right, keep);
-    *inner_max(above->node, above->slot) = max_of_group(left->max, UINTPTR_MAX);
+    *inner_max(above->node, above->slot) = max_of_group(left->max);
     kva__inner_insert(above->node, above->slot + 1, *inner_key(right, 0), right,
-                      max_of_group(right->max, UINTPTR_MAX));
+                      max_of_group(right->max));
     if (step->slot >= keep) {
         above->slot++;
         step->node = right;
@@ -537,13 +544,13 @@ settle_inner(struct kva__index *ix, unsigned d)
         if (total > INNER_JOIN) {
             kva__inner_share(left, right, total / 2);
             *inner_key(above, slot + 1) = *inner_key(right, 0);
-            *inner_max(above, slot) = max_of_group(left->max, UINTPTR_MAX);
-            *inner_max(above, slot + 1) = max_of_group(right->max, UINTPTR_MAX);
+            *inner_max(above, slot) = max_of_group(left->max);
+            *inner_max(above, slot + 1) = max_of_group(right->max);
             kva__inner_rebuild(above);
             return;
         }
         kva__inner_share(left, right, total);
-        *inner_max(above, slot) = max_of_group(left->max, UINTPTR_MAX);
+        *inner_max(above, slot) = max_of_group(left->max);
         kva__inner_remove(above, slot + 1);
         kva__node_give_inner(ix, right);
     }
@@ -911,29 +918,27 @@ cut_room(struct kva__index *ix, uintptr_t far)
     return ix->slot + 1 < ix->leaf->n || leaf_reaches(ix->leaf, far, ix->shift);
 }
 
-void
-kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
-               struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
+/* Of the hole at hand a part is taken, or two parts remain. */
+static void
+cut_parts(struct kva__index *ix, struct kva_vmem_btag *hole,
+          struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
 {
     bool front = bt->start < hole->start;
     struct kva_vmem_btag *far = rest != NULL ? rest : front ? hole : bt;
-    uintptr_t start = front ? bt->start : hole->start, size;
+    uintptr_t start = front ? bt->start : hole->start;
     struct index_leaf *leaf;
     unsigned slot;
 
     seek(ix, start);
     KVA_ASSERT((ix->leaf->hole & bit_of(ix->slot)) != 0);
-    if (bt != hole && !cut_room(ix, far->start)) {
+    if (!cut_room(ix, far->start)) {
         cut_wide(ix, hole, bt, rest);
         return;
     }
     ix->at = start;
     leaf = ix->leaf;
     slot = ix->slot;
-    size = end_at(ix, slot) - start;
-    if (bt == hole) {
-        leaf->hole &= ~bit_of(slot);
-    } else if (front) {
+    if (front) {
         enter(ix, slot + 1, hole->start, *leaf_ref(leaf, slot), true);
         *leaf_ref(leaf, slot) = bt_ref(bt);
         leaf->hole &= ~bit_of(slot);
@@ -944,7 +949,26 @@ kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
         }
     }
     /* Holes became smaller: nothing to do unless this was the largest. */
-    if (size == *max_kept(ix, ix->height - 1)) {
+    if (bt_next(far)->start - start == *max_kept(ix, ix->height - 1)) {
+        refresh(ix);
+    }
+}
+
+void
+kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
+               struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
+{
+    if (bt != hole) {
+        cut_parts(ix, hole, bt, rest);
+        return;
+    }
+    if (ix->leaf == NULL || ix->at != bt->start) {
+        walk_down(ix, bt->start);
+    }
+    KVA_ASSERT(start_of(ix) == bt->start &&
+               (ix->leaf->hole & bit_of(ix->slot)) != 0);
+    ix->leaf->hole &= ~bit_of(ix->slot);
+    if (bt_size(bt) == *max_kept(ix, ix->height - 1)) {
         refresh(ix);
     }
 }
@@ -971,24 +995,18 @@ free_across(struct kva__index *ix, uintptr_t start, bool join_prev,
     }
 }
 
-void
-kva__index_free(struct kva__index *ix, uintptr_t start, bool join_prev,
-                bool join_next)
+/* The segment at hand is joined with one of its neighbours, or both. */
+static void
+free_joined(struct kva__index *ix, uintptr_t start, struct kva_vmem_btag *hole,
+            bool join_prev, bool join_next)
 {
-    struct index_leaf *leaf;
-    unsigned slot, first;
-    uintptr_t size;
+    struct index_leaf *leaf = ix->leaf;
+    unsigned slot = ix->slot;
 
-    seek(ix, start);
-    leaf = ix->leaf;
-    slot = ix->slot;
-    KVA_ASSERT((leaf->hole & bit_of(slot)) == 0);
     if ((join_prev && slot == 0) || (join_next && slot + 1 == leaf->n)) {
         free_across(ix, start, join_prev, join_next);
         return;
     }
-    first = slot - join_prev;
-    size = end_at(ix, slot + join_next) - leaf_start(leaf, first, ix->shift);
     if (join_next) {
         if (!join_prev) {
             *leaf_ref(leaf, slot) = *leaf_ref(leaf, slot + 1);
@@ -999,16 +1017,32 @@ kva__index_free(struct kva__index *ix, uintptr_t start, bool join_prev,
     if (join_prev) {
         kva__leaf_close(leaf, slot);
         ix->count--;
+        ix->slot = slot - 1;
+        ix->at = hole->start;
     }
-    leaf->hole |= bit_of(first);
-    ix->slot = first;
-    ix->at = join_prev ? leaf_start(leaf, first, ix->shift) : start;
+    leaf->hole |= bit_of(ix->slot);
     /* What was joined was smaller, so no maximum goes down. */
-    if (size > *max_kept(ix, ix->height - 1)) {
-        set_max(ix, size);
+    if (bt_size(hole) > *max_kept(ix, ix->height - 1)) {
+        set_max(ix, bt_size(hole));
     }
-    if (KVA_UNLIKELY(leaf->n < LEAF_LOW) && (join_prev || join_next)) {
+    if (leaf->n < LEAF_LOW) {
         settle_leaf(ix);
+    }
+}
+
+void
+kva__index_free(struct kva__index *ix, uintptr_t start,
+                struct kva_vmem_btag *hole, bool join_prev, bool join_next)
+{
+    seek(ix, start);
+    KVA_ASSERT((ix->leaf->hole & bit_of(ix->slot)) == 0);
+    if (join_prev || join_next) {
+        free_joined(ix, start, hole, join_prev, join_next);
+        return;
+    }
+    ix->leaf->hole |= bit_of(ix->slot);
+    if (bt_size(hole) > *max_kept(ix, ix->height - 1)) {
+        set_max(ix, bt_size(hole));
     }
 }
 
@@ -1041,7 +1075,7 @@ kva__index_find(struct kva__index *ix, uintptr_t addr, size_t *visits)
     if (KVA_UNLIKELY(ix->height == 0)) {
         return NULL;
     }
-    descend(ix, addr);
+    walk_down(ix, addr);
     return start_of(ix) == addr ? tag_of(ix, addr, visits) : NULL;
 }
 
@@ -1052,7 +1086,7 @@ kva__index_at(struct kva__index *ix, uintptr_t addr, size_t *visits)
     if (ix->height == 0) {
         return NULL;
     }
-    descend(ix, addr);
+    walk_down(ix, addr);
     return start_of(ix) <= addr ? tag_here(ix, visits) : NULL;
 }
 

@@ -12,7 +12,7 @@
  *
  * An operation that adds entries takes nodes that kva__index_ensure brought
  * before; nothing else can fail, and nothing but ensure asks for memory.  All
- * under the arena lock.  Tags are read through the ring only by the checker.
+ * under the arena lock.
  *
  * What a look-up visits, nodes and the tag that it returns, it adds to *visits.
  */
@@ -107,11 +107,12 @@ void kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
                     struct kva_vmem_btag *bt, struct kva_vmem_btag *rest);
 /*
  * The busy segment that began at start is free, joined with the hole before it,
- * the one behind it, both or none.  The tag that remains is that of the hole
- * before, or the hole behind, or its own, in this order.
+ * the one behind it, both or none; hole is what came of it.  Its tag is that of
+ * the hole before, or of the hole behind, or its own, in this order.
  */
-void kva__index_free(struct kva__index *ix, uintptr_t start, bool join_prev,
-                     bool join_next);
+void
+kva__index_free(struct kva__index *ix, uintptr_t start,
+                struct kva_vmem_btag *hole, bool join_prev, bool join_next);
 
 /* ---- parts of it, for whatever else happens to segments ---------------- */
 

@@ -109,17 +109,23 @@ kva__leaf_rebase(struct index_leaf *leaf, uintptr_t base, unsigned shift)
 uintptr_t
 kva__leaf_max(struct index_leaf *leaf, uintptr_t end, unsigned shift)
 {
+    uint64_t bits = leaf->hole, last;
+    uint32_t widest = 0;
     uintptr_t max = 0;
 
-    for (uint64_t bits = leaf->hole; bits != 0; bits &= bits - 1) {
+    if (bits == 0) {
+        return 0;
+    }
+    last = bits & bit_of(leaf->n - 1u);
+    for (bits -= last; bits != 0; bits &= bits - 1) {
         unsigned i = bits_first(bits);
-        uintptr_t size =
-            i + 1 < leaf->n
-                ? (uintptr_t)(*leaf_key(leaf, i + 1) - *leaf_key(leaf, i))
-                      << shift
-                : end - leaf_start(leaf, i, shift);
+        uint32_t width = *leaf_key(leaf, i + 1) - *leaf_key(leaf, i);
 
-        max = size > max ? size : max;
+        widest = width > widest ? width : widest;
+    }
+    max = (uintptr_t)widest << shift;
+    if (last != 0) {
+        max = larger(max, end - leaf_start(leaf, leaf->n - 1u, shift));
     }
     return max;
 }
@@ -251,10 +257,10 @@ kva__inner_rebuild(struct index_inner *node)
         *inner_child(node, i) = NULL;
         *inner_max(node, i) = 0;
     }
-    node->max[0] = max_of_group(node->group[0].max, UINTPTR_MAX);
+    node->max[0] = max_of_group(node->group[0].max);
     for (unsigned g = 1; g < INDEX_GROUPS; g++) {
         node->first[g] = node->group[g].key[0];
-        node->max[g] = max_of_group(node->group[g].max, UINTPTR_MAX);
+        node->max[g] = max_of_group(node->group[g].max);
     }
 }
 

@@ -206,16 +206,21 @@ inner_max(struct index_inner *node, unsigned slot)
     return &node->group[slot / INDEX_GROUP].max[slot % INDEX_GROUP];
 }
 
-/* The largest of eight, none of which is above most. */
 static inline uintptr_t
-max_of_group(const uintptr_t *max, uintptr_t most)
+larger(uintptr_t a, uintptr_t b)
 {
-    uintptr_t m = 0;
+    return a > b ? a : b;
+}
 
-    for (unsigned i = 0; i < INDEX_GROUP && m != most; i++) {
-        m = max[i] > m ? max[i] : m;
-    }
-    return m;
+/* The largest of eight. */
+static inline uintptr_t
+max_of_group(const uintptr_t *max)
+{
+    uintptr_t a = larger(max[0], max[1]), b = larger(max[2], max[3]);
+
+    a = larger(larger(a, max[4]), max[5]);
+    b = larger(larger(b, max[6]), max[7]);
+    return larger(a, b);
 }
 
 /* ---- one leaf (index_node.c) ------------------------------------------- */

@@ -263,7 +263,7 @@ release(struct kva_vmem_btag *bt)
         next->start = start;
     }
     bt_set_state(hole, BT_FREE);
-    kva__index_free(&toy.ix, start, join_prev, join_next);
+    kva__index_free(&toy.ix, start, hole, join_prev, join_next);
     if (hole != bt) {
         kva__btag_give(&toy.vm, bt);
     }
