@@ -79,7 +79,7 @@ range_get(vmem_t *vm, struct range *r)
 
 /* 1 to 16 pages at random over n live. */
 static void
-run_range(size_t n, size_t pairs)
+run_range_with(size_t n, size_t pairs, vm_flag_t flags)
 {
     struct range *live = table(n, sizeof(*live));
     size_t span = 1;
@@ -89,7 +89,7 @@ run_range(size_t n, size_t pairs)
         span *= 2;
     }
     vm = vmem_create("range", BASE, span * 4096, 4096, NULL, NULL, NULL, 0,
-                     VM_NOSLEEP, KVA_IPL_NONE);
+                     VM_NOSLEEP | flags, KVA_IPL_NONE);
     for (size_t i = 0; i < n; i++) {
         range_get(vm, &live[i]);
     }
@@ -100,6 +100,18 @@ run_range(size_t n, size_t pairs)
         range_get(vm, r);
     }
     free(live);
+}
+
+static void
+run_range(size_t n, size_t pairs)
+{
+    run_range_with(n, pairs, 0);
+}
+
+static void
+run_range_index(size_t n, size_t pairs)
+{
+    run_range_with(n, pairs, VM_INDEX);
 }
 
 /* One page, allocated and freed. */
@@ -208,6 +220,7 @@ static const struct workload {
     const char *n_is;
 } workloads[] = {
     { "range", run_range, "live ranges" },
+    { "range-index", run_range_index, "live ranges" },
     { "quantum", run_quantum, "not used" },
     { "cache", run_cache, "not used" },
     { "cache-random", run_cache_random, "live objects" },
@@ -257,7 +270,8 @@ main(int argc, char **argv)
         .parser = parse,
         .args_doc = "WORKLOAD N PAIRS",
         .doc = "Run PAIRS pairs of allocation and free.\v"
-               "Workloads, and what N is: range (live ranges), quantum, cache "
+               "Workloads, and what N is: range, range-index (live ranges), "
+               "quantum, cache "
                "(not used), cache-random (live objects), kmem, kmalloc "
                "(bytes).",
     };

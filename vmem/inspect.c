@@ -132,8 +132,13 @@ class_holds(const kva_vmem_t *vm, struct kva_vmem_btag *bt)
     size_t visits = 0;
 
     if (class_is_ordered(vm, c)) {
-        return kva__order_next(vm->class_head[c], bt_size(bt), bt->start - 1,
-                               &visits) == bt;
+        struct kva_vmem_btag *found =
+            bt->start == 0
+                ? kva__order_best(vm->class_head[c], bt_size(bt), &visits)
+                : kva__order_next(vm->class_head[c], bt_size(bt), bt->start - 1,
+                                  &visits);
+
+        return found == bt;
     }
 
     return (vm->class_map[c / KVA__WORD_BITS] >> (c % KVA__WORD_BITS) & 1) !=

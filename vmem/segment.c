@@ -164,7 +164,7 @@ free_indexed(kva_vmem_t *vm, struct kva_vmem_btag *bt)
         next->start = start;
     }
     hole_enter(vm, stay);
-    kva__index_free(&vm->index->segments, start, join_prev, join_next);
+    kva__index_free(&vm->index->segments, start, stay, join_prev, join_next);
     return stay;
 }
 

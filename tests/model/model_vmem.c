@@ -34,6 +34,7 @@ draw_config(struct test_ctx *t, enum model_kind kind)
     cf.shift = shifts[below(t, KVA_COUNT(shifts))];
     cf.quanta = 2 * MODEL_SLOTS << below(t, below(t, 4) == 0 ? 7 : 5);
     cf.live_max = 1 + (unsigned)below(t, MODEL_LIVE_MAX);
+    cf.index = kind != MODEL_PRIVATE && below(t, 2) != 0;
     return cf;
 }
 
@@ -48,9 +49,9 @@ run(struct test_ctx *t, const struct model_config *cf, unsigned long steps,
     for (unsigned long i = 0; i < steps && bad == NULL; i++) {
         bad = model_step(m, draw, t);
         if (bad != NULL) {
-            FAIL("kind %d, place %d, quantum 2^%u, %u quanta, operation %lu: "
-                 "%s",
-                 cf->kind, cf->place, cf->shift, cf->quanta, i, bad);
+            FAIL("kind %d, index %d, place %d, quantum 2^%u, %u quanta, "
+                 "operation %lu: %s",
+                 cf->kind, cf->index, cf->place, cf->shift, cf->quanta, i, bad);
         }
     }
     for (unsigned i = 0; i < MODEL_OUTCOMES; i++) {

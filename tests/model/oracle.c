@@ -161,6 +161,9 @@ make(struct model *m)
     if (m->cf.kind == MODEL_LARGE) {
         flags |= VM_LARGEIMPORT;
     }
+    if (m->cf.index) {
+        flags |= VM_INDEX;
+    }
     m->vm = vmem_create(
         "model", m->origin, 0, m->quantum, m->dynamic ? vmem_alloc : NULL,
         m->dynamic ? vmem_free : NULL, source, qcache_max, flags, KVA_IPL_NONE);

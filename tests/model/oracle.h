@@ -41,6 +41,7 @@ struct model_config {
     unsigned shift;    /* log2 of the quantum */
     unsigned quanta;   /* of the map, a multiple of 2 * MODEL_SLOTS */
     unsigned live_max; /* ranges at a time */
+    bool index;        /* made with VM_INDEX */
 };
 
 /* How often each outcome came up: a test sees that it was not in vain. */
