@@ -531,6 +531,10 @@ vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
     struct kva__vmem_request rq;
     size_t quantum;
 
+    if ((align | phase | nocross | minaddr | ~maxaddr) == 0 && vm != NULL &&
+        kva__short_xalloc(vm, size, flags, addr)) {
+        return 0;
+    }
     size = size_verify(vm, "vmem_xalloc", 0, size);
     flags_verify(vm, "vmem_xalloc", flags);
     quantum = (size_t)1 << vm->quantum_shift;
