@@ -147,6 +147,8 @@ heap_arenas(void)
                      kva_kernel_va_arena, 0);
     vmem_set_rimport(kva_heap_va_arena, unit_import, unit_release,
                      kva_heap_arena, 0);
+    kva_heap_arena->flags |= KVA__VM_SAME;
+    kva_heap_va_arena->flags |= KVA__VM_SAME;
     kva.heap_va.clean = arena_clean;
     kva.heap_va.arg = &kva_heap_va_arena;
     kva.heap_va.name = "heap_va_arena";

@@ -19,7 +19,8 @@ void
 kva__cache_bootstrap(void)
 {
     kva__meta_store_init(&cache_store, "pool caches",
-                         sizeof(struct kva_pool_cache), KVA_META_OTHER, 0);
+                         (sizeof(struct kva_pool_cache) + 7) & ~(size_t)7,
+                         KVA_META_OTHER, 0);
 }
 
 /* ---- the supplier of the magazines ----------------------------------- */
@@ -227,10 +228,6 @@ void
 kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t object,
                      const struct kva__place *place)
 {
-    if (__atomic_load_n(&pc->slabs.key, __ATOMIC_RELAXED) == NULL) {
-        cache_put_slab(pc, object, "pool_cache_put");
-        return;
-    }
     kva__state_set(place->state, KVA__OBJECT_OUT);
     kva__cache_put_magazine(pc, object);
 }

@@ -5,16 +5,17 @@
  * Objects in the magazines of a cache are out: they are in nobody's use, but
  * the slabs cannot hand them to anybody else.  So before a caller who may sleep
  * is refused or put to sleep, the magazines are emptied; and while somebody
- * sleeps, no object may go into one.  The hit path has no test for that: the
- * pool's key, which it compares with each slab's owner, is taken away, so that
- * every put finds itself unusual and goes the long way.  A put that compared
- * just before may still slip by, and so does every put where checks are made at
- * flush only.  Therefore one who waits for a cache looks again from time to
- * time.
+ * sleeps, no object may stay in one: the magazines of the pool's tree of arenas
+ * are closed meanwhile (vmem/magazine.h).
+ *
+ * Sleepers queue up (vmem/wait.c), the oldest first: each object that comes back
+ * wakes one.  A put gives the object back under the pool's lock and looks at the
+ * queue after; a sleeper queues up and looks at the limit under that lock after:
+ * so no wake-up is lost.
  */
 #include "pool/pool_impl.h"
+#include "vmem/vmem_impl.h"
 
-#define RECHECK_NS 100000000ull
 #define NS_PER_SECOND 1000000000ull
 
 unsigned
@@ -73,28 +74,34 @@ limit_is_met(const struct kva_pool *pp)
     return pp->hardlimit != KVA__POOL_NONE && pp->nout >= pp->hardlimit;
 }
 
+/* The limit, when the pool is locked. */
+static bool
+limit_holds(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+    bool met = limit_is_met(pp);
+
+    kva__pool_unlock(pp, irq);
+    return met;
+}
+
 /* Sleep until something comes back.  False: the wait was cancelled. */
 static bool
 limit_sleep(struct kva_pool *pp)
 {
-    bool cache = (pp->flags & KVA__PR_CACHE) != 0;
+    kva_vmem_t *root = arena_root(*pp->allocator->arena);
+    struct kva__waiter w = { .queue = &pp->waitq };
     int error = 0;
-    kva_irq_t irq = kva__pool_lock(pp);
 
-    pp->waiters++;
-    __atomic_store_n(&pp->key, NULL, __ATOMIC_RELAXED);
-    kva__pool_unlock(pp, irq);
+    kva__wait_join(&w);
+    kva__mag_close(root);
     (void)kva__cache_flush(pp);
-    irq = kva__pool_lock(pp);
-    if (limit_is_met(pp)) {
-        error = kva_port_wait(pp, &pp->lock, &irq, cache ? RECHECK_NS : 0);
+    while (error == 0 && limit_holds(pp)) {
+        error = kva__wait_sleep(&w);
     }
-    pp->waiters--;
-    if (pp->waiters == 0) {
-        __atomic_store_n(&pp->key, pp, __ATOMIC_RELAXED);
-    }
-    kva__pool_unlock(pp, irq);
-    return error != KVA_EINTR;
+    kva__wait_leave(&w, 0, error == 0);
+    kva__mag_open(root);
+    return error == 0;
 }
 #endif
 
@@ -117,11 +124,10 @@ kva__limit_wait(struct kva_pool *pp, unsigned flags)
 }
 
 void
-kva__limit_wake(struct kva_pool *pp)
+kva__limit_wake(struct kva_pool *pp, size_t n)
 {
-#if KVA_TIER >= 3
-    kva_port_wake(pp);
-#else
-    (void)pp;
-#endif
+    if (KVA_UNLIKELY(__atomic_load_n(&pp->waitq.count, __ATOMIC_RELAXED) !=
+                     0)) {
+        kva__wait_wake(&pp->waitq, n);
+    }
 }

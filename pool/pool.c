@@ -209,7 +209,6 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
 {
     struct kva__slab *doomed;
     struct kva__place place;
-    bool wake;
     unsigned i;
     kva_irq_t irq = kva__pool_lock(pp);
 
@@ -221,12 +220,9 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
         kva__slab_give(pp, &place);
     }
     doomed = pp->nempty != 0 ? pool_doom(pp, false) : NULL;
-    wake = pp->waiters != 0;
     kva__pool_unlock(pp, irq);
     (void)pool_destroy_slabs(pp, doomed);
-    if (wake) {
-        kva__limit_wake(pp);
-    }
+    kva__limit_wake(pp, i);
     if (i < n) {
         kva__pool_bad_put(func, pp, object[i], state);
     }
@@ -406,7 +402,7 @@ pool_sethardlimit(struct kva_pool *pp, int n, const char *warnmess, int ratecap)
     pp->ratecap = ratecap;
     pp->nwarned = 0;
     kva__pool_unlock(pp, irq);
-    kva__limit_wake(pp);
+    kva__limit_wake(pp, SIZE_MAX);
 }
 
 void

@@ -343,8 +343,8 @@ unsigned kva__limit_room(const struct kva_pool *pp, unsigned n);
 /* The limit was met: say so, wait if that is wanted.  False: fail.  Pool lock
  * not held. */
 bool kva__limit_wait(struct kva_pool *pp, unsigned flags);
-/* Something was given back: wake who waits.  Pool lock not held. */
-void kva__limit_wake(struct kva_pool *pp);
+/* n objects were given back: wake who waits.  Pool lock not held. */
+void kva__limit_wake(struct kva_pool *pp, size_t n);
 
 /* What a cache's magazines hold, back to its slabs: how many objects. */
 size_t kva__cache_flush(struct kva_pool *pp);
@@ -380,8 +380,7 @@ kva__object_retire_in(struct kva_pool *pp, uintptr_t base, uintptr_t addr)
 
 /*
  * Make a live object a cached one.  False if anything is unusual: it is not
- * an object of the pool, not live, its header is off the slab, or puts are
- * to take the long way.
+ * an object of the pool, not live, or its header is off the slab.
  */
 static inline bool
 kva__object_retire(struct kva_pool *pp, uintptr_t addr)
@@ -411,8 +410,8 @@ kva__object_revive(struct kva_pool *pp, uintptr_t addr)
 }
 
 /*
- * A put that the hit path did not take: a header off the slab, or somebody who
- * waits for objects.  False: neither, it is a misuse (cache.c).
+ * A put that the hit path did not take: a header off the slab.  False: it is
+ * a misuse (cache.c).
  */
 bool kva__cache_put_long(struct kva_pool_cache *pc, uintptr_t object);
 /* The same for one that was found to be live. */
@@ -425,6 +424,10 @@ kva__cache_put_magazine(struct kva_pool_cache *pc, uintptr_t object)
 {
     if (KVA_UNLIKELY(!kva__mag_put(&pc->mags, object))) {
         kva__mag_put_slow(&pc->mags, object);
+    }
+    KVA_COMPILER_BARRIER();
+    if (KVA_UNLIKELY(kva__wait_any())) { /* as in vmem/qcache.h */
+        (void)kva__magcache_drain_own(&pc->mags);
     }
 }
 

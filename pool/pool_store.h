@@ -14,6 +14,7 @@
 #include "pool/pool.h"
 #include "reclaim/reclaim.h"
 #include "vmem/magazine.h"
+#include "vmem/wait.h"
 
 /* Lists of partial slabs; each holds an eighth of the range of fullness. */
 #define KVA__POOL_PARTIAL 8u
@@ -25,8 +26,7 @@ struct kva__slab;
 
 /* (c) constant after init, (s) pool lock, (l) lock of the list of pools. */
 struct kva_pool {
-    struct kva_pool *key;  /* (s) what slabs name as owner: the pool itself,
-                              or NULL to send every put the slow way */
+    struct kva_pool *key;  /* (c) what slabs name as owner: the pool itself */
     uintptr_t slab_mask;   /* (c) slab size - 1, 0: slabs of one object */
     uint32_t inverse;      /* (c) of size >> shift, modulo 2^32 */
     uint32_t first;        /* (c) offset of the first object */
@@ -50,16 +50,16 @@ struct kva_pool {
     size_t gets, puts, fails;                /* (s) */
     size_t released;                         /* (s) bytes ever given back */
 
-    size_t lowat;        /* (s) free objects wanted */
-    size_t primed;       /* (s) objects whose slabs are kept */
-    size_t hiwat;        /* (s) objects whose empty slabs are kept, or none */
-    size_t hardlimit;    /* (s) most objects out, or none */
-    size_t limit_hits;   /* (s) times it was met */
-    unsigned waiters;    /* (s) who sleep for the limit */
-    int ratecap;         /* (s) seconds between messages */
-    uint64_t warned;     /* (s) when the last one was printed, ns */
-    const char *warning; /* (s) */
-    unsigned nwarned;    /* (s) messages printed */
+    size_t lowat;      /* (s) free objects wanted */
+    size_t primed;     /* (s) objects whose slabs are kept */
+    size_t hiwat;      /* (s) objects whose empty slabs are kept, or none */
+    size_t hardlimit;  /* (s) most objects out, or none */
+    size_t limit_hits; /* (s) times it was met */
+    struct kva__waitq waitq; /* who sleep for the limit */
+    int ratecap;             /* (s) seconds between messages */
+    uint64_t warned;         /* (s) when the last one was printed, ns */
+    const char *warning;     /* (s) */
+    unsigned nwarned;        /* (s) messages printed */
 
     enum kva_ipl ipl;                     /* (c) */
     const char *name;                     /* (c) */

@@ -287,7 +287,7 @@ slab_is_surplus(const struct kva_pool *pp, bool all)
     if (pp->nfree - pp->nobj < pp->lowat || objects < pp->primed) {
         return false;
     }
-    if (all) {
+    if (all || kva__wait_for(*pp->allocator->arena)) {
         return true;
     }
     if (pp->hiwat != KVA__POOL_NONE) {

@@ -34,6 +34,7 @@ extern const struct test reclaim_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
 extern const struct test vmem_tests[];
+extern const struct test wait_tests[];
 extern const struct test window_tests[];
 #ifdef TEST_REPLAY
 extern const struct test replay_tests[];
@@ -54,6 +55,7 @@ const struct test *const test_tables[] = {
     order_tests,
     magazine_tests,
     vmem_tests,
+    wait_tests,
     window_tests,
     reclaim_tests,
     kva_tests,

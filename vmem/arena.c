@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Arenas: a request from its first try to its failure, and frees.
+ * Arenas: one try of a request, and frees.
  *
- * A request takes these steps, each only if the one before did not do:
+ * A try takes these steps, the second only if the first did not do:
  *   1  a hole in the spans there are
  *   2  a new span from the source, added and searched with one lock held
- *   3  what the quantum caches hold, and the arena's reclaim function; then
- *      1 and 2 once more
- *   4  with VM_SLEEP: queue up, try 1 and 2 again, sleep until a free may have
- *      helped, and so on
+ * What follows if both fail is in persist.c.
  *
  * The arena lock is dropped for all that is foreign: import and release,
  * reclaim, waiting.  Tags are ensured before a hole is looked for, so once one
@@ -79,80 +76,12 @@ take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     return err;
 }
 
-/* Step 3.  True if it may be worth another try.  No lock held. */
-static bool
-press(kva_vmem_t *vm, const struct kva__vmem_request *rq)
-{
-    bool worth = false;
-
-    for (kva_vmem_t *from = vm; from != NULL; from = from->source) {
-        if (from->qcache != NULL) {
-            kva__qcache_drain(from, SIZE_MAX, 0,
-                              kva__wait_possible(rq->flags) ? KVA__DRAIN_SLOTS
-                                                            : KVA__DRAIN_OWN);
-            worth = true;
-        }
-    }
-    if (vm->reclaimfn != NULL) {
-        vm->reclaimfn(vm, rq->flags);
-        worth = true;
-    }
-    return worth;
-}
-
-/*
- * Steps 3 and 4 around steps 1 and 2.  The caches are pressed once more when
- * the waiter is in the queue: a free that did not see it there went into a
- * magazine before, and every later one sees it (qcache.h).
- */
-int
-kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-                   enum btag_state state, uintptr_t *addr,
-                   kva__attempt_t *attempt)
-{
-    struct kva__waiter waiter;
-    bool queued = false;
-    kva_irq_t irq;
-    int err;
-
-    err = attempt(vm, rq, state, addr);
-    if (err != 0 && press(vm, rq)) {
-        err = attempt(vm, rq, state, addr);
-    }
-    while (err != 0 && kva__wait_possible(rq->flags)) {
-        if (!queued) {
-            kva__wait_prepare(&waiter, vm, rq->size);
-            queued = true;
-            (void)press(vm, rq);
-        } else {
-            err = kva__wait_sleep(&waiter);
-            if (err == KVA_ETIMEDOUT) {
-                (void)press(vm, rq);
-            } else if (err != 0) {
-                err = KVA_ENOMEM;
-                break;
-            }
-        }
-        err = attempt(vm, rq, state, addr);
-    }
-    if (queued) {
-        kva__wait_finish(&waiter);
-    }
-    if (queued || err != 0) {
-        irq = kva_port_lock(&vm->lock);
-        vm->stat.wait += queued;
-        vm->stat.fail += err != 0;
-        kva_port_unlock(&vm->lock, irq);
-    }
-    return err;
-}
-
 int
 kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                 enum btag_state state, uintptr_t *addr)
 {
     return rq->optional
-               ? take_or_import(vm, rq, state, addr)
+               ? kva__arena_try(vm, rq, state, addr, take_or_import)
                : kva__arena_persist(vm, rq, state, addr, take_or_import);
 }
 
@@ -279,10 +208,10 @@ kva__segment_give(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
     kva_port_unlock(&vm->lock, irq);
     KVA_PARANOID(vmem_check(vm));
     if (release) {
-        vm->releasefn(vm->source, start, size);
+        kva__import_return(vm, start, size);
+    } else {
+        kva__wait_freed(vm, start, size);
     }
-    /* Also if it was released: the source need not be an arena that wakes. */
-    kva__wait_freed(vm, size);
 }
 
 void

@@ -272,6 +272,7 @@ kva__btag_ensure(kva_vmem_t *vm, unsigned n)
         return true;
     }
     if ((vm->flags & VM_PRIVTAGS) != 0) {
+        kva__meta_refuse();
         return false;
     }
     irq = kva_port_lock(&store.lock);

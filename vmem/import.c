@@ -105,8 +105,11 @@ import_stacked(kva_vmem_t *source, const struct kva_vmem_request *rq,
     };
 
     (void)actual;
-    return ask.size == 0 ? KVA_ENOMEM
-                         : kva__arena_take(source, &ask, BT_ALLOC, addr);
+    if (ask.size == 0 || kva__arena_take(source, &ask, BT_ALLOC, addr) != 0) {
+        kva__wait_failed(source);
+        return KVA_ENOMEM;
+    }
+    return 0;
 }
 
 /* Bytes above the size that any position may cost; false: too many. */
@@ -128,9 +131,10 @@ static int
 ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
     size_t *actual, uintptr_t *addr)
 {
-    kva_vm_flag_t flags = (rq->flags & (VM_INSTANTFIT | VM_BESTFIT |
-                                        VM_POPULATING | VM_ENDALLOC)) |
-                          VM_NOSLEEP;
+    kva_vm_flag_t flags =
+        (rq->flags & (VM_INSTANTFIT | VM_BESTFIT | VM_POPULATING | VM_ENDALLOC |
+                      KVA__VM_ADMITTED)) |
+        VM_NOSLEEP;
 
     if (vm->rimportfn != NULL && (rq->constrained || vm->importfn == NULL)) {
         return ask_by_request(vm, rq, size, actual, addr);
@@ -160,8 +164,26 @@ limit_allows(kva_vmem_t *vm, size_t size)
          (size <= vm->limit &&
           vm->stat.mem_total + vm->importing <= vm->limit - size);
     vm->importing += ok ? size : 0;
+    vm->crowded |= !ok && vm->importing != 0;
     kva_port_unlock(&vm->lock, irq);
     return ok;
+}
+
+/* What did not come does not count; who found no room beside it tries again. */
+static void
+limit_return(kva_vmem_t *vm, size_t size)
+{
+    kva_irq_t irq;
+    bool crowded;
+
+    irq = kva_port_lock(&vm->lock);
+    vm->importing -= size;
+    crowded = vm->crowded;
+    vm->crowded = false;
+    kva_port_unlock(&vm->lock, irq);
+    if (crowded) {
+        kva__wait_more(vm);
+    }
 }
 
 /* The same, with as much more as the arena is meant to import at a time. */
@@ -171,7 +193,6 @@ ask_amplified(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 {
     size_t least = rq->size, most;
     int err = KVA_ENOMEM;
-    kva_irq_t irq;
 
     if (vm->import_quantum != 0) {
         least = kva_round_up(least, vm->import_quantum);
@@ -190,9 +211,7 @@ ask_amplified(kva_vmem_t *vm, const struct kva__vmem_request *rq,
             if (err == 0) {
                 break;
             }
-            irq = kva_port_lock(&vm->lock);
-            vm->importing -= most;
-            kva_port_unlock(&vm->lock, irq);
+            limit_return(vm, most);
         }
         if (most == least) {
             break;
@@ -222,7 +241,7 @@ tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
     return ok;
 }
 
-/* What came, and what is to be done with it. */
+/* What came, or the hole that holds it, and what is to be done with it. */
 struct arrival {
     uintptr_t start;
     size_t size;
@@ -273,6 +292,8 @@ arrive(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     }
     hole =
         kva__span_join(vm, a->start, a->size, keep ? BT_SPAN : BT_SPAN_IMPORT);
+    a->start = hole->start;
+    a->size = bt_size(hole);
     if (addr != NULL &&
         kva__request_fits(rq, hole->start, bt_next(hole)->start - 1, &at)) {
         kva__segment_cut(vm, hole, at, rq->size, state);
@@ -280,6 +301,26 @@ arrive(kva_vmem_t *vm, const struct kva__vmem_request *rq,
         *addr = at;
         a->served = true;
     }
+}
+
+void
+kva__import_return(kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    vm->releasefn(vm->source, addr, size);
+    kva__wait_released(vm); /* a source that is an arena wakes by itself */
+}
+
+/* With the lock dropped: what does not stay goes, what is over may serve others.
+ */
+static int
+arrival_end(kva_vmem_t *vm, size_t over, const struct arrival *a)
+{
+    if (!a->joined) {
+        kva__import_return(vm, a->start, a->size);
+    } else if (!a->served || over != 0) {
+        kva__wait_freed(vm, a->start, a->size);
+    }
+    return a->served ? 0 : KVA_ENOMEM;
 }
 
 int
@@ -318,10 +359,9 @@ kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                     "expected whole quanta of at least %zu bytes, found %zu",
                     rq->size, a.size);
     }
-    if (err == 0 && !a.joined) {
-        vm->releasefn(vm->source, a.start, a.size);
-    }
-    return err != 0 ? err : a.served ? 0 : KVA_ENOMEM;
+    return err != 0
+               ? err
+               : arrival_end(vm, a.size - (addr != NULL ? rq->size : 0), &a);
 }
 
 int
@@ -370,6 +410,7 @@ kva__import_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn)
         kva_port_unlock(&vm->lock, irq);
         if (more) {
             fn(vm->source, addr, size);
+            kva__wait_released(vm);
             done += size;
         }
     } while (more);
@@ -399,7 +440,7 @@ source_set(kva_vmem_t *vm, const char *func, vmem_release_t *releasefn,
     vm->releasefn = releasefn;
     vm->source = source;
     vm->import_quantum = import_quantum;
-    vm->flags &= ~VM_XIMPORT;
+    vm->flags &= ~(VM_XIMPORT | KVA__VM_SAME);
 }
 
 /* At creation, or later. */
@@ -466,6 +507,7 @@ vmem_set_limit(kva_vmem_t *vm, vmem_size_t limit)
 
     arena_alive(vm, "vmem_set_limit");
     irq = kva_port_lock(&vm->lock);
-    vm->limit = limit;
+    __atomic_store_n(&vm->limit, limit, __ATOMIC_RELAXED);
     kva_port_unlock(&vm->lock, irq);
+    kva__wait_more(vm);
 }

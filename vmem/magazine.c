@@ -591,6 +591,22 @@ kva__magcache_drain_own(struct kva__magcache *mc)
     return done + depot_drain(mc, SIZE_MAX);
 }
 
+/*
+ * The magazines stay open: whoever puts something in looks whether anybody waits
+ * and takes it out again.
+ */
+void
+kva__mag_close(struct kva_vmem *root)
+{
+    (void)root;
+}
+
+void
+kva__mag_open(struct kva_vmem *root)
+{
+    (void)root;
+}
+
 size_t
 kva__magcache_rounds(struct kva__magcache *mc)
 {

@@ -131,6 +131,14 @@ size_t kva__magcache_drain_own(struct kva__magcache *mc);
 size_t kva__magcache_rounds(struct kva__magcache *mc);
 size_t kva__magcache_bytes(struct kva__magcache *mc);
 
+/*
+ * Somebody waits for memory of that tree of arenas: what is in its magazines
+ * goes back, and nothing is put into them until as many openings came.
+ */
+struct kva_vmem;
+void kva__mag_close(struct kva_vmem *root);
+void kva__mag_open(struct kva_vmem *root);
+
 /* CPU slots that caches made from now on will have; 0: no CPU layer. */
 void kva__mag_set_ncpu(unsigned ncpu);
 unsigned kva__mag_ncpu(void);

@@ -40,6 +40,8 @@ static struct {
     size_t requests;
 } meta;
 
+static size_t refusals; /* atomic */
+
 static void
 meta_init_once(void)
 {
@@ -118,6 +120,7 @@ kva__meta_page_get(enum kva_meta_kind kind)
         page = page_from_port();
     }
     if (page == 0) {
+        kva__meta_refuse();
         return NULL;
     }
     irq = kva_port_lock(&meta.lock);
@@ -159,6 +162,18 @@ kva__meta_bytes(enum kva_meta_kind kind)
     }
     kva_port_unlock(&meta.lock, irq);
     return pages << KVA_PAGE_SHIFT;
+}
+
+size_t
+kva__meta_refused(void)
+{
+    return __atomic_load_n(&refusals, __ATOMIC_RELAXED);
+}
+
+void
+kva__meta_refuse(void)
+{
+    (void)__atomic_fetch_add(&refusals, 1, __ATOMIC_RELAXED);
 }
 
 size_t

@@ -235,7 +235,7 @@ grow(struct kva__qcache *qc, unsigned n, vm_flag_t flags)
     kva_irq_t irq;
 
     irq = kva_port_lock(&qc->lock);
-    want = piece_wanted(qc, n);
+    want = kva__wait_for(qc->vm) ? pow2_up(n) : piece_wanted(qc, n);
     kva_port_unlock(&qc->lock, irq);
     for (; want >= n; want /= 2) {
         if (piece_get(qc, want, flags) == 0) {
@@ -333,7 +333,21 @@ runs_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
     return got;
 }
 
-/* Waiters are told of all that is free around a run: it may have grown. */
+/* Waiters are told of all that is free around quantum at, in its piece. */
+static void
+run_offer(kva_vmem_t *vm, const struct window *w, unsigned at)
+{
+    unsigned shift = vm->quantum_shift, n, lo, hi;
+    unsigned first = kva__window_piece(w, at, &n);
+
+    for (lo = at; lo > first && kva__window_is_free(w, lo - 1, 1); lo--) {
+    }
+    for (hi = at + 1; hi < first + n && kva__window_is_free(w, hi, 1); hi++) {
+    }
+    kva__wait_freed_run(vm, w->base + ((uintptr_t)lo << shift),
+                        (size_t)(hi - lo) << shift);
+}
+
 static void
 runs_drain(void *arg, uintptr_t *round, unsigned n)
 {
@@ -345,8 +359,9 @@ runs_drain(void *arg, uintptr_t *round, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         struct window *w = window_at(qc, shift, round[i]);
         unsigned at = (unsigned)(round[i] >> shift) & (WINDOW_QUANTA - 1);
-        size_t bytes, around;
+        bool wanted;
         uintptr_t addr;
+        size_t bytes;
         kva_irq_t irq;
 
         irq = kva_port_lock(&qc->lock);
@@ -354,13 +369,14 @@ runs_drain(void *arg, uintptr_t *round, unsigned n)
         kva__window_join(w, at, qs->n);
         qc->nfree += qs->n;
         relist(qc, w);
-        around = (size_t)w->nfree << shift;
-        bytes = piece_spare(qc, w, at, kva__wait_any(), &addr);
+        wanted = kva__wait_for(vm);
+        bytes = piece_spare(qc, w, at, wanted, &addr);
+        if (bytes == 0 && wanted) {
+            run_offer(vm, w, at);
+        }
         kva_port_unlock(&qc->lock, irq);
         if (bytes > 0) {
             kva__arena_free(vm, addr, bytes, BT_PIECE, "vmem_free");
-        } else {
-            kva__wait_freed(vm, around);
         }
     }
 }
@@ -459,10 +475,6 @@ alloc_by_tag(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 {
     struct kva__vmem_request by_tag = *rq;
 
-    if (kva_is_pow2(rq->size)) {
-        by_tag.align = rq->size;
-        by_tag.constrained = true;
-    }
     by_tag.optional = true;
     return kva__arena_take(vm, &by_tag, state, addr);
 }
@@ -482,7 +494,7 @@ attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     if (qs == NULL || !kva__mag_get_slow(&qs->mc, rq->flags, addr)) {
         return alloc_by_tag(vm, rq, state, addr);
     }
-    if (kva__wait_any()) { /* more may have come than was asked for */
+    if (kva__wait_for(vm)) { /* more may have come than was asked for */
         kva__qcache_yield(qs);
     }
     *state_at(window_at(qc, shift, *addr), shift, *addr) =
@@ -496,6 +508,10 @@ kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
     struct kva__vmem_request rq = request_plain(vm, size, flags);
 
+    if (kva_is_pow2(size)) {
+        rq.align = size;
+        rq.constrained = size != (size_t)1 << vm->quantum_shift;
+    }
     return kva__arena_persist(vm, &rq, BT_ALLOC, addr, attempt);
 }
 
@@ -653,7 +669,7 @@ kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
 {
     magazines_drain(vm, retain, how);
     windows_drain(vm->qcache, bytes, retain);
-    if (kva__wait_any() && (retain > 0 || bytes < SIZE_MAX)) {
+    if (kva__wait_for(vm) && (retain > 0 || bytes < SIZE_MAX)) {
         magazines_drain(vm, 0, how);
         windows_drain(vm->qcache, SIZE_MAX, 0);
     }

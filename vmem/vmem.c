@@ -12,7 +12,9 @@
  *           |             (magazines)             |              magazine.c
  *           | large                               | pieces
  *           v                                     v
- *      vmem_xalloc --> request: find, import, reclaim, wait         arena.c
+ *      vmem_xalloc --> request: reclaim, wait             persist.c, wait.c
+ *                         |
+ *                      try: find, import                            arena.c
  *                         |            |
  *                    segments       spans                 segment.c, span.c
  *                    /      \
@@ -368,8 +370,9 @@ size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
 
 #define FIT_FLAGS \
     (VM_INSTANTFIT | VM_BESTFIT | VM_FIRSTFIT | VM_NEXTFIT | VM_ENDALLOC)
-#define ALLOC_FLAGS \
-    (VM_SLEEP | VM_NOSLEEP | FIT_FLAGS | VM_POPULATING | VM_ONESTEP)
+#define ALLOC_FLAGS                                                   \
+    (VM_SLEEP | VM_NOSLEEP | FIT_FLAGS | VM_POPULATING | VM_ONESTEP | \
+     VM_ABORT | KVA__VM_ADMITTED)
 
 static void
 flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
@@ -484,10 +487,10 @@ vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 
 /* The constraints of xalloc, each with a report of its own. */
 static void
-request_verify(kva_vmem_t *vm, const struct kva__vmem_request *rq)
+request_verify(kva_vmem_t *vm, const char *func,
+               const struct kva__vmem_request *rq)
 {
     size_t low = ((size_t)1 << vm->quantum_shift) - 1;
-    static const char func[] = "vmem_xalloc";
 
     if (!kva_is_pow2(rq->align)) {
         kva__misuse(func, "arena", vm->name, 0,
@@ -523,35 +526,57 @@ request_verify(kva_vmem_t *vm, const struct kva__vmem_request *rq)
     }
 }
 
+/* The caller's request, verified, in whole quanta. */
+static struct kva__vmem_request
+request_make(kva_vmem_t *vm, const char *func, const struct vmem_request *from)
+{
+    size_t size = size_verify(vm, func, 0, from->size);
+    size_t quantum = (size_t)1 << vm->quantum_shift;
+    struct kva__vmem_request rq;
+
+    flags_verify(vm, func, from->flags);
+    rq = request_plain(vm, size, from->flags);
+    if (from->align != 0) {
+        rq.align = from->align;
+    }
+    rq.phase = from->phase;
+    rq.nocross = from->nocross;
+    rq.min = from->minaddr;
+    rq.max = from->maxaddr;
+    request_verify(vm, func, &rq);
+    if (rq.align < quantum) {
+        rq.align = quantum;
+    }
+    rq.constrained = rq.align != quantum || rq.phase != 0 || rq.nocross != 0 ||
+                     rq.min != VMEM_ADDR_MIN || rq.max != VMEM_ADDR_MAX;
+    return rq;
+}
+
 int
 vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
             vmem_size_t phase, vmem_size_t nocross, vmem_addr_t minaddr,
             vmem_addr_t maxaddr, vm_flag_t flags, vmem_addr_t *addr)
 {
+    const struct vmem_request from = { size,    align,   phase, nocross,
+                                       minaddr, maxaddr, flags };
     struct kva__vmem_request rq;
-    size_t quantum;
 
     if ((align | phase | nocross | minaddr | ~maxaddr) == 0 && vm != NULL &&
         kva__short_xalloc(vm, size, flags, addr)) {
         return 0;
     }
-    size = size_verify(vm, "vmem_xalloc", 0, size);
-    flags_verify(vm, "vmem_xalloc", flags);
-    quantum = (size_t)1 << vm->quantum_shift;
-    rq = request_plain(vm, size, flags);
-    if (align != 0) {
-        rq.align = align;
-    }
-    rq.phase = phase;
-    rq.nocross = nocross;
-    rq.min = minaddr;
-    rq.max = maxaddr;
-    request_verify(vm, &rq);
-    if (rq.align < quantum) {
-        rq.align = quantum;
-    }
-    rq.constrained = rq.align != quantum || phase != 0 || nocross != 0 ||
-                     minaddr != VMEM_ADDR_MIN || maxaddr != VMEM_ADDR_MAX;
+    rq = request_make(vm, "vmem_xalloc", &from);
+    return kva__arena_take(vm, &rq, BT_XALLOC, addr);
+}
+
+int
+vmem_xalloc_timed(kva_vmem_t *vm, const struct vmem_request *from,
+                  uint64_t timeout_ns, const void *cookie, vmem_addr_t *addr)
+{
+    struct kva__vmem_request rq = request_make(vm, "vmem_xalloc_timed", from);
+
+    rq.timeout_ns = timeout_ns;
+    rq.cookie = cookie;
     return kva__arena_take(vm, &rq, BT_XALLOC, addr);
 }
 
@@ -644,7 +669,7 @@ vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
     err = kva__span_add(vm, addr, size, BT_SPAN);
     kva_port_unlock(&vm->lock, irq);
     if (err == 0) {
-        kva__wait_freed(vm, size);
+        kva__wait_freed(vm, addr, size);
     }
     return err;
 }
@@ -665,6 +690,7 @@ vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
     irq = kva_port_lock(&vm->lock);
     made = kva__btag_adopt(vm, bts, n);
     kva_port_unlock(&vm->lock, irq);
+    kva__wait_more(vm);
     return made != 0 ? 0 : KVA_ENOMEM;
 }
 

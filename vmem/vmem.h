@@ -46,6 +46,7 @@ struct kva_vmem_btag;
 #define KVA_VM_LARGEIMPORT 0x00080000u /* import 16 times as much */
 #define KVA_VM_XIMPORT 0x00100000u     /* internal: import is a ximport */
 #define KVA_VM_PRIVTAGS 0x00200000u    /* tags only from vmem_add_bts */
+#define KVA_VM_ABORT 0x00400000u       /* fail at once: no reclaim, no wait */
 
 /* Every bound may be left open. */
 #define KVA_VMEM_ADDR_MIN ((kva_vmem_addr_t)0)
@@ -176,8 +177,10 @@ void kva_vmem_destroy(kva_vmem_t *vm);
 
 /*
  * Allocate size bytes (rounded up to the quantum).  flags: VM_SLEEP or
- * VM_NOSLEEP, VM_INSTANTFIT (default) or VM_BESTFIT.  Sets *addr.  KVA_ENOMEM
- * when there is none.  A range of 2^k quanta from a quantum cache is aligned to
+ * VM_NOSLEEP, VM_INSTANTFIT (default) or VM_BESTFIT; VM_ABORT.  Sets *addr.
+ * KVA_ENOMEM when there is none; with VM_SLEEP it waits for it, first in first
+ * out, and says so only if no free can help; KVA_EINTR when the wait was
+ * cancelled.  A range of 2^k quanta from a quantum cache is aligned to
  * its size.  Constant work, import aside.  vmem_free takes the size that was
  * allocated (or any that rounds to the same); it never allocates or fails.
  */
@@ -198,6 +201,32 @@ int kva_vmem_xalloc(kva_vmem_t *vm, kva_vmem_size_t size, kva_vmem_size_t align,
 int kva_vmem_xalloc_addr(kva_vmem_t *vm, kva_vmem_addr_t addr,
                          kva_vmem_size_t size, kva_vm_flag_t flags);
 void kva_vmem_xfree(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
+
+/*
+ * The same request in one piece, with an end to its patience: timeout_ns is how
+ * long it waits at the most (0: no end), cookie a name by which vmem_cancel
+ * finds it.  Sets *addr.  KVA_ENOMEM: there is none and there will be none, or the
+ * caller may not sleep; KVA_ETIMEDOUT; KVA_EINTR: cancelled, by vmem_cancel or by
+ * the port.  VM_SLEEP without a port that can wait is VM_NOSLEEP.  Context and
+ * work of vmem_xalloc.
+ */
+int kva_vmem_xalloc_timed(kva_vmem_t *vm, const struct kva_vmem_request *rq,
+                          uint64_t timeout_ns, const void *cookie,
+                          kva_vmem_addr_t *addr);
+
+/*
+ * End the waits for memory of this arena that have the cookie, NULL: all.
+ * Returns how many; one that is being granted at this moment may still succeed.
+ * Any context.  Linear in the number of waiters.
+ */
+unsigned kva_vmem_cancel(kva_vmem_t *vm, const void *cookie);
+
+/*
+ * Whoever waits in the tree of this arena tries again, one after the other:
+ * for an import function that may succeed now (frames were freed, a quota was
+ * raised), of which the library cannot know.  Any context.
+ */
+void kva_vmem_retry(kva_vmem_t *vm);
 
 /* Free every range there is; a misuse with quantum caches. */
 void kva_vmem_xfreeall(kva_vmem_t *vm);
@@ -249,6 +278,9 @@ struct kva_vmem_stat {
     size_t free;          /* frees, likewise */
     size_t wait;          /* times a request slept */
     size_t fail;          /* requests refused */
+    size_t wakes;         /* times a waiter was woken */
+    size_t wakes_vain;    /* and found nothing */
+    size_t held_back;     /* refused in favour of a waiter passed too often */
     size_t lookup;        /* tags looked up by address */
     size_t search;        /* tags looked at for a fit */
     size_t populate_wait; /* waits for tags */

@@ -13,10 +13,15 @@
 #define KVA__VM_OWN_STORE 0x01000000u /* the struct came from vmem_create */
 #define KVA__VM_APART 0x02000000u     /* imported spans are not joined */
 #define KVA__VM_ADOPTED 0x04000000u   /* has tags of a caller */
+#define KVA__VM_SAME 0x10000000u      /* imports addresses, and they stay */
+
+/* Private flag of a request: it imports for one that was let in (wait.c). */
+#define KVA__VM_ADMITTED 0x08000000u
 
 /* Why the short ways are closed. */
-#define KVA__DETOUR_SEARCH 0x1u /* a search is suspended */
-#define KVA__DETOUR_INDEX 0x2u  /* the hash is not used */
+#define KVA__DETOUR_SEARCH 0x1u   /* a search is suspended */
+#define KVA__DETOUR_INDEX 0x2u    /* the hash is not used */
+#define KVA__DETOUR_WAITER 0x100u /* times how many wait for what it feeds */
 
 /*
  * What a tag stands for; three bits.  A tag in a ring is busy if the highest of
@@ -297,8 +302,10 @@ struct kva__vmem_request {
     uintptr_t min;
     uintptr_t max;
     kva_vm_flag_t flags;
-    bool constrained; /* anything but a multiple of the quantum anywhere */
-    bool optional;    /* fail rather than press or wait for it */
+    bool constrained;    /* anything but a multiple of the quantum anywhere */
+    bool optional;       /* fail rather than press or wait for it */
+    uint64_t timeout_ns; /* wait no longer than that; 0: as long as need be */
+    const void *cookie;  /* for vmem_cancel */
 };
 
 /* A request for size bytes, a multiple of the quantum, anywhere. */
@@ -348,11 +355,14 @@ void kva__long_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
 int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                     enum btag_state state, uintptr_t *addr);
 /*
- * The same for a way of one's own to find memory: attempt is called again after
- * caches were drained, and as long as waiting may help.
+ * The same (persist.c) for a way of one's own to find memory: attempt is called
+ * again after caches were drained, and as long as waiting may help; or once.
  */
 typedef int kva__attempt_t(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                            enum btag_state state, uintptr_t *addr);
+int
+kva__arena_try(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+               enum btag_state state, uintptr_t *addr, kva__attempt_t *attempt);
 int kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                        enum btag_state state, uintptr_t *addr,
                        kva__attempt_t *attempt);
@@ -375,6 +385,8 @@ void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
  */
 int kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                 enum btag_state state, uintptr_t *addr);
+/* A span that is not, or no longer, the arena's goes back.  No lock held. */
+void kva__import_return(kva_vmem_t *vm, uintptr_t addr, size_t size);
 void kva__import_init(kva_vmem_t *vm, kva_vmem_import_t *importfn);
 /* A span of size bytes ahead of need. */
 int kva__import_ahead(kva_vmem_t *vm, size_t size);
@@ -440,40 +452,36 @@ void kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
 /* The most quanta of an item: the length takes five bits of the state byte. */
 #define KVA__QCACHE_QUANTA_MAX 32u
 
-/* ---- waiting (wait.c) ------------------------------------------------ */
+/* ---- waiting (wait.c); the rest is in wait.h --------------------------- */
 
-/* On the sleeper's stack; (w) the wait queue's lock. */
-struct kva__waiter {
-    kva_vmem_t *vm;           /* what it wants memory of */
-    size_t size;              /* and how much */
-    bool woken;               /* (w) */
-    struct kva__waiter *next; /* (w) younger */
-    struct kva__waiter *prev; /* (w) older */
-};
-
-void kva__wait_bootstrap(void);
-/* How many requests wait; frees look at it. */
-#if KVA_TIER >= 3
-extern unsigned kva__waiters;
-#endif
-
-static inline bool
-kva__wait_any(void)
+/* The arena at the end of the chain of sources. */
+static inline kva_vmem_t *
+arena_root(const kva_vmem_t *vm)
 {
-#if KVA_TIER >= 3
-    return __atomic_load_n(&kva__waiters, __ATOMIC_RELAXED) != 0;
-#else
-    return false;
-#endif
+    while (vm->source != NULL) {
+        vm = vm->source;
+    }
+    return (kva_vmem_t *)(uintptr_t)vm;
 }
 
-bool kva__wait_possible(kva_vm_flag_t flags);
-/* Queue up; then try once more; then sleep or finish without. */
-void kva__wait_prepare(struct kva__waiter *w, kva_vmem_t *vm, size_t size);
-int kva__wait_sleep(struct kva__waiter *w);
-void kva__wait_finish(struct kva__waiter *w);
-/* A hole of that size came to be in vm.  No arena lock held. */
-void kva__wait_freed(kva_vmem_t *vm, size_t hole);
+static inline bool
+arena_imports(const kva_vmem_t *vm)
+{
+    return vm->importfn != NULL || vm->rimportfn != NULL;
+}
+
+/*
+ * What vm imports are addresses of its source, byte for byte and as constrained
+ * as the request was, and it takes nothing else to import them.
+ */
+static inline bool
+arena_is_transparent(const kva_vmem_t *vm)
+{
+    return ((vm->flags & KVA__VM_SAME) != 0 ||
+            vm->importfn == (kva_vmem_import_t *)kva_vmem_alloc ||
+            vm->rimportfn == (kva_vmem_rimport_t *)kva_vmem_rimport) &&
+           __atomic_load_n(&vm->limit, __ATOMIC_RELAXED) == 0;
+}
 
 /* ---- public functions' shared checks (vmem.c) ------------------------- */
 

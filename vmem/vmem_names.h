@@ -29,6 +29,7 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define VM_LARGEIMPORT KVA_VM_LARGEIMPORT
 #define VM_XIMPORT KVA_VM_XIMPORT
 #define VM_PRIVTAGS KVA_VM_PRIVTAGS
+#define VM_ABORT KVA_VM_ABORT
 #define VMEM_ADDR_MIN KVA_VMEM_ADDR_MIN
 #define VMEM_ADDR_MAX KVA_VMEM_ADDR_MAX
 #define VMEM_ALLOC KVA_VMEM_ALLOC
@@ -53,6 +54,10 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define vmem_free kva_vmem_free
 #define vmem_xalloc kva_vmem_xalloc
 #define vmem_xalloc_addr kva_vmem_xalloc_addr
+#define vmem_request kva_vmem_request
+#define vmem_xalloc_timed kva_vmem_xalloc_timed
+#define vmem_cancel kva_vmem_cancel
+#define vmem_retry kva_vmem_retry
 #define vmem_xfree kva_vmem_xfree
 #define vmem_xfreeall kva_vmem_xfreeall
 #define vmem_add kva_vmem_add

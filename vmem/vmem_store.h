@@ -26,6 +26,7 @@
 
 #include "port/check.h"
 #include "vmem/vmem.h"
+#include "vmem/wait.h"
 
 #if KVA_WORD_64
 typedef uint32_t kva__btag_ref_t;
@@ -128,9 +129,12 @@ struct kva_vmem {
     size_t import_quantum; /* (c) imports are multiples of it; 0: none */
     size_t limit;          /* (a) of mem_total, for imports; 0: none */
     size_t importing;      /* (a) bytes on their way */
+    bool crowded;          /* (a) they were too many for somebody's import */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
     struct kva_vmem_stat stat;                              /* (a) */
-    size_t released; /* (a) bytes ever given to the source */
+    size_t released;         /* (a) bytes ever given to the source */
+    struct kva__waitq waitq; /* of a root: who waits in its tree (wait.c) */
+    size_t failures;         /* requests refused while anybody waited; atomic */
 
     struct kva_vmem *next;         /* (l) all arenas */
     struct kva_vmem *prev;         /* (l) */

@@ -38,7 +38,8 @@ struct arena {
     uintptr_t slot[SLOTS];
     unsigned running; /* threads at work */
     unsigned long interrupts, refused;
-    const char *wrong; /* seen in an interrupt */
+    const char *wrong;          /* seen in an interrupt */
+    void *(*beside)(void *arg); /* what drainers do; NULL: drain */
 };
 
 struct worker {
@@ -255,6 +256,41 @@ drainer_run(void *arg)
     return NULL;
 }
 
+/* Asks for what is there, while others wait for more. */
+static void *
+pusher_run(void *arg)
+{
+    struct worker *w = arg;
+    struct arena *a = w->a;
+
+    while (__atomic_load_n(&a->running, __ATOMIC_ACQUIRE) > 0) {
+        struct vmem_request rq = { .size = Q, .maxaddr = VMEM_ADDR_MAX };
+        bool timed = test_random_one_in(&w->random, 2);
+        uintptr_t addr = 0;
+        const char *bad;
+        int err;
+
+        rq.flags = timed ? VM_SLEEP : VM_NOSLEEP;
+        err = vmem_xalloc_timed(a->vm, &rq, timed ? 1000 : 0, a, &addr);
+        if (err != 0) {
+            CHECK(err == KVA_ENOMEM || (timed && err == KVA_EINTR) ||
+                  (timed && err == KVA_ETIMEDOUT));
+            (void)__atomic_fetch_add(&a->refused, 1, __ATOMIC_RELAXED);
+        } else {
+            bad = claim(a, RANGE(addr, 1, true), (uint8_t)(w->id + 1));
+            if (bad != NULL) {
+                FAIL("%s: 0x%zx", bad, (size_t)addr);
+            }
+            range_put(a, RANGE(addr, 1, true));
+        }
+        kva_posix_clock_advance(test_random_below(&w->random, 800));
+        if (test_random_one_in(&w->random, 8)) {
+            (void)vmem_cancel(a->vm, a);
+        }
+    }
+    return NULL;
+}
+
 /* Sends interrupts to the workers as signals. */
 static void *
 pinger_run(void *arg)
@@ -281,6 +317,7 @@ run(struct test_ctx *t, struct arena *a, void *(*fn)(void *), unsigned drainers,
 {
     struct worker w[THREADS + 3];
     unsigned n = THREADS + drainers + (interrupts ? 1 : 0);
+    void *(*beside)(void *) = a->beside != NULL ? a->beside : drainer_run;
 
     a->running = THREADS;
     a->count = t->count / THREADS + 1;
@@ -293,7 +330,7 @@ run(struct test_ctx *t, struct arena *a, void *(*fn)(void *), unsigned drainers,
     for (unsigned i = 0; i < n; i++) {
         CHECK_EQ(pthread_create(&w[i].thread, NULL,
                                 i < THREADS              ? fn
-                                : i < THREADS + drainers ? drainer_run
+                                : i < THREADS + drainers ? beside
                                                          : pinger_run,
                                 &w[i]),
                  0);
@@ -424,6 +461,25 @@ sleepers_and_drainers(struct test_ctx *t)
     arena_end(&arena);
 }
 
+/*
+ * Two who ask for one quantum over and over, as often as not with little
+ * patience: the sleepers, who want up to all there is, are served all the same.
+ * Without quantum caches and with them.
+ */
+static void
+sleepers_and_pushers(struct test_ctx *t)
+{
+    PORT(&(struct kva_posix_config){ .cpus = 4 });
+    kva_posix_clock_virtual(true);
+    for (size_t qcache_max = 0; qcache_max <= 4; qcache_max += 4) {
+        arena_make(&arena, 16, qcache_max);
+        arena.n_max = 16;
+        arena.beside = pusher_run;
+        run(t, &arena, sleeper_run, 2, false);
+        arena_end(&arena);
+    }
+}
+
 /* kmem_arena: real pages, attached and detached all the time. */
 static void
 wired_memory(struct test_ctx *t)
@@ -457,6 +513,7 @@ const struct test stress_vmem_tests[] = {
     TEST_COUNT("stress", interrupts, 20000, 400000, 10000000),
     TEST_COUNT("stress", sleepers, 4000, 100000, 2000000),
     TEST_COUNT("stress", sleepers_and_drainers, 4000, 100000, 2000000),
+    TEST_COUNT("stress", sleepers_and_pushers, 2000, 40000, 500000),
     TEST_COUNT("stress", wired_memory, 20000, 300000, 5000000),
     TEST_END
 };

@@ -588,10 +588,10 @@ static void
 frees_wake_who_waits(struct test_ctx *t)
 {
     vmem_t *source, *plain, *cached;
+    uintptr_t a = 0;
 
     (void)t;
     PORT(NULL);
-    kva_posix_clock_virtual(true); /* nobody looks again by himself */
     kva_posix_wait_hook(free_while_waiting, NULL);
     source = arena_new(BASE, 16 * Q, Q, 0);
     plain = child_new(source, 0, 0);
@@ -606,7 +606,9 @@ frees_wake_who_waits(struct test_ctx *t)
     wait_for(plain, 10, 16, 0);
     wait_for(cached, 3, 16, 0);
     CHECK_EQ(vmem_size(source, VMEM_ALLOC), 0);
-    wait_for(plain, 17, 0, KVA_ENOMEM); /* the wait is cancelled */
+    CHECK_EQ(vmem_alloc(source, 16 * Q, VM_NOSLEEP, &a), 0);
+    wait_for(plain, 16, 0, KVA_EINTR); /* the wait is cancelled */
+    vmem_free(source, a, 16 * Q);
     vmem_destroy(cached);
     vmem_destroy(plain);
     vmem_destroy(source);
@@ -621,7 +623,6 @@ frees_to_magazines_wake_too(struct test_ctx *t)
 
     (void)t;
     PORT(NULL);
-    kva_posix_clock_virtual(true); /* nobody looks again by himself */
     kva_posix_wait_hook(free_while_waiting, NULL);
     for (size_t size = 1; size <= 4; size++) {
         for (size_t want = 1; want <= 4; want++) {
@@ -657,7 +658,7 @@ frees_to_magazines_wake_too(struct test_ctx *t)
 static void
 sleep_where_one_may_not(struct test_ctx *t)
 {
-    uintptr_t a = 0;
+    uintptr_t a = 0, b = 0;
     kva_lock_t lock;
     kva_irq_t irq;
     vmem_t *vm;
@@ -666,11 +667,13 @@ sleep_where_one_may_not(struct test_ctx *t)
     (void)t;
     PORT(NULL);
     vm = arena_new(BASE, Q, Q, 0);
+    CHECK_EQ(vmem_alloc(vm, Q, VM_SLEEP, &a), 0);
     kva_port_lock_init(&lock, "mine", KVA_IPL_NONE, 1);
     irq = kva_port_lock(&lock);
-    err = vmem_alloc(vm, 2 * Q, VM_SLEEP, &a);
+    err = vmem_alloc(vm, Q, VM_SLEEP, &b);
     kva_port_unlock(&lock, irq);
     CHECK_EQ(err, KVA_ENOMEM);
+    vmem_free(vm, a, Q);
     vmem_destroy(vm);
 }
 
