@@ -257,7 +257,7 @@ set_max(struct kva__index *ix, uintptr_t max)
     while (step != ix->step) {
         struct index_inner *node = (--step)->node;
         unsigned g = step->slot / INDEX_GROUP;
-        uintptr_t *own = &node->group[g].max[step->slot % INDEX_GROUP];
+        uintptr_t *own = &node->group[g].sub[step->slot % INDEX_GROUP].max;
         uintptr_t *group = &node->max[g], before = *own, all;
 
         if (max == before) {
@@ -270,7 +270,7 @@ set_max(struct kva__index *ix, uintptr_t max)
             if (before != *group) {
                 return;
             }
-            *group = max_of_group(node->group[g].max);
+            *group = max_of_group(&node->group[g]);
             if (*group == before) {
                 return;
             }
@@ -284,7 +284,7 @@ set_max(struct kva__index *ix, uintptr_t max)
         if (max > before || before != all) {
             return;
         }
-        max = max_of_group(node->max);
+        max = max_of_node(node);
     }
     ix->max = max;
 }
@@ -365,9 +365,9 @@ split_inner(struct kva__index *ix, unsigned d)
         step->slot == INDEX_WIDTH - 1 ? INNER_KEEP_END : INDEX_WIDTH / 2;
 
     kva__inner_share(left, right, keep);
-    *inner_max(above->node, above->slot) = max_of_group(left->max);
+    *inner_max(above->node, above->slot) = max_of_node(left);
     kva__inner_insert(above->node, above->slot + 1, *inner_key(right, 0), right,
-                      max_of_group(right->max));
+                      max_of_node(right));
     if (step->slot >= keep) {
         above->slot++;
         step->node = right;
@@ -544,13 +544,13 @@ settle_inner(struct kva__index *ix, unsigned d)
         if (total > INNER_JOIN) {
             kva__inner_share(left, right, total / 2);
             *inner_key(above, slot + 1) = *inner_key(right, 0);
-            *inner_max(above, slot) = max_of_group(left->max);
-            *inner_max(above, slot + 1) = max_of_group(right->max);
+            *inner_max(above, slot) = max_of_node(left);
+            *inner_max(above, slot + 1) = max_of_node(right);
             kva__inner_rebuild(above);
             return;
         }
         kva__inner_share(left, right, total);
-        *inner_max(above, slot) = max_of_group(left->max);
+        *inner_max(above, slot) = max_of_node(left);
         kva__inner_remove(above, slot + 1);
         kva__node_give_inner(ix, right);
     }
@@ -1159,7 +1159,7 @@ inner_up(const struct index_inner *node, unsigned slot, size_t size)
 
         if (node->max[slot / INDEX_GROUP] >= size) {
             for (unsigned j = slot % INDEX_GROUP; j < INDEX_GROUP; j++) {
-                if (group->max[j] >= size) {
+                if (group->sub[j].max >= size) {
                     return slot - slot % INDEX_GROUP + j;
                 }
             }
@@ -1178,7 +1178,7 @@ inner_down(const struct index_inner *node, unsigned slot, size_t size)
 
         if (node->max[g] >= size) {
             while (slot-- > g * INDEX_GROUP) {
-                if (node->group[g].max[slot % INDEX_GROUP] >= size) {
+                if (node->group[g].sub[slot % INDEX_GROUP].max >= size) {
                     return slot;
                 }
             }

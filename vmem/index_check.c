@@ -118,11 +118,11 @@ check_inner(struct kva__index *ix, unsigned d, struct index_inner *node)
     }
     for (unsigned g = 0; g < INDEX_GROUPS; g++) {
         if ((g > 0 && node->first[g] != node->group[g].key[0]) ||
-            node->max[g] != max_of_group(node->group[g].max)) {
+            node->max[g] != max_of_group(&node->group[g])) {
             return "index: head of an inner node";
         }
     }
-    return check_above(ix, d, *inner_key(node, 0), max_of_group(node->max));
+    return check_above(ix, d, *inner_key(node, 0), max_of_node(node));
 }
 
 static const char *

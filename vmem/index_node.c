@@ -257,10 +257,10 @@ kva__inner_rebuild(struct index_inner *node)
         *inner_child(node, i) = NULL;
         *inner_max(node, i) = 0;
     }
-    node->max[0] = max_of_group(node->group[0].max);
+    node->max[0] = max_of_group(&node->group[0]);
     for (unsigned g = 1; g < INDEX_GROUPS; g++) {
         node->first[g] = node->group[g].key[0];
-        node->max[g] = max_of_group(node->group[g].max);
+        node->max[g] = max_of_group(&node->group[g]);
     }
 }
 

@@ -8,7 +8,7 @@
  * and one group, and no more of the node:
  *
  *      leaf, 9 lines:   head  | 8 keys, 8 references | 8 keys, 8 ...
- *      inner, 27 lines: head, 8 maxima | 8 keys | 8 children | 8 maxima | ...
+ *      inner, 27 lines: head, 8 maxima | 8 keys | 8 children with maxima | ...
  *
  * Keys of a leaf are 32-bit distances from its base, in quanta; so the starts
  * in a leaf lie within 2^32 quanta of each other.  Keys of an inner node are
@@ -51,8 +51,10 @@ struct index_leaf {
 
 struct index_inner_group {
     uintptr_t key[INDEX_GROUP];
-    void *child[INDEX_GROUP];
-    uintptr_t max[INDEX_GROUP];
+    struct {
+        void *child;
+        uintptr_t max; /* beside it: whoever goes down often writes it then */
+    } sub[INDEX_GROUP];
 };
 
 struct index_inner {
@@ -114,7 +116,7 @@ inner_descend(const struct index_inner *node, uintptr_t x, unsigned *slot)
     size_t j = rank_of_start(node->group[g].key, x);
 
     *slot = (unsigned)(g * INDEX_GROUP + j);
-    return node->group[g].child[j];
+    return node->group[g].sub[j].child;
 }
 
 /* ---- entries ----------------------------------------------------------- */
@@ -197,13 +199,13 @@ inner_key(struct index_inner *node, unsigned slot)
 static inline void **
 inner_child(struct index_inner *node, unsigned slot)
 {
-    return &node->group[slot / INDEX_GROUP].child[slot % INDEX_GROUP];
+    return &node->group[slot / INDEX_GROUP].sub[slot % INDEX_GROUP].child;
 }
 
 static inline uintptr_t *
 inner_max(struct index_inner *node, unsigned slot)
 {
-    return &node->group[slot / INDEX_GROUP].max[slot % INDEX_GROUP];
+    return &node->group[slot / INDEX_GROUP].sub[slot % INDEX_GROUP].max;
 }
 
 static inline uintptr_t
@@ -212,14 +214,26 @@ larger(uintptr_t a, uintptr_t b)
     return a > b ? a : b;
 }
 
-/* The largest of eight. */
+/* The largest hole below an inner node, from the maxima of its groups. */
 static inline uintptr_t
-max_of_group(const uintptr_t *max)
+max_of_node(const struct index_inner *node)
 {
+    const uintptr_t *max = node->max;
     uintptr_t a = larger(max[0], max[1]), b = larger(max[2], max[3]);
 
     a = larger(larger(a, max[4]), max[5]);
     b = larger(larger(b, max[6]), max[7]);
+    return larger(a, b);
+}
+
+static inline uintptr_t
+max_of_group(const struct index_inner_group *group)
+{
+    uintptr_t a = larger(group->sub[0].max, group->sub[1].max);
+    uintptr_t b = larger(group->sub[2].max, group->sub[3].max);
+
+    a = larger(larger(a, group->sub[4].max), group->sub[5].max);
+    b = larger(larger(b, group->sub[6].max), group->sub[7].max);
     return larger(a, b);
 }
 
