@@ -9,8 +9,7 @@
 #include <string.h>
 
 #include "tests/harness/test.h"
-#include "vmem/index.h"
-#include "vmem/vmem_impl.h"
+#include "vmem/index_node.h"
 
 #define SEGMENTS_MAX 3000
 
@@ -916,7 +915,80 @@ prepared_is_enough(struct test_ctx *t)
     toy_fini();
 }
 
+/* ---- the checker ---------------------------------------------------------------------- */
+
+/* With something changed the checker says what; changed back, nothing. */
+#define CHECK_SEES(what, wrong, text)                                \
+    do {                                                             \
+        __typeof__(what) *test_at = &(what);                         \
+        __typeof__(what) test_was = *test_at;                        \
+                                                                     \
+        *test_at = (wrong);                                          \
+        CHECK_STR(kva__index_check(&toy.ix, false), "index: " text); \
+        *test_at = test_was;                                         \
+        CHECK_PTR(kva__index_check(&toy.ix, false), NULL);           \
+    } while (0)
+
+static void
+checker_sees(struct test_ctx *t)
+{
+    struct index_inner *root;
+    struct index_leaf *leaf, *last;
+    struct kva_vmem_btag *bt;
+
+    (void)t;
+    toy_init(12, true);
+    release(bt_next(bt_next(fill(1000, true))));
+    toy_check();
+    CHECK_EQ(toy.ix.height, 2);
+    root = toy.ix.root;
+    leaf = *inner_child(root, 0);
+    last = *inner_child(root, (unsigned)root->n - 1);
+    bt = bt_at(*leaf_ref(leaf, 2));
+
+    CHECK_SEES(toy.ix.max, Q + 1, "largest hole of all is wrong");
+    CHECK_SEES(toy.ix.count, 1000, "counts");
+    CHECK_SEES(toy.ix.nleaf, 1, "counts");
+    CHECK_SEES(toy.ix.ninner, 0, "counts");
+    CHECK_SEES(toy.ix.height, 9, "height");
+
+    CHECK_SEES(root->n, 1, "number of children");
+    CHECK_SEES(root->n, root->n - 1, "slots of an inner node");
+    CHECK_SEES(*inner_child(root, 3), NULL, "slots of an inner node");
+    CHECK_SEES(*inner_max(root, 63), 1, "slots of an inner node");
+    CHECK_SEES(*inner_key(root, 63), 1, "slots of an inner node");
+    CHECK_SEES(*inner_key(root, 3), 0, "order of an inner node");
+    CHECK_SEES(*inner_key(root, 0), *inner_key(root, 0) + 1,
+               "key of a child is not its first start");
+    CHECK_SEES(*inner_key(root, 3), *inner_key(root, 3) + 1,
+               "end and tag differ");
+    CHECK_SEES(root->first[1], 0, "head of an inner node");
+    CHECK_SEES(root->max[0], 0, "head of an inner node");
+    CHECK_SEES(root->max[1], 1, "head of an inner node");
+
+    CHECK_SEES(leaf->n, 3, "number of entries of a leaf");
+    CHECK_SEES(leaf->n, leaf->n - 1, "slots of a leaf");
+    CHECK_SEES(last->hole, bit_of(63), "holes behind the last entry");
+    CHECK_SEES(leaf->first[2], 0, "head of a leaf");
+    CHECK_SEES(*leaf_key(leaf, 2), *leaf_key(leaf, 1), "end and tag differ");
+    CHECK_SEES(*leaf_key(leaf, 0), LEAF_PAD, "order of a leaf");
+    CHECK_SEES(*leaf_ref(leaf, 2), *leaf_ref(leaf, 3), "start and tag differ");
+    CHECK_SEES(*leaf_ref(leaf, 1), BT_NONE, "a hole without a tag");
+    CHECK_SEES(*leaf_ref(leaf, 0), BT_NONE, "a gap that is none");
+    CHECK_SEES(leaf->hole, 0, "state and tag differ");
+    CHECK_SEES(leaf->hole, 3, "state and tag differ");
+    CHECK_SEES(leaf->base, leaf->base - Q, "start and tag differ");
+    CHECK_SEES(bt->start, bt->start + 1, "end and tag differ");
+    CHECK_EQ(*inner_max(root, 0), Q);
+    *inner_max(root, 0) = root->max[0] = toy.ix.max = 2 * Q;
+    CHECK_STR(kva__index_check(&toy.ix, false),
+              "index: largest hole of a child is wrong");
+    *inner_max(root, 0) = root->max[0] = toy.ix.max = Q;
+    toy_fini();
+}
+
 const struct test index_tests[] = {
+    TEST("index", checker_sees),
     TEST("index", top_of_the_space),
     TEST("index", stock_exhausted),
     TEST("index", prepared_is_enough),
