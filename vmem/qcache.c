@@ -515,70 +515,61 @@ kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
     return kva__arena_persist(vm, &rq, BT_ALLOC, addr, attempt);
 }
 
-/* The byte does not say live, and as long as it should be: what is wrong. */
+/*
+ * The byte at addr is one of a run, and the free is wrong: how, in the order in
+ * which a free of a tag is looked at.  x: it is vmem_xfree.
+ */
 static _Noreturn void
-bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, uint8_t state,
-         const char *func)
+bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x, const char *func)
 {
-    size_t quantum = (size_t)1 << vm->quantum_shift;
-    unsigned low = state & RUN_LENGTH_MASK;
+    unsigned shift = vm->quantum_shift;
+    size_t quantum = (size_t)1 << shift;
+    uintptr_t start = kva_round_down(addr, quantum);
+    struct window *w = window_at(vm->qcache, shift, addr);
+    uint8_t state = *state_at(w, shift, addr);
 
+    if ((state & RUN_STATE_MASK) == RUN_INSIDE) {
+        start -= (state & RUN_LENGTH_MASK) * quantum;
+        state = *state_at(w, shift, start);
+    }
     if ((addr & (quantum - 1)) != 0) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a multiple of the quantum %zu, found a "
                     "misaligned address",
                     quantum);
     }
-    switch (state & RUN_STATE_MASK) {
-    case RUN_CACHED:
+    if ((state & RUN_STATE_MASK) < RUN_LIVE) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a live range, found a free one");
-    case RUN_INSIDE:
+    }
+    if (x) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a range of vmem_xalloc, found one of vmem_alloc");
+    }
+    if (start != addr) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected the start of a range, found an address inside "
                     "the one at 0x%lx",
-                    (unsigned long)(addr - low * quantum));
-    default:
-        kva__misuse(func, "arena", vm->name, addr,
-                    "expected size %zu, found size %zu", (low + 1u) * quantum,
-                    size);
+                    (unsigned long)start);
     }
-}
-
-/* The hit path refused a free: report, or return if no item is there. */
-void
-kva__qcache_refused(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                    const char *func)
-{
-    struct window *w = window_at(vm->qcache, vm->quantum_shift, addr);
-    uint8_t state =
-        w == NULL ? RUN_FREE : *state_at(w, vm->quantum_shift, addr);
-
-    if (state != RUN_FREE) {
-        bad_free(vm, addr, size, state, func);
-    }
+    kva__misuse(func, "arena", vm->name, addr,
+                "expected size %zu, found size %zu",
+                ((state & RUN_LENGTH_MASK) + 1u) * quantum, size);
 }
 
 void
-kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
+kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x,
                         const char *func)
 {
     struct window *w;
-    uint8_t state;
 
     if (vm->qcache == NULL) {
         return;
     }
     w = window_at(vm->qcache, vm->quantum_shift, addr);
-    state = w == NULL ? RUN_FREE : *state_at(w, vm->quantum_shift, addr);
-    if (state == RUN_FREE) {
-        return;
+    if (w != NULL && *state_at(w, vm->quantum_shift, addr) != RUN_FREE) {
+        bad_free(vm, addr, size, x, func);
     }
-    if (size > vm->qcache_max || (state & RUN_STATE_MASK) < RUN_LIVE) {
-        bad_free(vm, addr, size, state, func);
-    }
-    kva__misuse(func, "arena", vm->name, addr,
-                "expected a range of vmem_xalloc, found one of vmem_alloc");
 }
 
 /* ---- draining --------------------------------------------------------- */

@@ -432,10 +432,7 @@ kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
 {
     size = size_verify(vm, "vmem_free", addr, size);
     if (vm->qcache != NULL) {
-        if (size <= vm->qcache_max) {
-            kva__qcache_refused(vm, addr, size, "vmem_free");
-        }
-        kva__qcache_expect_none(vm, addr, size, "vmem_free");
+        kva__qcache_expect_none(vm, addr, size, false, "vmem_free");
     }
     kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
 }
@@ -606,7 +603,7 @@ void
 kva__long_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
     size = size_verify(vm, "vmem_xfree", addr, size);
-    kva__qcache_expect_none(vm, addr, size, "vmem_xfree");
+    kva__qcache_expect_none(vm, addr, size, true, "vmem_xfree");
     kva__arena_free(vm, addr, size, BT_XALLOC, "vmem_xfree");
 }
 

@@ -419,9 +419,6 @@ void kva__qcache_destroy(kva_vmem_t *vm);
 void kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr);
 int kva__qcache_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                       uintptr_t *addr);
-/* The hit path refused a free: report, or return if no item is there. */
-void kva__qcache_refused(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                         const char *func);
 /*
  * Give what is cached back to the arena, down to retain bytes, until bytes have
  * reached it.  From the depots and the caller's own slot, from
@@ -445,10 +442,10 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
                  void *arg);
 /* Live bytes among the items, and where the first is. */
 size_t kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr);
-/* Report if an item of the quantum caches is at addr: another kind of free was
- * meant, or another size. */
+/* Report if an item of the quantum caches is at addr: no tag is then, and the
+ * hit path did not want it.  x: the free is vmem_xfree. */
 void kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                             const char *func);
+                             bool x, const char *func);
 /* The most quanta of an item: the length takes five bits of the state byte. */
 #define KVA__QCACHE_QUANTA_MAX 32u
 
