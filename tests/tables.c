@@ -21,7 +21,6 @@ extern const struct test misuse_kmem_tests[];
 extern const struct test misuse_kva_tests[];
 extern const struct test misuse_malloc_tests[];
 extern const struct test misuse_pool_tests[];
-extern const struct test misuse_vmem_tests[];
 extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test order_tests[];
@@ -33,8 +32,22 @@ extern const struct test port_sleep_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
+extern const struct test vmem_add_span_tests[];
+extern const struct test vmem_arguments_tests[];
+extern const struct test vmem_creation_tests[];
+extern const struct test vmem_dead_arena_tests[];
+extern const struct test vmem_destroy_live_tests[];
+extern const struct test vmem_double_free_tests[];
+extern const struct test vmem_foreign_tests[];
+extern const struct test vmem_free_span_tests[];
+extern const struct test vmem_interior_tests[];
+extern const struct test vmem_legal_tests[];
+extern const struct test vmem_misaligned_tests[];
+extern const struct test vmem_mixed_pair_tests[];
 extern const struct test vmem_tests[];
 extern const struct test wait_tests[];
+extern const struct test vmem_wrong_arena_tests[];
+extern const struct test vmem_wrong_size_tests[];
 extern const struct test window_tests[];
 #ifdef TEST_REPLAY
 extern const struct test replay_tests[];
@@ -63,7 +76,20 @@ const struct test *const test_tables[] = {
     pool_tests,
     kmem_tests,
     malloc_tests,
-    misuse_vmem_tests,
+    vmem_add_span_tests,
+    vmem_arguments_tests,
+    vmem_creation_tests,
+    vmem_dead_arena_tests,
+    vmem_destroy_live_tests,
+    vmem_double_free_tests,
+    vmem_foreign_tests,
+    vmem_free_span_tests,
+    vmem_interior_tests,
+    vmem_legal_tests,
+    vmem_misaligned_tests,
+    vmem_mixed_pair_tests,
+    vmem_wrong_arena_tests,
+    vmem_wrong_size_tests,
     misuse_kva_tests,
     misuse_pool_tests,
     misuse_kmem_tests,
