@@ -7,6 +7,7 @@
 #include "tests/harness/test.h"
 
 extern const struct test boot_tests[];
+extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
@@ -102,6 +103,7 @@ const struct test *const test_tables[] = {
     replay_tests,
 #endif
     exhaustive_tests,
+    exhaustive_import_tests,
     model_vmem_tests,
     model_object_tests,
     stress_vmem_tests,

@@ -3,6 +3,7 @@
 #include "tests/harness/test.h"
 
 extern const struct test boot_tests[];
+extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test kva_identity_tests[];
 extern const struct test model_vmem_tests[];
@@ -45,6 +46,7 @@ const struct test *const test_tables[] = {
     vmem_wrong_arena_tests,
     vmem_wrong_size_tests,
     exhaustive_tests,
+    exhaustive_import_tests,
     model_vmem_tests,
     NULL
 };

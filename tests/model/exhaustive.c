@@ -26,9 +26,9 @@
 
 #include "tests/misuse/scene.h"
 #include "tests/model/layouts.h"
+#include "tests/model/requests.h"
 
 #define N_MAX LAYOUT_QUANTA_MAX
-#define REQUESTS_MAX 200000u
 
 /* What is laid out, and where. */
 struct ground {
@@ -42,15 +42,6 @@ struct ground {
     unsigned nlayouts; /* that there must be */
 };
 
-/* A constrained request, and where it may start, holes aside. */
-struct request {
-    size_t align, phase, nocross;
-    uintptr_t min, max;
-    uint16_t starts;
-    uint8_t size; /* quanta */
-    bool best;
-};
-
 struct field {
     struct ground g;
     vmem_t *vm;
@@ -61,8 +52,7 @@ struct field {
     uint16_t x;       /* parts from vmem_xalloc, by first quantum */
     struct book book; /* for what a bad free reports */
     struct layout *all;
-    struct request *request;
-    unsigned nrequests;
+    struct requests requests;
     unsigned long ops;
     /* the walk */
     struct layout seen;
@@ -122,21 +112,6 @@ spans_of(const struct field *f)
     return (unsigned)__builtin_popcount(f->g.spans);
 }
 
-static size_t
-largest_hole(const struct field *f, struct layout l)
-{
-    unsigned best = 0;
-
-    for (unsigned at = 0; at < f->g.n; at++) {
-        unsigned size = layout_size(l, f->g.n, at);
-
-        if ((l.start >> at & 1) != 0 && !layout_is_busy(l, at) && size > best) {
-            best = size;
-        }
-    }
-    return best * f->q;
-}
-
 /* The arena is laid out as l, in every respect. */
 static void
 expect(struct field *f, struct layout l, const char *what)
@@ -158,7 +133,7 @@ expect(struct field *f, struct layout l, const char *what)
     }
     if (vmem_size(f->vm, VMEM_ALLOC) != busy ||
         vmem_size(f->vm, VMEM_FREE) != f->g.n * f->q - busy ||
-        vmem_size(f->vm, VMEM_MAXFREE) != largest_hole(f, l)) {
+        vmem_size(f->vm, VMEM_MAXFREE) != layout_largest(l, f->g.n) * f->q) {
         FAIL("%s: %s: vmem_size is wrong", describe(f), what);
     }
 }
@@ -232,43 +207,6 @@ rebuild(struct field *f)
 
 /* ---- requests ----------------------------------------------------------- */
 
-/* Where size quanta fit, as a mask. */
-static uint16_t
-places(const struct field *f, unsigned size)
-{
-    uint16_t mask = 0;
-
-    for (unsigned at = 0; at + size <= f->g.n; at++) {
-        if (layout_is_hole(f->now, f->g.n, at, size)) {
-            mask |= layout_mask(at, 1);
-        }
-    }
-    return mask;
-}
-
-/* Quanta of the hole that at is in. */
-static unsigned
-hole_of(const struct field *f, unsigned at)
-{
-    while ((f->now.start >> at & 1) == 0) {
-        at--;
-    }
-    return layout_size(f->now, f->g.n, at);
-}
-
-static unsigned
-smallest_hole(const struct field *f, uint16_t starts)
-{
-    unsigned best = N_MAX + 1;
-
-    for (unsigned at = 0; at < f->g.n; at++) {
-        if ((starts >> at & 1) != 0 && hole_of(f, at) < best) {
-            best = hole_of(f, at);
-        }
-    }
-    return best;
-}
-
 /*
  * A request that might have been met at any of starts came back with err and
  * addr: right?  Free what it took.  x: it was of vmem_xalloc.
@@ -292,10 +230,12 @@ expect_outcome(struct field *f, const char *what, unsigned size, bool best,
         FAIL("%s: %s of %u quanta is at 0x%zx, and 0x%x are places for it",
              describe(f), what, size, (size_t)addr, starts);
     }
-    if (best && hole_of(f, at) != smallest_hole(f, starts)) {
+    if (best && layout_hole(f->now, f->g.n, at) !=
+                    layout_smallest(f->now, f->g.n, starts)) {
         FAIL("%s: %s of %u quanta, best fit, takes a hole of %u, and there is "
              "one of %u",
-             describe(f), what, size, hole_of(f, at), smallest_hole(f, starts));
+             describe(f), what, size, layout_hole(f->now, f->g.n, at),
+             layout_smallest(f->now, f->g.n, starts));
     }
     expect(f, layout_claim(f->now, f->g.n, at, size), what);
     if (x) {
@@ -315,7 +255,7 @@ op_alloc(struct field *f)
             /* the last byte of the first size, the first of the last */
             size_t bytes = (size - (k == 0)) * f->q + (k == 0);
             bool best = fits[k] == VM_BESTFIT;
-            uint16_t starts = places(f, size);
+            uint16_t starts = layout_places(f->now, f->g.n, size);
             uintptr_t addr = 0;
             int err = vmem_alloc(f->vm, bytes, VM_NOSLEEP | fits[k], &addr);
 
@@ -340,28 +280,24 @@ try_request(struct field *f, const struct request *rq)
         rq->max, VM_NOSLEEP | (rq->best ? VM_BESTFIT : VM_INSTANTFIT), &addr);
 
     expect_outcome(f, "constrained vmem_xalloc", rq->size, rq->best,
-                   rq->starts & places(f, rq->size), err, addr, true);
+                   rq->starts & layout_places(f->now, f->g.n, rq->size), err,
+                   addr, true);
 }
 
 /* One of each sort; requests are sorted. */
 static void
 op_xalloc(struct field *f)
 {
+    const struct request *rq = f->requests.rq;
     unsigned end;
 
-    for (unsigned i = 0; i < f->nrequests; i = end) {
-        const struct request *rq = &f->request[i];
-
-        for (end = i; end < f->nrequests && f->request[end].size == rq->size &&
-                      f->request[end].best == rq->best &&
-                      f->request[end].starts == rq->starts;
-             end++) {
-            if (f->g.every) {
-                try_request(f, &f->request[end]);
-            }
+    for (unsigned i = 0; i < f->requests.count; i = end) {
+        end = requests_sort_end(&f->requests, i);
+        for (unsigned k = i; f->g.every && k < end; k++) {
+            try_request(f, &rq[k]);
         }
         if (!f->g.every) {
-            try_request(f, &f->request[i + f->number % (end - i)]);
+            try_request(f, &rq[i + f->number % (end - i)]);
         }
     }
     expect(f, f->now, "after all constrained requests");
@@ -558,99 +494,6 @@ static op_t *const ops[] = {
     op_bad_free, op_misaligned, op_bad_arguments, op_bad_add, op_destroy_live,
 };
 
-/* ---- all requests, sorted ------------------------------------------------ */
-
-static uint16_t
-starts_of(const struct field *f, const struct request *rq)
-{
-    size_t bytes = rq->size * f->q;
-    uint16_t starts = 0;
-
-    for (unsigned at = 0; at + rq->size <= f->g.n; at++) {
-        uintptr_t first = f->addr[at], last = first + (bytes - 1);
-
-        if (first >= rq->min && last <= rq->max && last >= first &&
-            first % (rq->align == 0 ? f->q : rq->align) == rq->phase &&
-            (rq->nocross == 0 || first / rq->nocross == last / rq->nocross)) {
-            starts |= layout_mask(at, 1);
-        }
-    }
-    return starts;
-}
-
-static void
-add_request(struct field *f, struct request rq)
-{
-    for (unsigned best = 0; best < 2; best++) {
-        CHECK_LT(f->nrequests, REQUESTS_MAX);
-        rq.best = best != 0;
-        rq.starts = starts_of(f, &rq);
-        f->request[f->nrequests++] = rq;
-    }
-}
-
-/* Every window that begins and ends with a quantum; where one of each sort is
- * tried, the next windows inside, which cut these off, as well. */
-static void
-add_windows(struct field *f, struct request rq)
-{
-    rq.min = VMEM_ADDR_MIN;
-    rq.max = VMEM_ADDR_MAX;
-    add_request(f, rq);
-    for (unsigned i = 0; i < f->g.n; i++) {
-        for (unsigned j = i; j < f->g.n; j++) {
-            rq.min = f->addr[i];
-            rq.max = f->addr[j] + (f->q - 1);
-            add_request(f, rq);
-            if (!f->g.every && rq.max - rq.min >= 2) {
-                rq.min++;
-                rq.max--;
-                add_request(f, rq);
-            }
-        }
-    }
-}
-
-static int
-by_sort(const void *a, const void *b)
-{
-    const struct request *x = a, *y = b;
-
-    if (x->size != y->size) {
-        return x->size < y->size ? -1 : 1;
-    }
-    if (x->best != y->best) {
-        return x->best ? 1 : -1;
-    }
-    return (x->starts > y->starts) - (x->starts < y->starts);
-}
-
-static void
-make_requests(struct field *f)
-{
-    struct request rq = { .align = 0 };
-
-    f->request = malloc(REQUESTS_MAX * sizeof(*f->request));
-    CHECK(f->request != NULL);
-    for (rq.size = 1; rq.size <= f->g.n; rq.size++) {
-        for (unsigned align = 1; align <= 8; align *= 2) {
-            for (unsigned phase = 0; phase < align; phase++) {
-                rq.align = align == 1 ? 0 : align * f->q;
-                rq.phase = phase * f->q;
-                rq.nocross = 0;
-                add_windows(f, rq);
-                for (unsigned cross = 1; cross <= 16; cross *= 2) {
-                    rq.nocross = cross * f->q;
-                    if (cross >= rq.size) {
-                        add_windows(f, rq);
-                    }
-                }
-            }
-        }
-    }
-    qsort(f->request, f->nrequests, sizeof(*f->request), by_sort);
-}
-
 /* ---- running ------------------------------------------------------------ */
 
 /* The spans, in the order of their addresses. */
@@ -694,7 +537,7 @@ run(const struct ground *g)
     f->book.name = "top";
     f->book.quantum = f->q;
     make_spans(f);
-    make_requests(f);
+    requests_make(&f->requests, g->n, f->addr, f->q, !g->every);
     f->all = layouts_all(g->n, g->spans, &count);
     CHECK(f->all != NULL);
     CHECK_EQ(count, g->nlayouts);
@@ -709,7 +552,7 @@ run(const struct ground *g)
     }
     vmem_destroy(f->vm);
     free(f->all);
-    free(f->request);
+    requests_free(&f->requests);
     return f->ops;
 }
 

@@ -11,6 +11,56 @@ layout_is_hole(struct layout l, unsigned n, unsigned at, unsigned size)
            (l.start & layout_mask(at + 1, size - 1)) == 0;
 }
 
+uint16_t
+layout_places(struct layout l, unsigned n, unsigned size)
+{
+    uint16_t mask = 0;
+
+    for (unsigned at = 0; at + size <= n; at++) {
+        if (layout_is_hole(l, n, at, size)) {
+            mask |= layout_mask(at, 1);
+        }
+    }
+    return mask;
+}
+
+unsigned
+layout_hole(struct layout l, unsigned n, unsigned at)
+{
+    while ((l.start >> at & 1) == 0) {
+        at--;
+    }
+    return layout_size(l, n, at);
+}
+
+unsigned
+layout_smallest(struct layout l, unsigned n, uint16_t starts)
+{
+    unsigned best = n + 1;
+
+    for (unsigned at = 0; at < n; at++) {
+        if ((starts >> at & 1) != 0 && layout_hole(l, n, at) < best) {
+            best = layout_hole(l, n, at);
+        }
+    }
+    return best;
+}
+
+unsigned
+layout_largest(struct layout l, unsigned n)
+{
+    unsigned best = 0;
+
+    for (unsigned at = 0; at < n; at++) {
+        unsigned size = layout_size(l, n, at);
+
+        if ((l.start >> at & 1) != 0 && !layout_is_busy(l, at) && size > best) {
+            best = size;
+        }
+    }
+    return best;
+}
+
 struct layout
 layout_claim(struct layout l, unsigned n, unsigned at, unsigned size)
 {

@@ -58,6 +58,13 @@ layout_is_busy(struct layout l, unsigned at)
 
 /* Is [at, at + size - 1] within one hole. */
 bool layout_is_hole(struct layout l, unsigned n, unsigned at, unsigned size);
+/* Where size quanta find room, as a mask; quanta of the hole that at is in; of
+ * the smallest hole that has one of those starts in it; of the largest (0: no
+ * hole). */
+uint16_t layout_places(struct layout l, unsigned n, unsigned size);
+unsigned layout_hole(struct layout l, unsigned n, unsigned at);
+unsigned layout_smallest(struct layout l, unsigned n, uint16_t starts);
+unsigned layout_largest(struct layout l, unsigned n);
 /* The layout with that part of a hole busy; with the busy part at free.
  * spans: where spans start. */
 struct layout
