@@ -13,29 +13,13 @@
 
 #include "tests/harness/test.h"
 #include "tests/misuse/digest.h"
+#include "tests/model/book.h"
 #include "vmem/vmem_store.h"
 
 #define SCENE_QUANTA 256u
 #define SCENE_LIVE 40u
-#define SCENE_BOOK 320u /* of the source: spans, and pieces of caches */
 #define SCENE_QCACHE 8u /* quanta */
 #define SCENE_BTS KVA_VMEM_EST_BTCOUNT(4, SCENE_LIVE)
-
-struct range {
-    uintptr_t addr;
-    size_t size;
-    bool x; /* from vmem_xalloc */
-};
-
-struct book {
-    vmem_t *vm; /* NULL: there is no such arena */
-    const char *name;
-    size_t quantum;
-    struct range span[SCENE_BOOK];
-    unsigned nspan;
-    struct range live[SCENE_BOOK];
-    unsigned nlive;
-};
 
 struct shape {
     const char *name;
@@ -57,13 +41,6 @@ struct scene {
     struct kva_vmem_btag bts[SCENE_BTS];
 };
 
-/* How a range goes back. */
-enum way {
-    BY_FREE,
-    BY_XFREE,
-    WAYS
-};
-
 static inline size_t
 below(struct test_ctx *t, size_t n)
 {
@@ -81,13 +58,6 @@ void scene_step(struct test_ctx *t, struct scene *s);
 /* Free live range k as it should be. */
 void scene_free(struct book *b, unsigned k);
 void scene_drain(struct scene *s);
-
-/* The live range, or the span, that holds addr; NULL: none. */
-const struct range *book_live(const struct book *b, uintptr_t addr);
-const struct range *book_span(const struct book *b, uintptr_t addr);
-/* The message that a free must give; false: it is legal. */
-bool book_message(const struct book *b, enum way way, uintptr_t addr,
-                  size_t size, char text[KVA_MESSAGE_MAX]);
 
 /*
  * Free what must not be: the message is the book's, no lock is held, and all

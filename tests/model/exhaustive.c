@@ -24,7 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/misuse/scene.h"
+#include "tests/harness/test.h"
+#include "tests/model/book.h"
 #include "tests/model/layouts.h"
 #include "tests/model/requests.h"
 
