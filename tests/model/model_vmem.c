@@ -6,6 +6,7 @@
  */
 #include "tests/harness/test.h"
 #include "tests/model/oracle.h"
+#include "tests/model/world.h"
 #include "vmem/meta.h"
 
 /* An arena lives for that many operations, then another is made. */
@@ -159,6 +160,82 @@ with_faults(struct test_ctx *t)
           kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0);
 }
 
+/* ---- trees --------------------------------------------------------------- */
+
+/* Steps of one tree, as of a fuzzer's input. */
+#define TREE_STEPS 500
+
+static void
+run_tree(struct test_ctx *t, bool faults, unsigned long count[WORLD_OUTCOMES])
+{
+    struct world *w = world_new(draw, t);
+    const char *bad = NULL;
+
+    CHECK(w != NULL);
+    world_faults(w, faults);
+    for (unsigned i = 0; i < TREE_STEPS && bad == NULL; i++) {
+        bad = world_step(w);
+        if (bad != NULL) {
+            FAIL("operation %u: %s", i, bad);
+        }
+    }
+    for (unsigned i = 0; i < WORLD_OUTCOMES; i++) {
+        count[i] += world_count(w, (enum world_outcome)i);
+    }
+    bad = world_end(w);
+    if (bad != NULL) {
+        FAIL("at the end: %s", bad);
+    }
+}
+
+/* Can an outcome come up at all. */
+static bool
+may_come(unsigned outcome, bool faults)
+{
+    switch (outcome) {
+    case WORLD_WAITED:
+    case WORLD_WOKEN:
+    case WORLD_CANCELLED:
+    case WORLD_TIMED:
+        return KVA_TIER >= 3;
+    case WORLD_FAULTED:
+        return faults;
+    case WORLD_REMADE:
+        return !faults;
+    default:
+        return true;
+    }
+}
+
+static void
+run_trees(struct test_ctx *t, bool faults)
+{
+    unsigned long count[WORLD_OUTCOMES] = { 0 };
+
+    PORT(NULL);
+    for (unsigned long done = 0; done < t->count; done += TREE_STEPS) {
+        run_tree(t, faults, count);
+    }
+    for (unsigned i = 0; i < WORLD_OUTCOMES && t->count >= 40 * TREE_STEPS;
+         i++) {
+        if (count[i] == 0 && may_come(i, faults)) {
+            FAIL("outcome %u never came up in %lu operations", i, t->count);
+        }
+    }
+}
+
+static void
+trees(struct test_ctx *t)
+{
+    run_trees(t, false);
+}
+
+static void
+trees_with_faults(struct test_ctx *t)
+{
+    run_trees(t, true);
+}
+
 const struct test model_vmem_tests[] = {
     TEST_COUNT("model", plain, 20000, 300000, 10000000),
     TEST_COUNT("model", qcache, 20000, 200000, 10000000),
@@ -166,6 +243,8 @@ const struct test model_vmem_tests[] = {
     TEST_COUNT("model", large_import, 20000, 50000, 5000000),
     TEST_COUNT("model", stacked_import, 20000, 150000, 10000000),
     TEST_COUNT("model", private_tags, 20000, 150000, 10000000),
+    TEST_COUNT("model", trees, 20000, 200000, 10000000),
+    TEST_COUNT("model", trees_with_faults, 20000, 100000, 5000000),
     TEST_COUNT("model", with_faults, 20000, 100000, 5000000),
     TEST_END
 };
