@@ -182,6 +182,11 @@ init_verify(const char *func, const char *name, uintptr_t base, size_t size,
         kva__misuse(func, "arena", name, 0,
                     "expected flags for an arena, found flags 0x%x", flags);
     }
+    if ((flags & (VM_PRIVTAGS | VM_INDEX)) == (VM_PRIVTAGS | VM_INDEX)) {
+        kva__misuse(func, "arena", name, 0,
+                    "expected VM_PRIVTAGS or VM_INDEX, found both: an index "
+                    "takes metadata");
+    }
     if ((flags & VM_PRIVTAGS) != 0 && (size != 0 || qcache_max != 0)) {
         kva__misuse(func, "arena", name, 0,
                     "expected no span and no quantum caches with VM_PRIVTAGS, "
