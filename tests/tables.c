@@ -6,7 +6,9 @@
  */
 #include "tests/harness/test.h"
 
+extern const struct test audit_tests[];
 extern const struct test boot_tests[];
+extern const struct test check_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test fault_kva_tests[];
@@ -25,12 +27,14 @@ extern const struct test misuse_malloc_tests[];
 extern const struct test misuse_pool_tests[];
 extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
+extern const struct test mtbf_tests[];
 extern const struct test order_tests[];
 extern const struct test pool_tests[];
 extern const struct test port_context_tests[];
 extern const struct test port_memory_tests[];
 extern const struct test port_seam_tests[];
 extern const struct test port_sleep_tests[];
+extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
@@ -50,6 +54,8 @@ extern const struct test vmem_tests[];
 extern const struct test wait_tests[];
 extern const struct test vmem_wrong_arena_tests[];
 extern const struct test vmem_wrong_size_tests[];
+extern const struct test walk_tests[];
+extern const struct test whatis_tests[];
 extern const struct test window_tests[];
 #ifdef TEST_REPLAY
 extern const struct test replay_tests[];
@@ -71,6 +77,12 @@ const struct test *const test_tables[] = {
     magazine_tests,
     vmem_tests,
     wait_tests,
+    check_tests,
+    walk_tests,
+    whatis_tests,
+    print_tests,
+    mtbf_tests,
+    audit_tests,
     window_tests,
     reclaim_tests,
     kva_tests,

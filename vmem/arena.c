@@ -12,6 +12,7 @@
  * is found nothing can fail.
  */
 #include "vmem/indexed.h"
+#include "vmem/locate.h"
 #include "vmem/search.h"
 
 /* ---- requests -------------------------------------------------------- */
@@ -102,31 +103,6 @@ owner_name(enum btag_state state)
     }
 }
 
-/* The segment that holds addr; without an index by a walk, only for reports.
- * Arena locked. */
-static struct kva_vmem_btag *
-segment_holding(kva_vmem_t *vm, uintptr_t addr)
-{
-    kva__btag_ref_t ref = vm->span_first;
-
-    if (vm->index != NULL) {
-        return kva__index_at(&vm->index->segments, addr, &vm->stat.search);
-    }
-    while (ref != BT_NONE) {
-        struct kva_vmem_btag *span = bt_at(ref), *bt;
-
-        if (addr - bt_span_start(span) < bt_span_size(span)) {
-            bt = bt_next(span);
-            while (addr - bt->start >= bt_size(bt)) {
-                bt = bt_next(bt);
-            }
-            return bt;
-        }
-        ref = span->u.link.next;
-    }
-    return NULL;
-}
-
 /* What a free names is not there: find out what is, and say so. */
 static _Noreturn void
 bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
@@ -136,11 +112,11 @@ bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     enum btag_state found = BT_UNUSED;
     uintptr_t start = 0;
     size_t found_size = 0;
-    struct kva_vmem_btag *bt;
+    struct kva_vmem_btag *bt, *span;
     kva_irq_t irq;
 
     irq = kva_port_lock(&vm->lock);
-    bt = segment_holding(vm, addr);
+    bt = kva__segment_holding(vm, addr, &span, &irq);
     if (bt != NULL) {
         found = bt_state(bt);
         start = bt->start;

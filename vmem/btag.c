@@ -23,10 +23,19 @@
 /* Tags taken from the store at a time. */
 #define SPARE_BATCH 8u
 
+/*
+ * From an address to the group it may lie in: for who was handed a pointer and
+ * must not follow it unseen (the checker, whatis).  2^8 chains: a million tags
+ * have 8,000 groups, 31 in a chain.
+ */
+#define KNOWN_BUCKETS 256u
+
 static struct {
     kva_lock_t lock;
     struct btag_group *groups; /* (m) with an unused tag */
     size_t nunused;            /* (m) in all groups */
+    size_t ntags;              /* (m) tags of all groups, callers' included */
+    struct btag_group *known[KNOWN_BUCKETS]; /* (m) all, by address */
 #if KVA_WORD_64
     uint32_t ngroups; /* (m) numbers given out so far */
     uint32_t vacant;  /* (m) chain of numbers given back, +1 */
@@ -119,6 +128,64 @@ dir_leave(struct btag_group *group)
 }
 #endif
 
+/* ---- groups by address ----------------------------------------------- */
+
+#define GROUP_SHIFT 12u
+
+static unsigned
+group_total(const struct btag_group *group)
+{
+    return group->total & ~BT_GROUP_PRIVATE;
+}
+
+static struct btag_group **
+known_chain(uintptr_t page)
+{
+    return &store.known[(page ^ page >> 8) & (KNOWN_BUCKETS - 1)];
+}
+
+static void
+known_enter(struct btag_group *group)
+{
+    struct btag_group **head = known_chain((uintptr_t)group >> GROUP_SHIFT);
+
+    group->chain = *head;
+    *head = group;
+    store.ntags += group_total(group);
+}
+
+static void
+known_leave(struct btag_group *group)
+{
+    struct btag_group **pos = known_chain((uintptr_t)group >> GROUP_SHIFT);
+
+    while (*pos != group) {
+        pos = &(*pos)->chain;
+    }
+    *pos = group->chain;
+    store.ntags -= group_total(group);
+}
+
+/* The group around addr, which may be any number; NULL: there is none. */
+static struct btag_group *
+known_find(uintptr_t addr)
+{
+    uintptr_t page = addr >> GROUP_SHIFT;
+
+    /* A caller's group may begin anywhere, so also in the page before. */
+    for (unsigned back = 0; back < 2; back++) {
+        struct btag_group *group = *known_chain(page - back);
+
+        for (; group != NULL; group = group->chain) {
+            if (addr - (uintptr_t)group <
+                (group_total(group) + 1) * sizeof(struct kva_vmem_btag)) {
+                return group;
+            }
+        }
+    }
+    return NULL;
+}
+
 /* ---- groups ---------------------------------------------------------- */
 
 static void
@@ -156,6 +223,22 @@ tag_is_private(struct kva_vmem_btag *bt)
 #endif
 }
 
+/* The chain of unused tags is headed by a slot, to keep the header short. */
+static struct kva_vmem_btag *
+group_first(struct btag_group *group)
+{
+    return group->unused == 0
+               ? NULL
+               : (struct kva_vmem_btag *)(void *)group + group->unused;
+}
+
+static uint8_t
+group_slot(struct btag_group *group, struct kva_vmem_btag *bt)
+{
+    return bt == NULL ? 0
+                      : (uint8_t)(bt - (struct kva_vmem_btag *)(void *)group);
+}
+
 static void
 group_list(struct btag_group *group)
 {
@@ -190,13 +273,14 @@ group_make(void *mem)
     if (!dir_enter(group)) {
         return false;
     }
-    group->unused = NULL;
+    group->total = (uint16_t)(TAGS_PER_GROUP - 1);
+    known_enter(group);
     for (unsigned slot = TAGS_PER_GROUP - 1; slot >= 1; slot--) {
         tag_init(&bt[slot], slot, false);
-        bt[slot].u.chain = group->unused;
-        group->unused = &bt[slot];
+        bt[slot].u.chain = slot == TAGS_PER_GROUP - 1 ? NULL : &bt[slot + 1];
     }
-    group->nunused = group->total = (uint16_t)(TAGS_PER_GROUP - 1);
+    group->unused = 1;
+    group->nunused = (uint8_t)(TAGS_PER_GROUP - 1);
     store.nunused += TAGS_PER_GROUP - 1;
     group_list(group);
     return true;
@@ -227,9 +311,9 @@ static struct kva_vmem_btag *
 store_get(void)
 {
     struct btag_group *group = store.groups;
-    struct kva_vmem_btag *bt = group->unused;
+    struct kva_vmem_btag *bt = group_first(group);
 
-    group->unused = bt->u.chain;
+    group->unused = group_slot(group, bt->u.chain);
     if (--group->nunused == 0) {
         group_unlist(group);
     }
@@ -246,8 +330,8 @@ store_put(struct kva_vmem_btag *bt)
 {
     struct btag_group *group = group_of(bt);
 
-    bt->u.chain = group->unused;
-    group->unused = bt;
+    bt->u.chain = group_first(group);
+    group->unused = group_slot(group, bt);
     if (++group->nunused == 1) {
         group_list(group);
     }
@@ -256,6 +340,7 @@ store_put(struct kva_vmem_btag *bt)
         store.nunused >= group->total + STORE_RESERVE) {
         group_unlist(group);
         store.nunused -= group->total;
+        known_leave(group);
         dir_leave(group);
         kva__meta_page_put(group, KVA_META_TAGS);
     }
@@ -350,11 +435,14 @@ kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
 
         irq = kva_port_lock(&store.lock);
         entered = dir_enter(group);
+        if (entered) {
+            group->total = (uint16_t)((take - 1) | BT_GROUP_PRIVATE);
+            known_enter(group);
+        }
         kva_port_unlock(&store.lock, irq);
         if (!entered) {
             break;
         }
-        group->total = (uint16_t)((take - 1) | BT_GROUP_PRIVATE);
         for (unsigned slot = take - 1; slot >= 1; slot--) {
             tag_init(&bts[slot], slot, true);
             bts[slot].u.chain = vm->spare;
@@ -379,15 +467,143 @@ kva__btag_disown(kva_vmem_t *vm)
 
     irq = kva_port_lock(&store.lock);
     for (struct kva_vmem_btag *bt = vm->spare; bt != NULL; bt = bt->u.chain) {
-#if KVA_WORD_64
-        if (bt_slot(bt) == 1) {
-            dir_leave(group_of(bt));
+        struct btag_group *group = known_find((uintptr_t)bt);
+
+        if (group != NULL && group_slot(group, bt) == 1) {
+            known_leave(group);
+            dir_leave(group);
         }
-#endif
     }
     kva_port_unlock(&store.lock, irq);
     vm->spare = NULL;
     vm->nspare = 0;
+}
+
+/* ---- looking ---------------------------------------------------------- */
+
+kva_irq_t
+kva__btag_freeze(void)
+{
+    return kva_port_lock(&store.lock);
+}
+
+void
+kva__btag_thaw(kva_irq_t irq)
+{
+    kva_port_unlock(&store.lock, irq);
+}
+
+size_t
+kva__btag_total(void)
+{
+    return store.ntags;
+}
+
+struct kva_vmem_btag *
+kva__btag_around(uintptr_t addr)
+{
+    struct btag_group *group = known_find(addr);
+    size_t slot;
+
+    if (group == NULL) {
+        return NULL;
+    }
+    slot = (addr - (uintptr_t)group) / sizeof(struct kva_vmem_btag);
+    return slot == 0 ? NULL : (struct kva_vmem_btag *)(void *)group + slot;
+}
+
+bool
+kva__btag_is_ours(const struct kva_vmem_btag *bt)
+{
+    return bt != NULL && kva__btag_around((uintptr_t)bt) == bt;
+}
+
+bool
+kva__btag_ref_is_ours(kva__btag_ref_t ref)
+{
+#if KVA_WORD_64
+    uint32_t id = ref >> BT_SLOT_BITS;
+    unsigned slot = ref & ((1u << BT_SLOT_BITS) - 1u);
+    uintptr_t entry;
+
+    if (id >> BT_DIR_SHIFT >= BT_DIR_TOP ||
+        kva__btag_dir[id >> BT_DIR_SHIFT] == NULL) {
+        return false;
+    }
+    entry = (uintptr_t)*dir_entry(id);
+    return entry != 0 && (entry & 1) == 0 && slot != 0 &&
+           slot <= group_total((struct btag_group *)entry);
+#else
+    return kva__btag_is_ours(ref);
+#endif
+}
+
+/* The group's number leads back to it, and the low bits say which tag it is. */
+const char *
+kva__btag_check(struct kva_vmem_btag *bt)
+{
+    struct btag_group *group;
+
+    if (!kva__btag_is_ours(bt)) {
+        return "T2: a tag is one of the store's, or of a caller's";
+    }
+    group = known_find((uintptr_t)bt);
+#if KVA_WORD_64
+    if (bt_slot(bt) != group_slot(group, bt)) {
+        return "T3: a tag knows its slot";
+    }
+    if (!kva__btag_ref_is_ours(group->id << BT_SLOT_BITS | 1u) ||
+        (struct btag_group *)(void *)*dir_entry(group->id) != group) {
+        return "T4: a group knows its number";
+    }
+#else
+    if ((bt->next_bits & BT_LOW_MASK) !=
+        (uintptr_t)((group->total & BT_GROUP_PRIVATE) != 0)) {
+        return "T3: a tag knows whose it is";
+    }
+#endif
+    return NULL;
+}
+
+/* The unused tags of a group, from the store's list. */
+static const char *
+group_check(struct btag_group *group)
+{
+    struct kva_vmem_btag *bt = group_first(group);
+    unsigned n = 0;
+
+    for (; bt != NULL; bt = bt->u.chain) {
+        if (!kva__btag_is_ours(bt) || known_find((uintptr_t)bt) != group ||
+            bt_state(bt) != BT_UNUSED || n++ == group->nunused) {
+            return "T5: a group's unused tags are its own, and counted";
+        }
+    }
+    return n == group->nunused && n != 0 && n <= group_total(group)
+               ? NULL
+               : "T5: a group's unused tags are its own, and counted";
+}
+
+const char *
+kva__btag_store_check(void)
+{
+    struct btag_group *prev = NULL;
+    size_t n = 0;
+
+    for (struct btag_group *group = store.groups; group != NULL;
+         group = group->next) {
+        const char *bad;
+
+        if (known_find((uintptr_t)group) != group || group->prev != prev) {
+            return "T5: the list of groups is linked both ways";
+        }
+        bad = group_check(group);
+        if (bad != NULL) {
+            return bad;
+        }
+        n += group->nunused;
+        prev = group;
+    }
+    return n == store.nunused ? NULL : "T5: unused tags are counted";
 }
 
 /* ---- the end ---------------------------------------------------------- */
@@ -411,6 +627,7 @@ kva__btag_fini(void)
             KVA_ASSERT(group->nunused == group->total);
             group_unlist(group);
             store.nunused -= group->total;
+            known_leave(group);
             dir_leave(group);
         }
         kva__meta_page_put(page, KVA_META_TAGS);

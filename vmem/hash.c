@@ -25,14 +25,28 @@ _Static_assert(sizeof(struct kva__hash_bucket) == 1u << HASH_BUCKET_SHIFT,
                "a bucket is 32 bytes");
 
 /* When to grow and to shrink next. */
-static void
-thresholds_set(kva_vmem_t *vm)
+static size_t
+grow_at(const kva_vmem_t *vm)
 {
     size_t n = vm->hash_buckets;
 
-    vm->hash_grow_at =
-        n >= BUCKETS_MAX || (vm->flags & VM_PRIVTAGS) != 0 ? SIZE_MAX : n * 5;
-    vm->hash_shrink_at = n <= KVA__HASH_INLINE ? 0 : (n * 5) >> 1;
+    return n >= BUCKETS_MAX || (vm->flags & VM_PRIVTAGS) != 0 ? SIZE_MAX
+                                                              : n * 5;
+}
+
+static size_t
+shrink_at(const kva_vmem_t *vm)
+{
+    size_t n = vm->hash_buckets;
+
+    return n <= KVA__HASH_INLINE ? 0 : (n * 5) >> 1;
+}
+
+static void
+thresholds_set(kva_vmem_t *vm)
+{
+    vm->hash_grow_at = grow_at(vm);
+    vm->hash_shrink_at = shrink_at(vm);
 }
 
 void
@@ -266,6 +280,55 @@ kva__hash_shrink(kva_vmem_t *vm)
     thresholds_set(vm);
     put_all(vm, &content);
     bucket_release(vm, high);
+}
+
+/* Whether page p is where it should be; p is at most one past the last. */
+static bool
+page_is_there(const kva_vmem_t *vm, unsigned p, unsigned pages)
+{
+    unsigned d = p >> HASH_DIR_SHIFT;
+
+    if (pages <= KVA__HASH_PAGES && p >= KVA__HASH_PAGES) {
+        return false; /* the first directory is in the arena, and shorter */
+    }
+    return d < KVA__HASH_DIRS && vm->hash_dir[d] != NULL &&
+           vm->hash_dir[d][p & HASH_DIR_MASK] != NULL;
+}
+
+static const char *
+pages_check(const kva_vmem_t *vm)
+{
+    unsigned pages = (vm->hash_buckets + HASH_PAGE_MASK) >> HASH_PAGE_SHIFT;
+
+    if (vm->hash_dir[0] == NULL ||
+        (vm->hash_dir[0] == vm->hash_page) != (pages <= KVA__HASH_PAGES) ||
+        (vm->hash_dir[0][0] == vm->hash_inline) !=
+            (vm->hash_buckets == KVA__HASH_INLINE)) {
+        return "H2: the first buckets are in the arena, more in a page";
+    }
+    for (unsigned p = 0; p <= pages; p++) {
+        if (page_is_there(vm, p, pages) != (p < pages)) {
+            return "H2: the hash has the pages that its buckets need";
+        }
+    }
+    return NULL;
+}
+
+const char *
+kva__hash_check(const kva_vmem_t *vm)
+{
+    unsigned round = vm->hash_mask + 1;
+
+    if (!kva_is_pow2(round) || vm->hash_buckets < round ||
+        vm->hash_buckets - round >= round ||
+        vm->hash_buckets < KVA__HASH_INLINE || vm->hash_buckets > BUCKETS_MAX) {
+        return "H1: buckets and mask of the hash go together";
+    }
+    if (vm->hash_grow_at != grow_at(vm) ||
+        vm->hash_shrink_at != shrink_at(vm)) {
+        return "H1: the hash grows and shrinks when it should";
+    }
+    return pages_check(vm);
 }
 
 /* The table is empty: pages back. */

@@ -27,6 +27,7 @@
  * The arena lock is not held while the source works.  Tags for the span and for
  * what is cut out of it are set aside before: behind the import nothing fails.
  */
+#include "vmem/audit.h"
 #include "vmem/indexed.h"
 #include "vmem/search.h"
 
@@ -105,10 +106,13 @@ import_stacked(kva_vmem_t *source, const struct kva_vmem_request *rq,
     };
 
     (void)actual;
-    if (ask.size == 0 || kva__arena_take(source, &ask, BT_ALLOC, addr) != 0) {
+    if (ask.size == 0 || inject(source, ask.flags) ||
+        kva__arena_take(source, &ask, BT_ALLOC, addr) != 0) {
         kva__wait_failed(source);
         return KVA_ENOMEM;
     }
+    audit_note(source, KVA_VMEM_AUDIT_ALLOC, *addr, ask.size,
+               __builtin_return_address(0));
     return 0;
 }
 

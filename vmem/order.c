@@ -384,6 +384,10 @@ kva__order_check(kva__btag_ref_t root, size_t *count)
             if (way.n == KVA__ORDER_HEIGHT_MAX) {
                 return "order: too high";
             }
+            if (!kva__btag_ref_is_ours(ref) ||
+                !kva__btag_is_ours(bt_next(bt_at(ref)))) {
+                return "order: a child that is no tag";
+            }
             bt = bt_at(ref);
             go(&way, bt, false);
             ref = child_at(bt, false);

@@ -278,6 +278,10 @@ kva__arena_persist(kva_vmem_t *vm, const request *rq, enum btag_state state,
     kva_irq_t irq;
     int err;
 
+    if (inject(vm, rq->flags)) {
+        kva__wait_failed(vm);
+        return KVA_ENOMEM;
+    }
     err = try(&t, NULL);
     if (KVA_LIKELY(err == 0)) {
         return 0;

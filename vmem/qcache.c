@@ -497,8 +497,8 @@ attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     if (kva__wait_for(vm)) { /* more may have come than was asked for */
         kva__qcache_yield(qs);
     }
-    *state_at(window_at(qc, shift, *addr), shift, *addr) =
-        (uint8_t)(RUN_LIVE | (n - 1));
+    state_set(state_at(window_at(qc, shift, *addr), shift, *addr),
+              RUN_LIVE | (n - 1));
     return 0;
 }
 
@@ -705,13 +705,22 @@ kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     st->qcache_bytes =
         sizeof(*qc) + qc->nwindows * offsetof(struct window, state);
     st->state_bytes = (size_t)qc->nwindows * WINDOW_QUANTA;
-    for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
-        st->qcache_bytes += qc->size[i] != NULL ? sizeof(struct qsize) : 0;
-    }
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
         st->qcache_bytes += qc->root[i] != NULL ? KVA_PAGE_SIZE : 0;
     }
     kva_port_unlock(&qc->lock, irq);
+    for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
+        struct qsize *qs = __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);
+
+        if (qs != NULL) {
+            st->qcache_bytes += sizeof(*qs);
+            irq = kva_port_lock(&qs->mc.lock);
+            st->magazine_bytes += kva__magcache_bytes(&qs->mc);
+            st->qcache_alloc += qs->mc.misses_get;
+            st->qcache_free += qs->mc.misses_put;
+            kva_port_unlock(&qs->mc.lock, irq);
+        }
+    }
 }
 
 struct live {
@@ -749,10 +758,29 @@ kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr)
 }
 
 struct check {
+    kva__piece_held_t *is_held;
     size_t held, nfree;
     unsigned windows;
     const char *bad;
 };
+
+/* Each piece of the window is a segment. */
+static const char *
+pieces_check(struct kva__qcache *qc, struct window *w,
+             kva__piece_held_t *is_held)
+{
+    unsigned shift = qc->vm->quantum_shift, n;
+
+    for (unsigned at = 0; (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA;
+         at++) {
+        (void)kva__window_piece(w, at, &n);
+        if (!is_held(qc->vm, w->base + ((uintptr_t)at << shift),
+                     (size_t)n << shift)) {
+            return "Q2: a piece of a window is a segment of the arena";
+        }
+    }
+    return NULL;
+}
 
 static void
 window_check(struct kva__qcache *qc, struct window *w, void *arg)
@@ -763,35 +791,57 @@ window_check(struct kva__qcache *qc, struct window *w, void *arg)
     check->held += w->nheld;
     check->nfree += w->nfree;
     check->windows++;
-    if (bad == NULL && w->order != kva__window_order(w)) {
-        bad = "a window is on the list of its order";
+    if (bad == NULL &&
+        (w != window_at(qc, qc->vm->quantum_shift, w->base) ||
+         (w->base &
+          (((uintptr_t)WINDOW_QUANTA << qc->vm->quantum_shift) - 1)) != 0)) {
+        bad = "Q1: a window is found by its address";
     }
-    if (bad == NULL && w != window_at(qc, qc->vm->quantum_shift, w->base)) {
-        bad = "a window is found by its address";
+    if (bad == NULL && w->order != kva__window_order(w)) {
+        bad = "Q1: a window is on the list of its order";
+    }
+    if (bad == NULL) {
+        bad = pieces_check(qc, w, check->is_held);
     }
     if (check->bad == NULL) {
         check->bad = bad;
     }
 }
 
+kva_irq_t
+kva__qcache_lock(kva_vmem_t *vm)
+{
+    return vm->qcache != NULL ? kva_port_lock(&vm->qcache->lock) : 0;
+}
+
+void
+kva__qcache_unlock(kva_vmem_t *vm, kva_irq_t irq)
+{
+    if (vm->qcache != NULL) {
+        kva_port_unlock(&vm->qcache->lock, irq);
+    }
+}
+
 const char *
-kva__qcache_check(kva_vmem_t *vm)
+kva__qcache_check(kva_vmem_t *vm, kva__piece_held_t *is_held)
 {
     struct kva__qcache *qc = vm->qcache;
-    struct check check = { 0, 0, 0, NULL };
-    kva_irq_t irq;
+    struct check check = { is_held, 0, 0, 0, NULL };
 
     if (qc == NULL) {
         return NULL;
     }
-    irq = kva_port_lock(&qc->lock);
+    if (qc->vm != vm ||
+        (qc->origin & (((uintptr_t)WINDOW_QUANTA << vm->quantum_shift) - 1)) !=
+            0) {
+        return "Q1: the quantum caches know their arena, and where it begins";
+    }
     windows_visit(qc, window_check, &check);
     if (check.bad == NULL &&
         (check.held != qc->held || check.nfree != qc->nfree ||
          check.windows != qc->nwindows)) {
-        check.bad = "the quantum cache's counts are those of its windows";
+        check.bad = "Q1: the quantum cache's counts are those of its windows";
     }
-    kva_port_unlock(&qc->lock, irq);
     return check.bad;
 }
 
@@ -806,11 +856,14 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
 {
     unsigned shift = vm->quantum_shift;
     struct window *w = window_at(vm->qcache, shift, addr);
-    size_t left = w == NULL ? 0 : size, bytes;
+    size_t left = 0, bytes;
 
+    if (w != NULL) { /* a piece ends with its window, whatever a tag says */
+        left = ((size_t)WINDOW_QUANTA << shift) - (addr - w->base);
+        left = size < left ? size : left;
+    }
     for (; left > 0; addr += bytes, left -= bytes) {
-        uint8_t state =
-            __atomic_load_n(state_at(w, shift, addr), __ATOMIC_RELAXED);
+        uint8_t state = state_get(state_at(w, shift, addr));
         unsigned what = state & RUN_STATE_MASK;
         unsigned type = what >= RUN_LIVE ? VMEM_ALLOC : VMEM_CACHED;
 
@@ -823,6 +876,29 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
             fn(arg, addr, bytes, type);
         }
     }
+}
+
+unsigned
+kva__qcache_item(kva_vmem_t *vm, uintptr_t addr, uintptr_t *base, size_t *size)
+{
+    unsigned shift = vm->quantum_shift;
+    struct window *w = window_at(vm->qcache, shift, addr);
+    uint8_t state;
+
+    if (w == NULL) {
+        return 0;
+    }
+    *base = kva_round_down(addr, (uintptr_t)1 << shift);
+    state = state_get(state_at(w, shift, *base));
+    if ((state & RUN_STATE_MASK) == RUN_INSIDE) {
+        *base -= (uintptr_t)(state & RUN_LENGTH_MASK) << shift;
+        state = state_get(state_at(w, shift, *base));
+    }
+    *size = ((size_t)(state & RUN_LENGTH_MASK) + 1) << shift;
+    if ((state & RUN_STATE_MASK) < RUN_CACHED || addr - *base >= *size) {
+        return 0;
+    }
+    return (state & RUN_STATE_MASK) == RUN_CACHED ? VMEM_CACHED : VMEM_ALLOC;
 }
 
 /* ---- for the allocators above ----------------------------------------- */

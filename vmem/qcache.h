@@ -73,8 +73,8 @@ qcache_get(kva_vmem_t *vm, unsigned n, uintptr_t *addr)
         KVA_UNLIKELY(!kva__mag_get(&qs->mc, &got))) {
         return false;
     }
-    *state_at(window_at(qc, shift, got), shift, got) =
-        (uint8_t)(RUN_LIVE | (n - 1));
+    state_set(state_at(window_at(qc, shift, got), shift, got),
+              RUN_LIVE | (n - 1));
     *addr = got;
     return true;
 }
@@ -108,7 +108,7 @@ qcache_put(kva_vmem_t *vm, uintptr_t addr, unsigned n)
                      (addr & (((uintptr_t)1 << shift) - 1)) != 0)) {
         return false;
     }
-    *state = (uint8_t)(RUN_CACHED | (n - 1));
+    state_set(state, RUN_CACHED | (n - 1));
     qs = qc->size[n - 1];
     if (KVA_UNLIKELY(!kva__mag_put(&qs->mc, addr))) {
         kva__mag_put_slow(&qs->mc, addr);

@@ -14,6 +14,7 @@
  * are suspended meanwhile (search.c) are told of each hole that comes, grows or
  * goes.
  */
+#include "vmem/cursor.h"
 #include "vmem/hash.h"
 #include "vmem/indexed.h"
 #include "vmem/search.h"
@@ -69,6 +70,7 @@ tag_drop(kva_vmem_t *vm, struct kva_vmem_btag *bt)
     if (bt_state(bt) == BT_FREE_HASHED) {
         kva__hash_leave(vm, bt);
     }
+    cursor_pass(vm, bt);
     bt_remove(bt);
     kva__btag_give(vm, bt);
     vm->nsegments--;
@@ -154,6 +156,9 @@ free_indexed(kva_vmem_t *vm, struct kva_vmem_btag *bt)
     if (join_prev) {
         hole_leave(vm, prev);
         stay = prev;
+    }
+    if (stay == next) {
+        cursor_pass(vm, next);
     }
     if (stay != bt) {
         tag_drop(vm, bt);

@@ -10,8 +10,9 @@
  * Whatever else it takes (constraints, a fit, tags, an import, neighbours to be
  * joined, a span to be released, a report of misuse) is left to the long way in
  * arena.c, with nothing done here.  The short ways are closed while vm->detour
- * is not 0: somebody must see every request, or waits for what is freed.  Arenas
- * with an index have short ways of their own, in the second half.
+ * is not 0: somebody waits for what is freed.  Who must see every request takes
+ * vm->open away, and then nobody comes here.  Arenas with an index have short
+ * ways of their own, in the second half.
  *
  * The work is a constant number of steps but for the chain of a hash bucket.  A
  * tag is passed on with its reference, since to ask for that costs a cache
@@ -240,9 +241,6 @@ static inline bool
 request(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
         uintptr_t *addr)
 {
-    if (KVA_UNLIKELY(vm->magic != KVA__VMEM_MAGIC)) {
-        return false;
-    }
     return KVA_LIKELY(vm->index == NULL)
                ? short_alloc(vm, size, flags, state, addr)
                : short_alloc_index(vm, size, flags, state, addr);
@@ -251,9 +249,6 @@ request(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
 static inline bool
 give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
 {
-    if (KVA_UNLIKELY(vm->magic != KVA__VMEM_MAGIC)) {
-        return false;
-    }
     return KVA_LIKELY(vm->index == NULL)
                ? short_free(vm, addr, size, state)
                : short_free_index(vm, addr, size, state);
@@ -264,7 +259,7 @@ kva__short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
     return KVA_LIKELY(request(vm, size, flags, BT_ALLOC, addr))
                ? 0
-               : kva__long_alloc(vm, size, flags, addr);
+               : kva__long_alloc(vm, size, flags, addr, NULL);
 }
 
 bool
@@ -277,7 +272,7 @@ void
 kva__short_free(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
     if (KVA_UNLIKELY(!give(vm, addr, size, BT_ALLOC))) {
-        kva__long_free(vm, addr, size);
+        kva__long_free(vm, addr, size, NULL);
     }
 }
 
@@ -285,6 +280,6 @@ void
 kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
     if (KVA_UNLIKELY(!give(vm, addr, size, BT_XALLOC))) {
-        kva__long_xfree(vm, addr, size);
+        kva__long_xfree(vm, addr, size, NULL);
     }
 }

@@ -3,6 +3,7 @@
  * Spans: the ranges that an arena consists of, each a ring of tags closed by
  * the span's own (vmem_store.h).  Spans are listed in the order they came.
  */
+#include "vmem/cursor.h"
 #include "vmem/indexed.h"
 #include "vmem/search.h"
 
@@ -166,6 +167,7 @@ kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
 
     KVA_ASSERT(bt_is_free(bt) && bt_next(bt) == span);
     search_left(vm, bt);
+    cursor_span_gone(vm, span);
     holes_remove(vm, bt, size);
     if (vm->index != NULL) {
         kva__index_span_remove(&vm->index->segments, bt);

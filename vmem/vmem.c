@@ -48,6 +48,7 @@
  * What is not here: an address-ordered index (a tight min/max or alignment may
  * walk a whole class), and placement by fullest span.
  */
+#include "vmem/audit.h"
 #include "vmem/qcache.h"
 
 kva_vmem_t *kva_vmem_list;
@@ -65,7 +66,8 @@ vmem_bootstrap(void *donated, size_t bytes)
         return;
     }
     kva__meta_donate(donated, bytes);
-    kva_port_lock_init(&vmem.lock, "arenas", KVA_IPL_NONE, KVA_RANK_ARENA - 1);
+    /* Who prints all arenas holds it over their locks, and their caches'. */
+    kva_port_lock_init(&vmem.lock, "arenas", KVA_IPL_NONE, KVA_RANK_DEPOT - 1);
     kva__btag_bootstrap();
     kva__wait_bootstrap();
     kva__indexed_bootstrap();
@@ -129,6 +131,21 @@ list_remove(kva_vmem_t *vm)
     if (vm->next != NULL) {
         vm->next->prev = vm->prev;
     }
+    kva_port_unlock(&vmem.lock, irq);
+}
+
+bool
+kva__vmem_list_lock(kva_irq_t *irq)
+{
+    if (vmem.ready) {
+        *irq = kva_port_lock(&vmem.lock);
+    }
+    return vmem.ready;
+}
+
+void
+kva__vmem_list_unlock(kva_irq_t irq)
+{
     kva_port_unlock(&vmem.lock, irq);
 }
 
@@ -220,6 +237,7 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
     vm->origin = size == 0 && source != NULL ? source->origin : base;
     kva__hash_init(vm);
     vm->magic = KVA__VMEM_MAGIC;
+    kva__watch_update(vm);
     if (((flags & VM_INDEX) != 0 && !kva__indexed_init(vm)) ||
         (qcache_max != 0 && kva__qcache_create(vm, ipl) != 0) ||
         (size != 0 && vmem_add(vm, base, size, flags) != 0)) {
@@ -227,7 +245,7 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
         kva__indexed_fini(vm);
         kva__btag_flush(vm);
         kva_port_lock_fini(&vm->lock);
-        vm->magic = 0;
+        vm->magic = vm->open = 0;
         return NULL;
     }
     list_add(vm);
@@ -287,6 +305,9 @@ first_live(kva_vmem_t *vm)
     return NULL;
 }
 
+/* How many live ranges are named before the report of the first. */
+#define LIVE_NAMED 16u
+
 void
 kva__arena_expect_idle(kva_vmem_t *vm, const char *func)
 {
@@ -294,6 +315,9 @@ kva__arena_expect_idle(kva_vmem_t *vm, const char *func)
     uintptr_t addr = 0;
     size_t live;
 
+    if (bt != NULL || (vm->qcache != NULL && kva__qcache_live(vm, &addr) > 0)) {
+        (void)vmem_print_live(vm, LIVE_NAMED, NULL);
+    }
     if (bt != NULL) {
         kva__misuse(func, "arena", vm->name, bt->start,
                     "expected no live range, found %zu bytes live, the first "
@@ -335,8 +359,8 @@ vmem_destroy(kva_vmem_t *vm)
     kva__btag_flush(vm);
     kva__btag_disown(vm);
     kva_port_lock_fini(&vm->lock);
-    vm->magic = 0;
-    vm->qcache_max = 0;
+    vm->magic = vm->open = 0;
+    vm->hit_max = vm->qcache_max = 0;
     if ((vm->flags & KVA__VM_OWN_STORE) != 0) {
         kva__meta_put(&vmem.arenas, vm);
     }
@@ -419,27 +443,41 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
 /* ---- allocating and freeing ------------------------------------------- */
 
 int
-kva__long_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr)
+kva__long_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr,
+                const void *caller)
 {
     struct kva__vmem_request rq;
+    int err;
 
     size = size_verify(vm, "vmem_alloc", 0, size);
     flags_verify(vm, "vmem_alloc", flags);
     if (size <= vm->qcache_max) {
-        return kva__qcache_alloc(vm, size, flags, addr);
+        err = kva__qcache_alloc(vm, size, flags, addr);
+    } else {
+        rq = request_plain(vm, size, flags);
+        err = kva__arena_take(vm, &rq, BT_ALLOC, addr);
     }
-    rq = request_plain(vm, size, flags);
-    return kva__arena_take(vm, &rq, BT_ALLOC, addr);
+    if (err == 0) {
+        audit_note(vm, KVA_VMEM_AUDIT_ALLOC, *addr, size, caller);
+    }
+    return err;
 }
 
 void
-kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size)
+kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size,
+               const void *caller)
 {
+    struct kva__audit_ticket ticket;
+
     size = size_verify(vm, "vmem_free", addr, size);
-    if (vm->qcache != NULL) {
+    ticket = audit_free_begin(vm);
+    /* Hit paths may not have been asked. */
+    if (size > vm->qcache_max ||
+        !qcache_put(vm, addr, (unsigned)(size >> vm->quantum_shift))) {
         kva__qcache_expect_none(vm, addr, size, false, "vmem_free");
+        kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
     }
-    kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
+    audit_free_end(vm, ticket, KVA_VMEM_AUDIT_FREE, addr, size, caller);
 }
 
 /* Exactly one way to wait, at most one fit, and nothing unknown. */
@@ -452,38 +490,61 @@ flags_fine(vm_flag_t flags)
 }
 
 /*
- * The hit paths.  An arena that is not alive has a qcache_max of 0, and a size
- * of 0 is as large as can be once 1 is taken from it: both miss and are
- * reported on the slow path.
+ * The hit paths.  An arena that is not alive, or all of whose requests somebody
+ * must see, has a hit_max of 0 and is not open, and a size of 0 is as large as
+ * can be once 1 is taken from it: these take the long way, which knows who
+ * called, and reports.
  */
+static inline size_t
+hit_max(const kva_vmem_t *vm)
+{
+    return __atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED);
+}
+
+static inline bool
+is_open(const kva_vmem_t *vm)
+{
+    return __atomic_load_n(&vm->open, __ATOMIC_RELAXED) == KVA__VMEM_MAGIC;
+}
+
 int
 vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
+    const void *caller = __builtin_return_address(0);
+
     if (KVA_UNLIKELY(vm == NULL)) {
-        return kva__long_alloc(vm, size, flags, addr);
+        return kva__long_alloc(vm, size, flags, addr, caller);
     }
-    if (size - 1 >= vm->qcache_max) {
-        return kva__short_alloc(vm, size, flags, addr);
+    if (size - 1 >= hit_max(vm)) {
+        return KVA_LIKELY(is_open(vm))
+                   ? kva__short_alloc(vm, size, flags, addr)
+                   : kva__long_alloc(vm, size, flags, addr, caller);
     }
     if (KVA_LIKELY(flags_fine(flags)) &&
         KVA_LIKELY(qcache_get(
             vm, (unsigned)((size - 1) >> vm->quantum_shift) + 1, addr))) {
         return 0;
     }
-    return kva__long_alloc(vm, size, flags, addr);
+    return kva__long_alloc(vm, size, flags, addr, caller);
 }
 
 void
 vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
+    const void *caller = __builtin_return_address(0);
+
     if (KVA_UNLIKELY(vm == NULL)) {
-        kva__long_free(vm, addr, size);
-    } else if (size - 1 >= vm->qcache_max) {
-        kva__short_free(vm, addr, size);
+        kva__long_free(vm, addr, size, caller);
+    } else if (size - 1 >= hit_max(vm)) {
+        if (KVA_LIKELY(is_open(vm))) {
+            kva__short_free(vm, addr, size);
+        } else {
+            kva__long_free(vm, addr, size, caller);
+        }
     } else if (KVA_UNLIKELY(!qcache_put(
                    vm, addr,
                    (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
-        kva__long_free(vm, addr, size);
+        kva__long_free(vm, addr, size, caller);
     }
 }
 
@@ -562,13 +623,19 @@ vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
     const struct vmem_request from = { size,    align,   phase, nocross,
                                        minaddr, maxaddr, flags };
     struct kva__vmem_request rq;
+    int err;
 
     if ((align | phase | nocross | minaddr | ~maxaddr) == 0 && vm != NULL &&
-        kva__short_xalloc(vm, size, flags, addr)) {
+        is_open(vm) && kva__short_xalloc(vm, size, flags, addr)) {
         return 0;
     }
     rq = request_make(vm, "vmem_xalloc", &from);
-    return kva__arena_take(vm, &rq, BT_XALLOC, addr);
+    err = kva__arena_take(vm, &rq, BT_XALLOC, addr);
+    if (err == 0) {
+        audit_note(vm, KVA_VMEM_AUDIT_XALLOC, *addr, rq.size,
+                   __builtin_return_address(0));
+    }
+    return err;
 }
 
 int
@@ -576,10 +643,16 @@ vmem_xalloc_timed(kva_vmem_t *vm, const struct vmem_request *from,
                   uint64_t timeout_ns, const void *cookie, vmem_addr_t *addr)
 {
     struct kva__vmem_request rq = request_make(vm, "vmem_xalloc_timed", from);
+    int err;
 
     rq.timeout_ns = timeout_ns;
     rq.cookie = cookie;
-    return kva__arena_take(vm, &rq, BT_XALLOC, addr);
+    err = kva__arena_take(vm, &rq, BT_XALLOC, addr);
+    if (err == 0) {
+        audit_note(vm, KVA_VMEM_AUDIT_XALLOC, *addr, rq.size,
+                   __builtin_return_address(0));
+    }
+    return err;
 }
 
 int
@@ -588,6 +661,7 @@ vmem_xalloc_addr(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 {
     struct kva__vmem_request rq;
     vmem_addr_t got;
+    int err;
 
     size = size_verify(vm, "vmem_xalloc_addr", addr, size);
     flags_verify(vm, "vmem_xalloc_addr", flags);
@@ -601,24 +675,34 @@ vmem_xalloc_addr(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
     rq.min = addr;
     rq.max = addr + (size - 1);
     rq.constrained = true;
-    return kva__arena_take(vm, &rq, BT_XALLOC, &got);
+    err = kva__arena_take(vm, &rq, BT_XALLOC, &got);
+    if (err == 0) {
+        audit_note(vm, KVA_VMEM_AUDIT_XALLOC, addr, size,
+                   __builtin_return_address(0));
+    }
+    return err;
 }
 
 void
-kva__long_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
+kva__long_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
+                const void *caller)
 {
+    struct kva__audit_ticket ticket;
+
     size = size_verify(vm, "vmem_xfree", addr, size);
+    ticket = audit_free_begin(vm);
     kva__qcache_expect_none(vm, addr, size, true, "vmem_xfree");
     kva__arena_free(vm, addr, size, BT_XALLOC, "vmem_xfree");
+    audit_free_end(vm, ticket, KVA_VMEM_AUDIT_XFREE, addr, size, caller);
 }
 
 void
 vmem_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
-    if (KVA_LIKELY(vm != NULL)) {
+    if (KVA_LIKELY(vm != NULL && is_open(vm))) {
         kva__short_xfree(vm, addr, size);
     } else {
-        kva__long_xfree(vm, addr, size);
+        kva__long_xfree(vm, addr, size, __builtin_return_address(0));
     }
 }
 
@@ -626,6 +710,8 @@ void
 vmem_xfreeall(kva_vmem_t *vm)
 {
     struct kva_vmem_btag *bt;
+    uintptr_t addr;
+    size_t size;
 
     arena_alive(vm, "vmem_xfreeall");
     if (vm->qcache != NULL) {
@@ -634,8 +720,11 @@ vmem_xfreeall(kva_vmem_t *vm)
                     "with them");
     }
     while ((bt = first_live(vm)) != NULL) {
-        kva__arena_free(vm, bt->start, bt_size(bt), bt_state(bt),
-                        "vmem_xfreeall");
+        addr = bt->start;
+        size = bt_size(bt);
+        kva__arena_free(vm, addr, size, bt_state(bt), "vmem_xfreeall");
+        audit_note(vm, KVA_VMEM_AUDIT_FREE, addr, size,
+                   __builtin_return_address(0));
     }
 }
 

@@ -59,6 +59,10 @@ struct kva_vmem_btag;
 #define KVA_VMEM_MAXFREE 0x10u /* size: the largest free segment */
 #define KVA_VMEM_CACHED 0x20u  /* size: held by quantum caches, not live */
 
+/* How vmem_walk goes about it. */
+#define KVA_VMEM_REENTRANT 0x80000000u /* fn may use the arena */
+#define KVA_VMEM_NOLOCK 0x40000000u    /* everything else has stopped */
+
 /*
  * Import takes a span of at least size bytes from arg (the source arena, if
  * the arena was made with one); release gives exactly such a span back.
@@ -249,13 +253,56 @@ kva_vmem_size_t kva_vmem_size(kva_vmem_t *vm, unsigned typemask);
 
 /*
  * Call fn for each segment of the kinds in typemask (ALLOC, FREE, CACHED,
- * SPAN), in address order within a span, spans in the order they came.  The
- * arena is locked meanwhile: fn must not use it.
+ * SPAN), in address order within a span, spans in the order they came.
+ * Linear, and so is the time for which the arena is locked: fn must not use it.
+ *
+ * With VMEM_REENTRANT the arena is not locked while fn runs, nor for more than
+ * 64 segments on end; fn and everybody else may allocate and free meanwhile,
+ * and what fn is told may have changed.  A segment that is there all the time
+ * is visited exactly once, no two visits of a span overlap, and spans that come
+ * after the walk began are left out.  fn must return, and not end the arena.
+ * With VMEM_NOLOCK no lock is taken, for when nobody else runs any more (a crash
+ * dump): pointers are looked at before they are followed, and the walk ends at
+ * the first that is bad.  The idea is illumos' VMEM_REENTRANT.
  */
 void kva_vmem_walk(kva_vmem_t *vm, unsigned typemask,
                    void (*fn)(void *arg, kva_vmem_addr_t addr,
                               kva_vmem_size_t size, unsigned type),
                    void *arg);
+
+/* What a segment is, or an item of the quantum caches. */
+enum kva_vmem_kind {
+    KVA_VMEM_KIND_FREE,   /* a hole */
+    KVA_VMEM_KIND_ALLOC,  /* from vmem_alloc, with a tag of its own */
+    KVA_VMEM_KIND_XALLOC, /* from vmem_xalloc */
+    KVA_VMEM_KIND_PIECE,  /* the quantum caches have it, in no item */
+    KVA_VMEM_KIND_LIVE,   /* from vmem_alloc, an item of a quantum cache */
+    KVA_VMEM_KIND_CACHED  /* such an item, freed */
+};
+
+struct kva_vmem_segment {
+    kva_vmem_addr_t addr; /* first address */
+    kva_vmem_size_t size;
+    enum kva_vmem_kind kind;
+    bool imported;             /* the span was */
+    kva_vmem_addr_t span_addr; /* the span that it lies in */
+    kva_vmem_size_t span_size;
+};
+
+/*
+ * Does all of [addr, addr + size - 1] lie in one span.  With VM_INDEX a logarithm;
+ * else linear in spans, in steps of at most 64 with the lock dropped in between.
+ */
+bool
+kva_vmem_contains(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
+
+/*
+ * The segment, or item of a quantum cache, that addr lies in, its first address
+ * or any other.  KVA_ENOENT: no span has it.  With VM_INDEX a logarithm; else
+ * linear in the spans and in the segments of one, in such steps.
+ */
+int kva_vmem_find(kva_vmem_t *vm, kva_vmem_addr_t addr,
+                  struct kva_vmem_segment *seg);
 
 /*
  * Give back what quantum caches hold, down to retain bytes, and with it whole
@@ -268,41 +315,119 @@ size_t kva_vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain);
 void kva_vmem_set_reclaim(kva_vmem_t *vm,
                           void (*fn)(kva_vmem_t *vm, kva_vm_flag_t flags));
 
-/* Statistics, named as illumos's kstats; bytes unless said otherwise. */
+/*
+ * Statistics, named as illumos' fourteen kstats, and what metadata costs; bytes
+ * unless said otherwise.  Counters wrap.
+ *
+ * Hits of the quantum caches are in no counter: they do nothing but hit.
+ * alloc and free count segments: requests met past the quantum caches, and
+ * pieces for these.  qcache_alloc and qcache_free count the requests that the
+ * magazines could not serve alone; of the others there are at most a magazine's
+ * rounds for each.
+ */
 struct kva_vmem_stat {
-    size_t mem_inuse;     /* allocated, magazines included */
-    size_t mem_import;    /* imported and not released */
-    size_t mem_total;     /* all spans */
-    size_t mem_cached;    /* of mem_inuse: held by quantum caches, not live */
-    size_t alloc;         /* requests met, past the quantum caches */
-    size_t free;          /* frees, likewise */
-    size_t wait;          /* times a request slept */
-    size_t fail;          /* requests refused */
-    size_t wakes;         /* times a waiter was woken */
-    size_t wakes_vain;    /* and found nothing */
-    size_t held_back;     /* refused in favour of a waiter passed too often */
-    size_t lookup;        /* tags looked up by address */
-    size_t search;        /* tags looked at for a fit */
-    size_t populate_wait; /* waits for tags */
-    size_t populate_fail; /* requests refused for want of tags */
+    size_t mem_inuse;        /* allocated, magazines included */
+    size_t mem_import;       /* imported and not released */
+    size_t mem_total;        /* all spans */
+    size_t mem_cached;       /* of mem_inuse: in quantum caches, not live */
+    kva_vmem_t *vmem_source; /* the arena that spans come from, or NULL */
+    size_t alloc;            /* segments made, see above */
+    size_t free;             /* segments freed */
+    size_t wait;             /* times a request slept */
+    size_t fail;             /* requests refused, injected ones included */
+    size_t wakes;            /* times a waiter was woken */
+    size_t wakes_vain;       /* and found nothing */
+    size_t held_back;       /* refused in favour of a waiter passed too often */
+    size_t lookup;          /* tags looked up by address */
+    size_t search;          /* tags looked at for a fit */
+    size_t populate_wait;   /* waits for tags */
+    size_t populate_fail;   /* requests refused for want of tags */
+    size_t contains;        /* calls of vmem_contains and vmem_find */
+    size_t contains_search; /* tags looked at by them */
+    size_t injected;        /* requests that vmem_set_mtbf let fail */
+    size_t qcache_alloc;    /* requests past the magazines */
+    size_t qcache_free;     /* frees past them */
     size_t tags_busy, tags_free, tags_span; /* tags in use */
     size_t tags_spare;                      /* tags in the arena's own stock */
     size_t spans; /* spans, and of them imported ones */
     size_t spans_import;
-    size_t hash_bytes;   /* pages of the hash */
-    size_t qcache_bytes; /* windows of the quantum caches */
-    size_t state_bytes;  /* state bytes of the quantum caches */
+    size_t tag_bytes;      /* all those tags */
+    size_t hash_bytes;     /* pages of the hash, nodes of the indexes */
+    size_t qcache_bytes;   /* windows of the quantum caches */
+    size_t state_bytes;    /* state bytes of the quantum caches */
+    size_t magazine_bytes; /* magazines and CPU slots */
+    size_t meta_bytes;     /* all of these, and the arena itself */
 };
 void kva_vmem_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
 
 /*
  * Check every invariant of the arena.  Returns NULL, or what does not hold.
- * Linear in the number of tags; the arena is locked meanwhile.
+ * Linear in the number of tags; the arena is locked meanwhile.  No pointer of
+ * the arena's is followed before it is known to lead to a tag, so this is safe
+ * on one that is damaged.
  */
 const char *kva_vmem_check(kva_vmem_t *vm);
 
-/* Print the arena and its segments through the port's log. */
-void kva_vmem_print(kva_vmem_t *vm);
+/*
+ * Failure injection: from now on every nth request with VM_NOSLEEP fails with
+ * KVA_ENOMEM (n 1: each; 0: none any more).  With seed not 0 the spacing is
+ * pseudo-random, 1 to 2n - 1, n on the average.  All hit paths miss while it is
+ * on, so that requests to quantum caches are counted too.  Constant work.  The
+ * idea is illumos' vmem_mtbf.
+ */
+void kva_vmem_set_mtbf(kva_vmem_t *vm, unsigned n);
+void kva_vmem_set_mtbf_random(kva_vmem_t *vm, unsigned n, uint64_t seed);
+
+enum kva_vmem_event {
+    KVA_VMEM_AUDIT_ALLOC = 1,
+    KVA_VMEM_AUDIT_XALLOC,
+    KVA_VMEM_AUDIT_FREE,
+    KVA_VMEM_AUDIT_XFREE
+};
+
+/* What happened to an address: an entry of the audit ring. */
+struct kva_vmem_audit {
+    kva_vmem_addr_t addr;
+    kva_vmem_size_t size;
+    const void *caller; /* the return address of the call */
+    uint64_t time;      /* kva_port_clock; below tier 3: 0 */
+    size_t number;      /* counts up; 0: nothing was written here yet */
+    unsigned cpu;       /* slot, or KVA_CPU_NONE */
+    enum kva_vmem_event op;
+};
+
+/*
+ * Write each allocation and free of the arena into ring, n entries of the
+ * caller's, the newest over the oldest; ring NULL: no more.  All hit paths miss
+ * meanwhile.  A free that is refused as misuse leaves no entry.  The ring must
+ * stay until it is taken away again, with no request under way.
+ */
+void kva_vmem_set_audit(kva_vmem_t *vm, struct kva_vmem_audit *ring, size_t n);
+
+/*
+ * The newest entry whose range addr lies in, copied to *event.  KVA_ENOENT: the
+ * ring has none.  Linear in the ring.
+ */
+int kva_vmem_audit_find(kva_vmem_t *vm, kva_vmem_addr_t addr,
+                        struct kva_vmem_audit *event);
+
+/*
+ * Print for debugging, NetBSD's interface.  pr is called with whole lines and
+ * locks held, and must not use arenas; NULL: the port's log.
+ *
+ * vmem_whatis: what addr is: in which arena's which segment, or an arena, or a
+ * tag, and the last event of the address in an arena with an audit ring.
+ * vmem_print: the arena at addr; vmem_printall: all of them.  modif, which may
+ * be NULL: "t" totals only, "a" the audit ring too, "l" take no lock.
+ * vmem_print_live: each live range, who allocated it if that is known, and
+ * nothing else; at most max.  Returns how many there are.
+ */
+typedef void
+kva_vmem_pr_t(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void kva_vmem_whatis(uintptr_t addr, kva_vmem_pr_t *pr);
+void kva_vmem_print(uintptr_t addr, const char *modif, kva_vmem_pr_t *pr);
+void kva_vmem_printall(const char *modif, kva_vmem_pr_t *pr);
+size_t kva_vmem_print_live(kva_vmem_t *vm, size_t max, kva_vmem_pr_t *pr);
 
 /* All arenas, linked by kva_vmem.next: where a debugger starts. */
 extern kva_vmem_t *kva_vmem_list;

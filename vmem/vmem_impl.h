@@ -193,10 +193,11 @@ bt_at(kva__btag_ref_t ref)
 struct btag_group {
     struct btag_group *next; /* (m) groups with unused tags; NULL: none */
     struct btag_group *prev;
-    struct kva_vmem_btag *unused; /* (m) */
-    uint32_t id;                  /* (c) place in the directory */
-    uint16_t nunused;             /* (m) */
-    uint16_t total;               /* (c) tags besides the header */
+    struct btag_group *chain; /* (m) found by address */
+    uint32_t id;              /* (c) place in the directory */
+    uint8_t nunused;          /* (m) */
+    uint8_t unused;           /* (m) slot of the first unused tag; 0: none */
+    uint16_t total;           /* (c) tags besides the header */
 } __attribute__((aligned(KVA__BTAG_ALIGN)));
 
 #define BT_GROUP_BYTES ((size_t)4096)
@@ -236,6 +237,22 @@ void kva__btag_flush(kva_vmem_t *vm);
 /* Make groups of a caller's memory, all in the arena's stock.  Tags made. */
 unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 void kva__btag_disown(kva_vmem_t *vm);
+/*
+ * Looking at what may be no tag, without following it.  Between freeze and thaw
+ * no group comes or goes; a debugger may look without.
+ */
+kva_irq_t kva__btag_freeze(void);
+void kva__btag_thaw(kva_irq_t irq);
+/* Tags of all arenas and of none: no loop over tags is longer. */
+size_t kva__btag_total(void);
+/* The tag that addr is an address of, or NULL. */
+struct kva_vmem_btag *kva__btag_around(uintptr_t addr);
+bool kva__btag_is_ours(const struct kva_vmem_btag *bt);
+bool kva__btag_ref_is_ours(kva__btag_ref_t ref);
+/* NULL, or what does not hold of a pointer to a tag and its low bits. */
+const char *kva__btag_check(struct kva_vmem_btag *bt);
+/* The same of all unused tags.  Frozen. */
+const char *kva__btag_store_check(void);
 
 /*
  * Worst case of new tags.  Cutting a hole leaves at most two remainders, and
@@ -290,6 +307,8 @@ kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own);
 /* A segment that is in the hash leaves it. */
 void kva__hash_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 size_t kva__hash_bytes(const kva_vmem_t *vm);
+/* Buckets, mask and pages go together, or what does not hold. */
+const char *kva__hash_check(const kva_vmem_t *vm);
 
 /* ---- requests and segments (segment.c, arena.c) ---------------------- */
 
@@ -338,7 +357,8 @@ kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed);
 /*
  * The short ways of a request with no constraints and of a free (short.c), any
  * size and flags given, and the long ways (vmem.c), to which they lead if they
- * do not do; short_xalloc just says so.  vm is not NULL for the short ones.
+ * do not do; short_xalloc just says so.  For the short ones vm is alive, and no
+ * request of it is watched; the long ones are told who called.
  */
 int kva__short_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                      uintptr_t *addr);
@@ -347,9 +367,11 @@ bool kva__short_xalloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                        uintptr_t *addr);
 void kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
 int kva__long_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
-                    uintptr_t *addr);
-void kva__long_free(kva_vmem_t *vm, uintptr_t addr, size_t size);
-void kva__long_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
+                    uintptr_t *addr, const void *caller);
+void
+kva__long_free(kva_vmem_t *vm, uintptr_t addr, size_t size, const void *caller);
+void kva__long_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                     const void *caller);
 
 /* Allocate by request; the segment's state tells who owns it. */
 int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
@@ -434,12 +456,21 @@ void kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
 /* Bytes held and not live; bytes of windows; of state bytes. */
 size_t kva__qcache_cached(kva_vmem_t *vm);
 void kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
-const char *kva__qcache_check(kva_vmem_t *vm);
+/* For the checker, which holds both locks: the quantum caches', then the
+ * arena's.  held tells whether an arena has this piece. */
+kva_irq_t kva__qcache_lock(kva_vmem_t *vm);
+void kva__qcache_unlock(kva_vmem_t *vm, kva_irq_t irq);
+typedef bool kva__piece_held_t(kva_vmem_t *vm, uintptr_t addr, size_t size);
+const char *kva__qcache_check(kva_vmem_t *vm, kva__piece_held_t *held);
 /* Visit what lies in the piece [addr, addr + size - 1]. */
 void
 kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
                  void (*fn)(void *, kva_vmem_addr_t, kva_vmem_size_t, unsigned),
                  void *arg);
+/* The item around addr: VMEM_ALLOC if live, VMEM_CACHED, or 0: none.  Lock-free;
+ * what is not the caller's may have changed. */
+unsigned
+kva__qcache_item(kva_vmem_t *vm, uintptr_t addr, uintptr_t *base, size_t *size);
 /* Live bytes among the items, and where the first is. */
 size_t kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr);
 /* Report if an item of the quantum caches is at addr: no tag is then, and the
@@ -448,6 +479,26 @@ void kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
                              bool x, const char *func);
 /* The most quanta of an item: the length takes five bits of the state byte. */
 #define KVA__QCACHE_QUANTA_MAX 32u
+
+/* ---- statistics (stat.c) ----------------------------------------------- */
+
+/* But for what the quantum caches have.  Arena locked, or stopped. */
+void kva__stat_get(const kva_vmem_t *vm, struct kva_vmem_stat *st);
+
+/* ---- failures on request (inject.c) ----------------------------------- */
+
+/* Does this request fail: asked once for each that may. */
+bool kva__inject(kva_vmem_t *vm);
+/* Hit paths and short ways are closed if something must see all requests.
+ * Arena locked. */
+void kva__watch_update(kva_vmem_t *vm);
+
+static inline bool
+inject(kva_vmem_t *vm, kva_vm_flag_t flags)
+{
+    return KVA_UNLIKELY(__atomic_load_n(&vm->mtbf, __ATOMIC_RELAXED) != 0) &&
+           (flags & VM_NOSLEEP) != 0 && kva__inject(vm);
+}
 
 /* ---- waiting (wait.c); the rest is in wait.h --------------------------- */
 
@@ -485,6 +536,10 @@ arena_is_transparent(const kva_vmem_t *vm)
 #define KVA__VMEM_MAGIC ((uintptr_t)0x766d656du) /* "vmem" */
 
 _Noreturn void kva__vmem_dead(kva_vmem_t *vm, const char *func);
+
+/* The list of arenas stands still; false: vmem was never used. */
+bool kva__vmem_list_lock(kva_irq_t *irq);
+void kva__vmem_list_unlock(kva_irq_t irq);
 
 static inline void
 arena_alive(kva_vmem_t *vm, const char *func)

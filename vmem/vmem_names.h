@@ -37,6 +37,14 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define VMEM_MAXFREE KVA_VMEM_MAXFREE
 #define VMEM_CACHED KVA_VMEM_CACHED
 #define VMEM_SPAN KVA_VMEM_SPAN
+#define VMEM_REENTRANT KVA_VMEM_REENTRANT
+#define VMEM_NOLOCK KVA_VMEM_NOLOCK
+#define VMEM_KIND_FREE KVA_VMEM_KIND_FREE
+#define VMEM_KIND_ALLOC KVA_VMEM_KIND_ALLOC
+#define VMEM_KIND_XALLOC KVA_VMEM_KIND_XALLOC
+#define VMEM_KIND_PIECE KVA_VMEM_KIND_PIECE
+#define VMEM_KIND_LIVE KVA_VMEM_KIND_LIVE
+#define VMEM_KIND_CACHED KVA_VMEM_KIND_CACHED
 #define VMEM_EST_BTCOUNT KVA_VMEM_EST_BTCOUNT
 
 #define vmem_bootstrap kva_vmem_bootstrap
@@ -70,5 +78,14 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define vmem_stat kva_vmem_stat
 #define vmem_check kva_vmem_check
 #define vmem_print kva_vmem_print
+#define vmem_printall kva_vmem_printall
+#define vmem_print_live kva_vmem_print_live
+#define vmem_whatis kva_vmem_whatis
+#define vmem_contains kva_vmem_contains
+#define vmem_find kva_vmem_find
+#define vmem_set_mtbf kva_vmem_set_mtbf
+#define vmem_set_mtbf_random kva_vmem_set_mtbf_random
+#define vmem_set_audit kva_vmem_set_audit
+#define vmem_audit_find kva_vmem_audit_find
 
 #endif

@@ -82,6 +82,7 @@ struct kva__hash_bucket {
 #define KVA__VMEM_NAME_MAX 24u
 
 struct kva__qcache;
+struct kva__cursor;
 struct kva__search;
 struct kva__indexes;
 
@@ -90,10 +91,12 @@ struct kva_vmem {
     kva_lock_t lock;
     unsigned flags;               /* (c) VM_* of creation, and KVA__VM_* */
     unsigned quantum_shift;       /* (c) */
+    size_t hit_max;               /* qcache_max, or 0: see watch_update */
     size_t qcache_max;            /* (c) 0: no quantum caches */
     struct kva__qcache *qcache;   /* (c) or NULL */
     uintptr_t origin;             /* (c) lowest address to expect */
     uintptr_t magic;              /* alive */
+    uintptr_t open;               /* magic, or 0: the short ways are closed */
     unsigned detour;              /* (a) why the short ways are closed */
     struct kva__search *searches; /* (a) suspended ones */
 
@@ -135,6 +138,16 @@ struct kva_vmem {
     size_t released;         /* (a) bytes ever given to the source */
     struct kva__waitq waitq; /* of a root: who waits in its tree (wait.c) */
     size_t failures;         /* requests refused while anybody waited; atomic */
+
+    /* looking and provoking */
+    struct kva__cursor *cursors;  /* (a) places in the rings */
+    unsigned mtbf;                /* (a) requests to a failure; 0: off */
+    unsigned mtbf_left;           /* (a) to the next one */
+    uint64_t mtbf_random;         /* (a) state of the spacing; 0: even */
+    struct kva_vmem_audit *audit; /* (a) the caller's ring, or NULL */
+    size_t audit_n;               /* (a) entries */
+    size_t audit_at;              /* (a) the next to be written */
+    size_t audit_events;          /* (a) since the arena was made */
 
     struct kva_vmem *next;         /* (l) all arenas */
     struct kva_vmem *prev;         /* (l) */

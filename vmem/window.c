@@ -133,9 +133,9 @@ kva__window_carve(struct window *w, unsigned at, unsigned n)
 {
     bits_clear(w->free, at, n);
     w->nfree -= n;
-    w->state[at] = (uint8_t)(RUN_CACHED | (n - 1));
+    state_set(&w->state[at], RUN_CACHED | (n - 1));
     for (unsigned i = 1; i < n; i++) {
-        w->state[at + i] = (uint8_t)(RUN_INSIDE | i);
+        state_set(&w->state[at + i], RUN_INSIDE | i);
     }
 }
 
@@ -143,7 +143,7 @@ void
 kva__window_join(struct window *w, unsigned at, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        w->state[at + i] = RUN_FREE;
+        state_set(&w->state[at + i], RUN_FREE);
     }
     bits_set(w->free, at, n);
     w->nfree += n;
@@ -227,7 +227,7 @@ check_run(const struct window *w, unsigned at, unsigned n)
 {
     for (unsigned i = 1; i < n; i++) {
         if (at + i >= WINDOW_QUANTA || bit_get(w->piece, at + i) ||
-            w->state[at + i] != (RUN_INSIDE | i)) {
+            state_get(&w->state[at + i]) != (RUN_INSIDE | i)) {
             return "W4: a run is whole and within its piece";
         }
     }
@@ -247,7 +247,7 @@ check_quantum(const struct window *w, unsigned i)
     if (held && !first && (i == 0 || !bit_get(w->held, i - 1))) {
         return "W2: a piece has a first quantum";
     }
-    if ((w->state[i] == RUN_FREE) != (is_free || !held)) {
+    if ((state_get(&w->state[i]) == RUN_FREE) != (is_free || !held)) {
         return "W3: state bytes agree with the free quanta";
     }
     return NULL;
@@ -268,14 +268,17 @@ kva__window_check(const struct window *w)
         nfree += bit_get(w->free, i);
     }
     for (unsigned i = 0; i < WINDOW_QUANTA; i += n) {
+        uint8_t state = state_get(&w->state[i]); /* its owner may write it */
+
         n = 1;
-        if (w->state[i] == RUN_FREE) {
+        if (state == RUN_FREE) {
             continue;
         }
-        if ((w->state[i] & RUN_STATE_MASK) == RUN_INSIDE) {
+        if ((state & RUN_STATE_MASK) != RUN_CACHED &&
+            (state & RUN_STATE_MASK) != RUN_LIVE) {
             return "W4: a run has a first quantum";
         }
-        n = (w->state[i] & RUN_LENGTH_MASK) + 1u;
+        n = (state & RUN_LENGTH_MASK) + 1u;
         bad = check_run(w, i, n);
         if (bad != NULL) {
             return bad;

@@ -53,6 +53,19 @@ struct window {
     uint8_t state[WINDOW_QUANTA];  /* owner of the run */
 };
 
+/* The owner's store; who walks the arena reads it meanwhile. */
+static inline void
+state_set(uint8_t *state, unsigned value)
+{
+    __atomic_store_n(state, (uint8_t)value, __ATOMIC_RELAXED);
+}
+
+static inline uint8_t
+state_get(const uint8_t *state)
+{
+    return __atomic_load_n(state, __ATOMIC_RELAXED);
+}
+
 /* Lowest place for a run of n quanta, a run of 2^k aligned to its size; or
  * WINDOW_QUANTA if there is none. */
 unsigned kva__window_find(const struct window *w, unsigned n);

@@ -32,7 +32,7 @@ dead_arena(struct test_ctx *t, enum dead how)
             bytes[i] = (unsigned char)test_rand(t);
         }
         store.magic = (uintptr_t)test_rand(t) | 0x80;
-        store.qcache_max = 0; /* read first, and 0 in whatever was ended */
+        store.hit_max = 0; /* read first, and 0 in whatever was ended */
         break;
     case DEAD_DESTROYED:
         vm = vmem_init(&store, "gone", BASE, 16 * Q, Q, NULL, NULL, NULL,
@@ -77,7 +77,7 @@ ROW(size, (void)vmem_size(vm, VMEM_ALLOC))
 ROW(stat, struct kva_vmem_stat st; vmem_stat(vm, &st))
 ROW(walk, vmem_walk(vm, VMEM_ALLOC, NULL, NULL))
 ROW(check, (void)vmem_check(vm))
-ROW(print, vmem_print(vm))
+ROW(print, vmem_print((uintptr_t)vm, NULL, NULL))
 ROW(roundup_size, (void)vmem_roundup_size(vm, size))
 ROW(set_reclaim, vmem_set_reclaim(vm, NULL))
 

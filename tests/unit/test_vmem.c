@@ -443,39 +443,6 @@ walks_and_sizes(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-static void
-log_keep(void *arg, const char *msg)
-{
-    struct line *line = arg;
-
-    strncat(line->text, msg, sizeof(line->text) - strlen(line->text) - 2);
-    strcat(line->text, "\n");
-}
-
-static void
-prints(struct test_ctx *t)
-{
-    struct line line = { "" };
-    vmem_t *vm;
-
-    (void)t;
-    PORT(NULL);
-    vm = arena_new(BASE, 16 * Q, Q, 0);
-    CHECK_EQ(vmem_xalloc_addr(vm, BASE + 2 * Q, 3 * Q, VM_NOSLEEP), 0);
-    kva_posix_log_set(log_keep, &line);
-    vmem_print(vm);
-    kva_posix_log_set(NULL, NULL);
-    CHECK_STR(line.text,
-              "arena test: quantum 4096, 12288 bytes in use of 65536, 1 "
-              "spans, 1 busy and 2 free tags\n"
-              "  span 0x40000000 - 0x4000ffff\n"
-              "    free 0x40000000, 8192 bytes\n"
-              "    xalloc 0x40002000, 12288 bytes\n"
-              "    free 0x40005000, 45056 bytes\n");
-    vmem_xfreeall(vm);
-    vmem_destroy(vm);
-}
-
 /* All arenas are on one list. */
 static void
 arenas_are_listed(struct test_ctx *t)
@@ -677,48 +644,6 @@ sleep_where_one_may_not(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- the checker --------------------------------------------------------- */
-
-/* Every field of an arena that is damaged is seen; the test ends before anybody
- * trusts it again. */
-static void
-damage_is_seen(struct test_ctx *t)
-{
-    struct kva_vmem good;
-    uintptr_t a = 0;
-    vmem_t *vm;
-
-    (void)t;
-    PORT(NULL);
-    vm = arena_new(BASE, 64 * Q, Q, 0);
-    CHECK_EQ(vmem_xalloc_addr(vm, BASE + 8 * Q, Q, VM_NOSLEEP), 0);
-    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), 0);
-    CHECK_PTR(vmem_check(vm), NULL);
-    good = *vm;
-#define DAMAGE(statement, what)          \
-    do {                                 \
-        statement;                       \
-        CHECK_HAS(vmem_check(vm), what); \
-        *vm = good;                      \
-        CHECK_PTR(vmem_check(vm), NULL); \
-    } while (0)
-    DAMAGE(vm->nsegments++, "C1");
-    DAMAGE(vm->hash_count--, "I3");
-    DAMAGE(vm->stat.tags_free--, "C1");
-    DAMAGE(vm->stat.spans++, "C1");
-    DAMAGE(vm->stat.spans_import++, "C1");
-    DAMAGE(vm->stat.mem_inuse += Q, "C2");
-    DAMAGE(vm->stat.mem_total -= Q, "C2");
-    DAMAGE(vm->nspare++, "T1");
-    DAMAGE(vm->class_summary = 0, "I3");
-    DAMAGE(vm->class_summary = ~(uintptr_t)0, "I3");
-    DAMAGE(vm->class_map[0] ^= 1, "I3");
-    DAMAGE(memset(vm->hash_inline, 0, sizeof(vm->hash_inline)), "I3");
-    DAMAGE(vm->span_last = vm->class_head[6], "S1");
-    vmem_xfreeall(vm);
-    vmem_destroy(vm);
-}
-
 const struct test vmem_tests[] = { TEST("vmem", whole_address_space),
                                    TEST("vmem", last_byte_of_all),
                                    TEST("vmem", own_class_is_searched),
@@ -731,11 +656,9 @@ const struct test vmem_tests[] = { TEST("vmem", whole_address_space),
                                    TEST("vmem", private_tags_suffice),
                                    TEST("vmem", tags_of_both_kinds),
                                    TEST("vmem", walks_and_sizes),
-                                   TEST("vmem", prints),
                                    TEST("vmem", arenas_are_listed),
                                    TEST("vmem", reclaim_is_asked_first),
                                    TEST("vmem", frees_wake_who_waits),
                                    TEST("vmem", frees_to_magazines_wake_too),
                                    TEST("vmem", sleep_where_one_may_not),
-                                   TEST("vmem", damage_is_seen),
                                    TEST_END };
