@@ -30,9 +30,11 @@
  * an entry out of reach: two leaves.  An inner node is split only when full,
  * and both parts then have room for 16 children, so each level is split once,
  * the root besides bringing a new root: as many inner nodes as there are
- * levels, the leaf's counted, and one for the first two leaves.  Of more
- * operations the first may add a level, and each may be in a place of its own:
- * a node more each.
+ * levels, the leaf's counted, and one for the first two leaves of all.  Of more
+ * operations each may be in a place of its own.  Where one brings a new root,
+ * the others have a level more but leave the root alone, until it is full
+ * again: it starts with two children and gets two from an operation at most, so
+ * that is one node more for every 31 operations, and the height serves for all.
  *
  * Fill.  Where entries come one beside the other, as when a hole is used up
  * from one end, a leaf is split at that place and stays nearly full.  Otherwise

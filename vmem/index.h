@@ -74,20 +74,31 @@ void kva__index_init(struct kva__index *ix, unsigned quantum_shift);
 void kva__index_fini(struct kva__index *ix);
 
 /*
- * Have nodes for that many operations, each of which adds at most
- * KVA__INDEX_PER_OP entries in one place; false: no memory, and no change but
- * to the stock.  One operation takes at most two leaves, and an inner node for
- * each level (proof: index.c).
+ * Nodes that so many operations may take, each of which adds at most
+ * KVA__INDEX_PER_OP entries in one place.  Proof: index.c.
  */
-bool kva__index_ensure(struct kva__index *ix, unsigned nops);
-
-/* For the next operation alone, which mostly finds enough. */
-static inline bool
-kva__index_ready(struct kva__index *ix)
+static inline unsigned
+kva__index_leaves(unsigned nops)
 {
-    return KVA_LIKELY(ix->nleaf_stock >= KVA__INDEX_PER_OP &&
-                      ix->ninner_stock >= ix->height && ix->height != 0) ||
-           kva__index_ensure(ix, 1);
+    return nops * KVA__INDEX_PER_OP;
+}
+
+static inline unsigned
+kva__index_inners(const struct kva__index *ix, unsigned nops)
+{
+    return nops * ix->height + nops / 16 + 1;
+}
+
+/* Fetch what is lacking for them. */
+bool kva__index_fetch(struct kva__index *ix, unsigned nops);
+
+/* Have nodes for so many; false: no memory, and no change but to the stock. */
+static inline bool
+kva__index_ensure(struct kva__index *ix, unsigned nops)
+{
+    return KVA_LIKELY(ix->nleaf_stock >= kva__index_leaves(nops) &&
+                      ix->ninner_stock >= kva__index_inners(ix, nops)) ||
+           kva__index_fetch(ix, nops);
 }
 
 /* As ensure, and keep as many in stock from now on when nodes come back. */

@@ -343,22 +343,10 @@ stock_pop(void **stock)
     return node;
 }
 
-/* Nodes that a number of operations may take; the proof is in index.c. */
-static void
-stock_needed(const struct kva__index *ix, unsigned nops, unsigned *nleaf,
-             unsigned *ninner)
-{
-    *nleaf = nops * KVA__INDEX_PER_OP;
-    *ninner = nops * (ix->height + (nops > 1 || ix->height == 0));
-}
-
 bool
-kva__index_ensure(struct kva__index *ix, unsigned nops)
+kva__index_fetch(struct kva__index *ix, unsigned nops)
 {
-    unsigned nleaf, ninner;
-
-    stock_needed(ix, nops, &nleaf, &ninner);
-    while (KVA_UNLIKELY(ix->nleaf_stock < nleaf)) {
+    while (ix->nleaf_stock < kva__index_leaves(nops)) {
         void *leaf = kva__meta_get(&leaf_store);
 
         if (leaf == NULL) {
@@ -367,7 +355,7 @@ kva__index_ensure(struct kva__index *ix, unsigned nops)
         stock_push(&ix->leaf_stock, leaf);
         ix->nleaf_stock++;
     }
-    while (KVA_UNLIKELY(ix->ninner_stock < ninner)) {
+    while (ix->ninner_stock < kva__index_inners(ix, nops)) {
         void *node = kva__meta_get(&inner_store);
 
         if (node == NULL) {
@@ -427,11 +415,8 @@ stock_kept(const struct kva__index *ix)
 void
 kva__node_give_leaf(struct kva__index *ix, struct index_leaf *leaf)
 {
-    unsigned nleaf, ninner;
-
-    stock_needed(ix, stock_kept(ix), &nleaf, &ninner);
     ix->nleaf--;
-    if (ix->nleaf_stock >= nleaf) {
+    if (ix->nleaf_stock >= kva__index_leaves(stock_kept(ix))) {
         kva__meta_put(&leaf_store, leaf);
         return;
     }
@@ -442,11 +427,8 @@ kva__node_give_leaf(struct kva__index *ix, struct index_leaf *leaf)
 void
 kva__node_give_inner(struct kva__index *ix, struct index_inner *node)
 {
-    unsigned nleaf, ninner;
-
-    stock_needed(ix, stock_kept(ix), &nleaf, &ninner);
     ix->ninner--;
-    if (ix->ninner_stock >= ninner) {
+    if (ix->ninner_stock >= kva__index_inners(ix, stock_kept(ix))) {
         kva__meta_put(&inner_store, node);
         return;
     }

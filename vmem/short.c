@@ -149,7 +149,7 @@ take_exact(kva_vmem_t *vm, unsigned c, size_t size)
         vm->stat.tags_free--;
         bt = hole;
     } else {
-        if (vm->nspare == 0 || !kva__index_ready(&vm->index->segments)) {
+        if (vm->nspare == 0 || !kva__index_ensure(&vm->index->segments, 1)) {
             return NULL;
         }
         class_pop(vm, hole, c);

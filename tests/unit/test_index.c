@@ -143,8 +143,8 @@ static void
 op_begin(void)
 {
     CHECK(kva__btag_ensure(&toy.vm, 2));
-    CHECK(kva__index_ready(&toy.ix));
-    CHECK(kva__index_ready(&toy.spans));
+    CHECK(kva__index_ensure(&toy.ix, 1));
+    CHECK(kva__index_ensure(&toy.spans, 1));
     nleaf_before = toy.ix.nleaf;
     ninner_before = toy.ix.ninner;
     height_before = toy.ix.height > 1 ? toy.ix.height : 1;
