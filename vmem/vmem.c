@@ -480,11 +480,14 @@ kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size,
     audit_free_end(vm, ticket, KVA_VMEM_AUDIT_FREE, addr, size, caller);
 }
 
-/* Exactly one way to wait, at most one fit, and nothing unknown. */
+/* What the hit path need not look at: exactly one way to wait, at most one of
+ * the fits that every arena has, and nothing unknown. */
+#define HIT_FLAGS (ALLOC_FLAGS & ~(VM_FIRSTFIT | VM_NEXTFIT))
+
 static inline bool
 flags_fine(vm_flag_t flags)
 {
-    return ((flags ^ flags >> 1) & 1) != 0 && (flags & ~ALLOC_FLAGS) == 0 &&
+    return ((flags ^ flags >> 1) & 1) != 0 && (flags & ~HIT_FLAGS) == 0 &&
            (flags & (VM_INSTANTFIT | VM_BESTFIT)) !=
                (VM_INSTANTFIT | VM_BESTFIT);
 }
