@@ -29,6 +29,7 @@ static const struct shape shapes[] = {
 /* Flags that every shape is created with, one row after the other. */
 static const vm_flag_t flag_rows[] = {
     0,
+    VM_INDEX,
 };
 
 /* For the import function, which is told its source and nothing else. */

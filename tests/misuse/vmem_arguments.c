@@ -17,7 +17,10 @@ struct arguments {
 
 /* Every flag that a request may have. */
 #define FITS (VM_INSTANTFIT | VM_BESTFIT)
-#define REQUEST_FLAGS (VM_SLEEP | VM_NOSLEEP | FITS | VM_POPULATING)
+#define INDEX_FITS (VM_FIRSTFIT | VM_NEXTFIT)
+#define REQUEST_FLAGS                                                          \
+    (VM_SLEEP | VM_NOSLEEP | FITS | INDEX_FITS | VM_ENDALLOC | VM_POPULATING | \
+     VM_ONESTEP)
 
 static bool
 is_power(size_t n)
@@ -48,16 +51,34 @@ size_text(size_t *size, size_t quantum, char text[KVA_MESSAGE_MAX])
     return NULL;
 }
 
+/* VM_ENDALLOC goes with instant fit, which need not be named, and with best
+ * fit; of the others there is one. */
+static bool
+is_one_fit(vm_flag_t flags)
+{
+    vm_flag_t fit = flags & (FITS | INDEX_FITS);
+
+    if ((flags & VM_ENDALLOC) != 0 && (fit & INDEX_FITS) != 0) {
+        return false;
+    }
+    return fit == 0 || fit == VM_INSTANTFIT || fit == VM_BESTFIT ||
+           fit == VM_FIRSTFIT || fit == VM_NEXTFIT;
+}
+
 static const char *
-flags_text(vm_flag_t flags, char text[KVA_MESSAGE_MAX])
+flags_text(vm_flag_t flags, bool indexed, char text[KVA_MESSAGE_MAX])
 {
     vm_flag_t sleep = flags & (VM_SLEEP | VM_NOSLEEP);
     const char *what = NULL;
 
     if (sleep != VM_SLEEP && sleep != VM_NOSLEEP) {
         what = "one of VM_SLEEP and VM_NOSLEEP";
-    } else if ((flags & FITS) == FITS) {
+    } else if ((flags & (FITS | INDEX_FITS)) == FITS) {
         what = "one of VM_INSTANTFIT and VM_BESTFIT";
+    } else if (!is_one_fit(flags)) {
+        what = "one kind of fit";
+    } else if ((flags & INDEX_FITS) != 0 && !indexed) {
+        what = "an arena with VM_INDEX for first and next fit";
     } else if ((flags & ~REQUEST_FLAGS) != 0) {
         what = "flags for a request";
     }
@@ -114,7 +135,7 @@ constraints_text(const struct arguments *a, size_t quantum, uintptr_t *addr,
 
 /* The whole message for vmem_xalloc; false: all is right. */
 static bool
-xalloc_text(const struct book *b, struct arguments a,
+xalloc_text(const struct book *b, struct arguments a, bool indexed,
             char text[KVA_MESSAGE_MAX])
 {
     char part[KVA_MESSAGE_MAX];
@@ -122,7 +143,7 @@ xalloc_text(const struct book *b, struct arguments a,
     uintptr_t addr = 0;
 
     if (what == NULL) {
-        what = flags_text(a.flags, part);
+        what = flags_text(a.flags, indexed, part);
     }
     if (what == NULL) {
         what = constraints_text(&a, b->quantum, &addr, part);
@@ -137,10 +158,12 @@ xalloc_text(const struct book *b, struct arguments a,
 
 /* vmem_xalloc with these: reported if and only if something is wrong. */
 static bool
-try_xalloc(const struct book *b, const struct arguments *a)
+try_xalloc(const struct scene *s, const struct arguments *a)
 {
+    const struct book *b = &s->top;
+    bool indexed = (s->flags & VM_INDEX) != 0;
     char text[KVA_MESSAGE_MAX];
-    bool bad = xalloc_text(b, *a, text);
+    bool bad = xalloc_text(b, *a, indexed, text);
     struct kva_posix_catch c;
     uintptr_t addr = 0;
 
@@ -152,7 +175,8 @@ try_xalloc(const struct book *b, const struct arguments *a)
         if (bad) {
             FAIL("not reported: %s", text);
         }
-        CHECK(err == 0 || err == KVA_ENOMEM);
+        CHECK(err == 0 || err == KVA_ENOMEM ||
+              (err == KVA_EAGAIN && (a->flags & VM_ONESTEP) != 0));
         if (err == 0) {
             vmem_xfree(b->vm, addr, a->size);
         }
@@ -238,7 +262,7 @@ combinations(struct test_ctx *t, const struct scene *s, unsigned long step)
         struct arguments a;
 
         combination(s, n, &a);
-        if (try_xalloc(&s->top, &a)) {
+        if (try_xalloc(s, &a)) {
             bad++;
         } else {
             good++;
@@ -308,7 +332,7 @@ random_arguments(struct test_ctx *t, struct scene *s)
         a.max = (uintptr_t)random_size(t, q);
     }
     before = scene_digest(s);
-    if (!try_xalloc(&s->top, &a)) {
+    if (!try_xalloc(s, &a)) {
         return false;
     }
     CHECK_EQ(scene_digest(s), before);
@@ -366,7 +390,7 @@ static bool
 bad_size_or_flags(struct test_ctx *t, struct scene *s)
 {
     enum call what = (enum call)below(t, CALLS);
-    size_t q = s->top.quantum, size = q * (1 + below(t, 12)), rounded;
+    size_t q = s->top.quantum, size = q * (1 + below(t, 6)), rounded;
     uintptr_t at = s->origin + q * below(t, SCENE_QUANTA), named = at;
     vm_flag_t flags = VM_NOSLEEP;
     char part[KVA_MESSAGE_MAX];
@@ -377,7 +401,9 @@ bad_size_or_flags(struct test_ctx *t, struct scene *s)
         size = below(t, 2) == 0 || q == 1 ? 0 : SIZE_MAX - below(t, q - 1);
     }
     if (takes_flags(what) && below(t, 2) == 0) {
-        flags = (vm_flag_t)test_rand(t) >> below(t, 32);
+        flags = below(t, 2) == 0 ? (vm_flag_t)test_rand(t) >> below(t, 32)
+                                 : VM_NOSLEEP | ((vm_flag_t)test_rand(t) &
+                                                 (REQUEST_FLAGS & ~VM_SLEEP));
     }
     rounded = size;
     text = size_text(&rounded, q, part);
@@ -385,7 +411,7 @@ bad_size_or_flags(struct test_ctx *t, struct scene *s)
         named = 0; /* what is wrong has no address */
     }
     if (text == NULL && takes_flags(what)) {
-        text = flags_text(flags, part);
+        text = flags_text(flags, (s->flags & VM_INDEX) != 0, part);
     }
     if (text == NULL) {
         return false;
@@ -396,6 +422,42 @@ bad_size_or_flags(struct test_ctx *t, struct scene *s)
                 (unsigned long)named, text);
     CHECK_EQ(scene_digest(s), before);
     return true;
+}
+
+/* A request that a magazine would serve. */
+static void
+bad_flags_on_the_hit_path(struct test_ctx *t)
+{
+    static const struct {
+        vm_flag_t flags;
+        const char *what;
+    } bad[] = {
+        { 0, "one of VM_SLEEP and VM_NOSLEEP" },
+        { VM_SLEEP | VM_NOSLEEP, "one of VM_SLEEP and VM_NOSLEEP" },
+        { VM_NOSLEEP | FITS, "one of VM_INSTANTFIT and VM_BESTFIT" },
+        { VM_NOSLEEP | VM_FIRSTFIT | VM_NEXTFIT, "one kind of fit" },
+        { VM_NOSLEEP | VM_BESTFIT | VM_NEXTFIT, "one kind of fit" },
+        { VM_NOSLEEP | VM_FIRSTFIT | VM_ENDALLOC, "one kind of fit" },
+        { VM_NOSLEEP | VM_FIRSTFIT,
+          "an arena with VM_INDEX for first and next fit" },
+        { VM_NOSLEEP | VM_NEXTFIT,
+          "an arena with VM_INDEX for first and next fit" },
+        { VM_NOSLEEP | VM_INDEX, "flags for a request" },
+    };
+    vmem_t *vm;
+    uintptr_t addr = 0;
+
+    (void)t;
+    PORT(NULL);
+    vm = cached_arena();
+    for (unsigned i = 0; i < KVA_COUNT(bad); i++) {
+        vmem_free(vm, get(vm, Q), Q);
+        CHECK_MISUSE(vm, (void)vmem_alloc(vm, Q, bad[i].flags, &addr),
+                     "vmem_alloc: arena cached: 0x0: expected %s, found flags "
+                     "0x%x",
+                     bad[i].what, bad[i].flags);
+    }
+    vmem_destroy(vm);
 }
 
 static void
@@ -549,6 +611,7 @@ const struct test vmem_arguments_tests[] = {
     TEST("misuse", bad_size),
     TEST("misuse", bad_constraints),
     TEST("misuse", bad_flags),
+    TEST("misuse", bad_flags_on_the_hit_path),
     TEST_COUNT("misuse", every_combination, 61, 1, 1),
     TEST_COUNT("misuse", arguments_at_random, 500, 10000, 100000),
     TEST_COUNT("misuse", sizes_and_flags_at_random, 500, 10000, 100000),

@@ -59,7 +59,7 @@ bad_create(struct test_ctx *t)
 
 #define CREATE_FLAGS                                                     \
     (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_BOOTSTRAP | \
-     VM_LARGEIMPORT | VM_XIMPORT | VM_PRIVTAGS)
+     VM_LARGEIMPORT | VM_XIMPORT | VM_PRIVTAGS | VM_INDEX)
 
 struct creation {
     uintptr_t base;

@@ -2,6 +2,7 @@
 #include "tests/model/book.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct range *
 holder(const struct range *r, unsigned n, uintptr_t addr)
@@ -65,4 +66,27 @@ book_message(const struct book *b, enum way way, uintptr_t addr, size_t size,
                    "vmem_%sfree: arena %s: 0x%lx: expected %s", x ? "x" : "",
                    b->name, (unsigned long)addr, what);
     return true;
+}
+
+bool
+book_is_overlap(const struct book *b, uintptr_t addr, size_t size,
+                const char *message)
+{
+    char text[KVA_MESSAGE_MAX];
+    uintptr_t last = addr + (size - 1);
+
+    for (unsigned i = 0; i < b->nspan; i++) {
+        const struct range *span = &b->span[i];
+
+        (void)snprintf(text, sizeof(text),
+                       "vmem_add: arena %s: 0x%lx: expected a span apart from "
+                       "all others, found it overlaps 0x%lx of %zu bytes",
+                       b->name, (unsigned long)addr, (unsigned long)span->addr,
+                       span->size);
+        if (span->addr <= last && span->addr + (span->size - 1) >= addr &&
+            strcmp(text, message) == 0) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -42,4 +42,9 @@ const struct range *book_span(const struct book *b, uintptr_t addr);
 bool book_message(const struct book *b, enum way way, uintptr_t addr,
                   size_t size, char text[KVA_MESSAGE_MAX]);
 
+/* Is it the report of an added span that overlaps one in the book; of several,
+ * any may be named. */
+bool book_is_overlap(const struct book *b, uintptr_t addr, size_t size,
+                     const char *message);
+
 #endif

@@ -38,11 +38,8 @@ static void
 add(struct requests *rs, const struct place *p, struct request rq)
 {
     rq.starts = starts_of(p, &rq);
-    for (unsigned best = 0; best < 2; best++) {
-        CHECK_LT(rs->count, REQUESTS_MAX);
-        rq.best = best != 0;
-        rs->rq[rs->count++] = rq;
-    }
+    CHECK_LT(rs->count, REQUESTS_MAX);
+    rs->rq[rs->count++] = rq;
 }
 
 static void
@@ -72,9 +69,6 @@ by_sort(const void *a, const void *b)
 
     if (x->size != y->size) {
         return x->size < y->size ? -1 : 1;
-    }
-    if (x->best != y->best) {
-        return x->best ? 1 : -1;
     }
     return (x->starts > y->starts) - (x->starts < y->starts);
 }
@@ -120,8 +114,58 @@ requests_sort_end(const struct requests *rs, unsigned i)
     const struct request *rq = &rs->rq[i];
 
     while (i < rs->count && rs->rq[i].size == rq->size &&
-           rs->rq[i].best == rq->best && rs->rq[i].starts == rq->starts) {
+           rs->rq[i].starts == rq->starts) {
         i++;
     }
     return i;
+}
+
+const vm_flag_t request_fits[FITS_ALL] = {
+    0,
+    VM_BESTFIT,
+    VM_ENDALLOC,
+    VM_INSTANTFIT,
+    VM_BESTFIT | VM_ENDALLOC,
+    VM_INSTANTFIT | VM_ENDALLOC,
+    VM_FIRSTFIT,
+    VM_NEXTFIT,
+};
+
+static unsigned
+lowest(uint16_t starts)
+{
+    return (unsigned)__builtin_ctz(starts);
+}
+
+static unsigned
+highest(uint16_t starts)
+{
+    return 31u - (unsigned)__builtin_clz(starts);
+}
+
+bool
+fit_is_right(struct layout l, unsigned n, uint16_t starts, unsigned at,
+             vm_flag_t fit, unsigned next)
+{
+    uint16_t above = starts & (uint16_t)~layout_mask(0, next);
+    unsigned first = at;
+
+    if (at >= n || (starts & layout_mask(at, 1)) == 0) {
+        return false;
+    }
+    if ((fit & VM_FIRSTFIT) != 0) {
+        return at == lowest(starts);
+    }
+    if ((fit & VM_NEXTFIT) != 0) {
+        return at == lowest(above != 0 ? above : starts);
+    }
+    if ((fit & VM_BESTFIT) != 0 &&
+        layout_hole(l, n, at) != layout_smallest(l, n, starts)) {
+        return false;
+    }
+    while ((l.start & layout_mask(first, 1)) == 0) {
+        first--;
+    }
+    starts &= layout_mask(first, layout_size(l, n, first));
+    return at == ((fit & VM_ENDALLOC) != 0 ? highest(starts) : lowest(starts));
 }
