@@ -490,22 +490,30 @@ stretch(const struct world *w, const struct unit *map, unsigned i)
     return n;
 }
 
-/* So are the spans that c imported, rounded to the quanta of the source. */
+/* So are the spans that c imported, rounded to the quanta of the source.  Those
+ * that are kept join, also with what was added. */
 static unsigned
 check_child(struct world *w, const struct arena *a, const struct arena *c)
 {
     unsigned q = units_in(w, a->quantum), count = 0;
 
-    for (unsigned i = 0, n; i < w->units; i += n) {
-        n = stretch(w, c->seen, i);
+    for (unsigned i = 0, n, at; i < w->units; i += n) {
+        for (n = 1;
+             i + n < w->units && c->seen[i + n].span == c->seen[i].span &&
+             c->map[i + n].added == c->map[i].added;
+             n++) {
+        }
         if (c->seen[i].span == 0 || c->map[i].added) {
             continue;
         }
-        count++;
-        if (a->start[i] != (n + q - 1) / q * q) {
+        for (at = i; at < i + n && a->start[at] != 0; at += a->start[at]) {
+            count++;
+        }
+        if (at != (i + n + q - 1) / q * q ||
+            (c->kind != KIND_KEEPS && a->start[i] < n)) {
             (void)wrong(w,
-                        "%u: the span at 0x%zx of %u units is %u units of its "
-                        "source",
+                        "%u: the span at 0x%zx of %u units is not the "
+                        "source's; there are %u units of it",
                         number(w, c), (size_t)address_of(w, i), n, a->start[i]);
         }
     }
@@ -1153,15 +1161,13 @@ step_free_all(struct world *w, struct arena *a)
 static void
 destroy(struct world *w, struct arena *a)
 {
-    vmem_t *source = a->source < 0 ? NULL : w->arena[a->source].vm;
-    bool keeps = a->kind == KIND_KEEPS;
+    struct arena *source = a->source < 0 ? NULL : &w->arena[a->source];
 
     vmem_destroy(a->vm);
     a->vm = NULL;
-    for (unsigned i = 0, n; i < w->units; i += n) {
-        n = stretch(w, a->map, i);
-        if (keeps && a->map[i].span != 0 && !a->map[i].added) {
-            vmem_free(source, address_of(w, i), n * w->unit);
+    for (unsigned i = 0; a->kind == KIND_KEEPS && i < w->units; i++) {
+        if (a->map[i].span != 0 && !a->map[i].added && source->start[i] != 0) {
+            vmem_free(source->vm, address_of(w, i), source->start[i] * w->unit);
         }
     }
     for (unsigned s = 0; s < SLOTS; s++) {
