@@ -26,7 +26,8 @@ static const struct shape shapes[] = {
     { "private tags", 12, false, false, VM_PRIVTAGS, true },
 };
 
-/* Flags that every shape is created with, one row after the other. */
+/* Flags that every shape is created with, one row after the other; but an index
+ * takes metadata, so it does not go with a caller's tags. */
 static const vm_flag_t flag_rows[] = {
     0,
     VM_INDEX,
@@ -171,6 +172,9 @@ scene_open(struct test_ctx *t, unsigned kind)
     s->below.name = "below";
     s->other.name = "other";
     s->top.quantum = s->below.quantum = s->other.quantum = quantum;
+    if (shape->private_tags) {
+        s->flags &= ~VM_INDEX;
+    }
     flags = shape->flags | s->flags;
     if (shape->private_tags) {
         s->top.vm = vmem_init(&s->store, "top", 0, 0, quantum, NULL, NULL, NULL,

@@ -6,6 +6,7 @@
  * What is wrong is decided here by plain arithmetic.
  */
 #include "tests/misuse/scene.h"
+#include "vmem/vmem_impl.h"
 
 #include <stdio.h>
 
@@ -15,12 +16,13 @@ struct arguments {
     vm_flag_t flags;
 };
 
-/* Every flag that a request may have. */
+/* Every flag that a request may have; the last is handed to import functions,
+ * which hand it on. */
 #define FITS (VM_INSTANTFIT | VM_BESTFIT)
 #define INDEX_FITS (VM_FIRSTFIT | VM_NEXTFIT)
 #define REQUEST_FLAGS                                                          \
     (VM_SLEEP | VM_NOSLEEP | FITS | INDEX_FITS | VM_ENDALLOC | VM_POPULATING | \
-     VM_ONESTEP)
+     VM_ONESTEP | VM_ABORT | KVA__VM_ADMITTED)
 
 static bool
 is_power(size_t n)

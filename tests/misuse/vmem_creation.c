@@ -84,6 +84,10 @@ create_text(const struct creation *c, char what[KVA_MESSAGE_MAX])
     } else if ((c->flags & ~CREATE_FLAGS) != 0) {
         (void)snprintf(text, sizeof(text),
                        "flags for an arena, found flags 0x%x", c->flags);
+    } else if ((c->flags & VM_PRIVTAGS) != 0 && (c->flags & VM_INDEX) != 0) {
+        (void)snprintf(text, sizeof(text),
+                       "VM_PRIVTAGS or VM_INDEX, found both: an index takes "
+                       "metadata");
     } else if ((c->flags & VM_PRIVTAGS) != 0 &&
                (c->size != 0 || c->qcache_max != 0)) {
         (void)snprintf(text, sizeof(text),
@@ -140,6 +144,7 @@ bad_create_at_random(struct test_ctx *t)
         c.size = some_size(t, c.quantum);
         c.qcache_max = some_size(t, c.quantum);
         c.flags |= below(t, 2) == 0 ? 0 : (vm_flag_t)1 << below(t, 24);
+        c.flags |= below(t, 8) == 0 ? VM_PRIVTAGS | VM_INDEX : 0;
         if (create_text(&c, text)) {
             CHECK_PANIC((void)vmem_create("new", c.base, c.size, c.quantum,
                                           NULL, NULL, NULL, c.qcache_max,

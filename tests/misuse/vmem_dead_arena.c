@@ -53,12 +53,12 @@ struct row {
     void (*call)(vmem_t *vm, uintptr_t addr, size_t size);
 };
 
-#define ROW(suffix, expr)                                              \
+#define ROW(suffix, ...)                                               \
     static void call_##suffix(vmem_t *vm, uintptr_t addr, size_t size) \
     {                                                                  \
         (void)addr;                                                    \
         (void)size;                                                    \
-        expr;                                                          \
+        __VA_ARGS__;                                                   \
     }
 
 /* clang-format off */
@@ -80,6 +80,19 @@ ROW(check, (void)vmem_check(vm))
 ROW(print, vmem_print((uintptr_t)vm, NULL, NULL))
 ROW(roundup_size, (void)vmem_roundup_size(vm, size))
 ROW(set_reclaim, vmem_set_reclaim(vm, NULL))
+ROW(xalloc_timed, struct vmem_request rq = { .size = size, .flags = NOSLEEP };
+    (void)vmem_xalloc_timed(vm, &rq, 1, vm, &addr))
+ROW(cancel, (void)vmem_cancel(vm, NULL))
+ROW(retry, vmem_retry(vm))
+ROW(set_import, vmem_set_import(vm, NULL, NULL, NULL, size))
+ROW(set_rimport, vmem_set_rimport(vm, NULL, NULL, NULL, size))
+ROW(set_limit, vmem_set_limit(vm, size))
+ROW(contains, (void)vmem_contains(vm, addr, size))
+ROW(find, struct kva_vmem_segment seg; (void)vmem_find(vm, addr, &seg))
+ROW(set_mtbf, vmem_set_mtbf(vm, 1))
+ROW(set_audit, vmem_set_audit(vm, NULL, 0))
+ROW(audit_find, struct kva_vmem_audit event; (void)vmem_audit_find(vm, addr, &event))
+ROW(print_live, (void)vmem_print_live(vm, 1, NULL))
 
 static const struct row rows[] = {
     { "vmem_alloc", call_alloc },
@@ -99,6 +112,18 @@ static const struct row rows[] = {
     { "vmem_print", call_print },
     { "vmem_roundup_size", call_roundup_size },
     { "vmem_set_reclaim", call_set_reclaim },
+    { "vmem_xalloc_timed", call_xalloc_timed },
+    { "vmem_cancel", call_cancel },
+    { "vmem_retry", call_retry },
+    { "vmem_set_import", call_set_import },
+    { "vmem_set_rimport", call_set_rimport },
+    { "vmem_set_limit", call_set_limit },
+    { "vmem_contains", call_contains },
+    { "vmem_find", call_find },
+    { "vmem_set_mtbf", call_set_mtbf },
+    { "vmem_set_audit", call_set_audit },
+    { "vmem_audit_find", call_audit_find },
+    { "vmem_print_live", call_print_live },
 };
 /* clang-format on */
 
