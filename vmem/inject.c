@@ -59,6 +59,7 @@ vmem_set_mtbf_random(kva_vmem_t *vm, unsigned n, uint64_t seed)
     vm->mtbf_left = spacing(vm);
     kva__watch_update(vm);
     kva_port_unlock(&vm->lock, irq);
+    kva__wait_more(vm); /* who sleeps may have been refused an import */
 }
 
 void

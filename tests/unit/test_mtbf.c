@@ -129,11 +129,13 @@ random_spacing(struct test_ctx *t)
 static void
 of_a_source(struct test_ctx *t)
 {
+    struct kva_vmem_stat st;
     vmem_t *source, *vm;
     uintptr_t a = 0;
 
     (void)t;
     PORT(NULL);
+    kva_posix_clock_virtual(true); /* nobody looks again by himself */
     source = arena_new();
     vm = vmem_create("upper", 0, 0, Q, vmem_alloc, vmem_free, source, 0,
                      VM_NOSLEEP, KVA_IPL_NONE);
@@ -141,6 +143,17 @@ of_a_source(struct test_ctx *t)
     vmem_set_mtbf(source, 1);
     CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
     CHECK_PTR(vmem_check(vm), NULL);
+    vmem_set_mtbf(source, 2);
+    for (unsigned i = 0; i < 10; i++) { /* who sleeps tries more than once */
+        CHECK_EQ(vmem_alloc(vm, Q, VM_SLEEP, &a), 0);
+        vmem_free(vm, a, Q);
+        CHECK_EQ(vmem_xalloc(vm, Q, 4 * Q, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                             VM_SLEEP, &a),
+                 0);
+        vmem_xfree(vm, a, Q);
+    }
+    vmem_stat(source, &st);
+    CHECK_GE(st.injected, 10);
     vmem_set_mtbf(source, 0);
     CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), 0);
     vmem_free(vm, a, Q);
