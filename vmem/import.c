@@ -85,35 +85,52 @@ ask_by_request(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
     return vm->rimportfn(vm->source, &public, actual, addr);
 }
 
+/*
+ * The request in quanta of the source, which may be larger than the arena's: from
+ * whole quanta to whole quanta around what is wanted.  What is wanted begins
+ * phase modulo the quantum into it.  Bounds and nocross may then not hold for
+ * all of it, so whoever imports looks whether it serves.
+ */
+static struct kva_vmem_request
+request_widen(const kva_vmem_t *source, const struct kva_vmem_request *rq)
+{
+    size_t low = ((size_t)1 << source->quantum_shift) - 1;
+    struct kva_vmem_request wide = *rq;
+
+    wide.size = (rq->size + (rq->phase & low) + low) & ~low;
+    wide.align = rq->align > low ? rq->align : low + 1;
+    wide.phase = rq->phase & ~low;
+    wide.nocross = rq->nocross < wide.size ? 0 : rq->nocross;
+    wide.minaddr = rq->minaddr & ~low;
+    wide.maxaddr = rq->maxaddr | low;
+    if (wide.size < rq->size) {
+        wide.size = 0; /* it does not exist */
+    }
+    return wide;
+}
+
 /* What stands for vmem_alloc as the import function: a range that vmem_free
  * takes back. */
 static int
 import_stacked(kva_vmem_t *source, const struct kva_vmem_request *rq,
                vmem_size_t *actual, vmem_addr_t *addr)
 {
-    size_t low = ((size_t)1 << source->quantum_shift) - 1;
+    struct kva_vmem_request wide = request_widen(source, rq);
     struct kva__vmem_request ask = {
-        /* The source's quantum may be larger than the arena's. */
-        .size = (rq->size + low) & ~low,
-        .align = rq->align > low ? rq->align : low + 1,
-        .phase = rq->phase,
-        .nocross = rq->nocross,
-        .min = rq->minaddr,
-        .max = rq->maxaddr,
-        .flags = rq->flags,
+        .size = wide.size,
+        .align = wide.align,
+        .phase = wide.phase,
+        .nocross = wide.nocross,
+        .min = wide.minaddr,
+        .max = wide.maxaddr,
+        .flags = wide.flags,
         .constrained = true,
         .optional = true,
     };
 
-    (void)actual;
-    if (ask.size == 0 || inject(source, ask.flags) ||
-        kva__arena_take(source, &ask, BT_ALLOC, addr) != 0) {
-        kva__wait_failed(source);
-        return KVA_ENOMEM;
-    }
-    audit_note(source, KVA_VMEM_AUDIT_ALLOC, *addr, ask.size,
-               __builtin_return_address(0));
-    return 0;
+    *actual = wide.size;
+    return wide.size == 0 ? KVA_ENOMEM
+                          : kva__arena_take(source, &ask, BT_ALLOC, addr);
 }
 
 /* Bytes above the size that any position may cost; false: too many. */
@@ -482,9 +499,13 @@ int
 vmem_rimport(kva_vmem_t *source, const struct kva_vmem_request *rq,
              vmem_size_t *actual, vmem_addr_t *addr)
 {
-    *actual = vmem_roundup_size(source, rq->size);
-    return vmem_xalloc(source, rq->size, rq->align, rq->phase, rq->nocross,
-                       rq->minaddr, rq->maxaddr, rq->flags, addr);
+    struct kva_vmem_request wide = request_widen(source, rq);
+
+    *actual = wide.size;
+    return wide.size == 0 ? KVA_ENOMEM
+                          : vmem_xalloc(source, wide.size, wide.align,
+                                        wide.phase, wide.nocross, wide.minaddr,
+                                        wide.maxaddr, wide.flags, addr);
 }
 
 bool

@@ -32,6 +32,7 @@ struct kva__search {
     uintptr_t from;   /* next fit: not below, until it has wrapped */
     size_t size;      /* by size: behind one of that size at cursor */
     bool around;      /* the hole around the cursor is still to be looked at */
+    bool end;         /* the cursor is past the top of the space */
     bool wrapped;     /* next fit: begun anew; down: at the lower bound */
 };
 

@@ -156,6 +156,7 @@ wrap(struct kva__search *s)
     s->wrapped = true;
     s->from = s->cursor = s->rq->min;
     s->around = true;
+    s->end = false;
     return true;
 }
 
@@ -174,9 +175,12 @@ next_up(kva_vmem_t *vm, struct kva__search *s)
                 return hole;
             }
         }
-        hole = kva__index_hole_up(ix, s->cursor, s->rq->size, &vm->stat.search);
+        hole = s->end ? NULL
+                      : kva__index_hole_up(ix, s->cursor, s->rq->size,
+                                           &vm->stat.search);
         if (hole != NULL && hole->start <= s->rq->max) {
             s->cursor = hole->start + 1;
+            s->end = s->cursor == 0;
             return hole;
         }
     } while (wrap(s));
@@ -192,6 +196,7 @@ walk_begin(kva_vmem_t *vm, struct kva__search *s)
 
     s->walking = true;
     s->wrapped = false;
+    s->end = false;
     s->at = BT_NONE;
     s->size = 0;
     s->next_class = class_of(rq->size >> vm->quantum_shift);
