@@ -886,7 +886,8 @@ judge(struct world *w, struct arena *a, const struct request *rq, int err,
             return w->text;
         }
         w->count[WORLD_FULL]++;
-        if ((err != KVA_ENOMEM && !(err == KVA_EINTR && w->cancelled)) ||
+        if ((err != KVA_ENOMEM &&
+             !(err == KVA_EINTR && (w->cancelled || w->faults))) ||
             (!lenient && has_room(w, a, *rq))) {
             return wrong(w,
                          "%u: %zu (align %zu, phase %zu, nocross %zu, 0x%zx "
