@@ -13,7 +13,6 @@
 #define MIB ((vmem_size_t)1 << 20)
 #define SPACE ((vmem_addr_t)0xf8800000)
 #define COUNTER (16 * MIB)
-
 static vmem_t *dvma;
 
 static vmem_addr_t
