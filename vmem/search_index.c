@@ -17,7 +17,8 @@
  * Each look-up visits at most three nodes a level (index.h).  If the bounds hold a
  * hole that is long enough for any position, two look-ups find it: one that
  * starts below the lower bound is around it, any other is the lowest above or,
- * if that one reaches past the upper bound, there is none behind it.
+ * if that one reaches past the upper bound, there is none behind it.  Downwards
+ * it is the highest, or the one below if the upper bound cuts that one short.
  */
 #include "vmem/indexed.h"
 #include "vmem/search.h"
@@ -121,6 +122,10 @@ find_sure(kva_vmem_t *vm, struct kva__search *s)
     if (size != 0) {
         s->hole = down ? kva__index_hole_down(ix, rq->max, size, visits)
                        : kva__index_hole_up(ix, rq->min, size, visits);
+    }
+    if (down && s->hole != NULL && s->hole->start > rq->min &&
+        !kva__search_fits(s->hole, rq, &s->start)) { /* the bound cuts it */
+        s->hole = kva__index_hole_down(ix, s->hole->start - 1, size, visits);
     }
     if (s->hole != NULL && !kva__search_fits(s->hole, rq, &s->start)) {
         s->hole = NULL;
