@@ -11,6 +11,7 @@ extern const struct test boot_tests[];
 extern const struct test check_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
+extern const struct test bounds_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
 extern const struct test harness_tests[];
@@ -76,6 +77,7 @@ const struct test *const test_tables[] = {
     order_tests,
     magazine_tests,
     vmem_tests,
+    bounds_tests,
     wait_tests,
     check_tests,
     walk_tests,
