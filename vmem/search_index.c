@@ -255,6 +255,7 @@ kva__search_index(kva_vmem_t *vm, struct kva__search *s)
     const struct kva__vmem_request *rq = s->rq;
     bool best = (rq->flags & VM_BESTFIT) != 0;
     struct kva_vmem_btag *hole;
+    size_t before;
 
     if (!rq->constrained && (rq->flags & POLICIES) == 0) {
         return take_smallest(vm, s);
@@ -266,7 +267,8 @@ kva__search_index(kva_vmem_t *vm, struct kva__search *s)
         }
         walk_begin(vm, s);
     }
-    for (unsigned i = 0; i < KVA__SEARCH_STEP; i++) {
+    before = vm->stat.search;
+    while (vm->stat.search - before < KVA__SEARCH_STEP) {
         if (s->hole != NULL && !best) { /* it came while we were away */
             return KVA__SEARCH_FOUND;
         }
