@@ -219,6 +219,7 @@ consider(struct kva__search *s, struct kva_vmem_btag *hole, uintptr_t start)
 {
     bool best = (s->rq->flags & VM_BESTFIT) != 0;
 
+    s->passed |= s->hole != NULL && s->hole != hole;
     if (s->hole == NULL || (best && bt_size(hole) < bt_size(s->hole))) {
         s->hole = hole;
         s->start = start;
@@ -296,11 +297,16 @@ kva__search_came(kva_vmem_t *vm, struct kva_vmem_btag *hole)
     }
 }
 
-/* The best one so far has gone: others may have been passed over for it. */
+/* The one to take has gone.  The walk goes on, or begins anew if another was
+ * passed over for it. */
 static void
 walk_again(kva_vmem_t *vm, struct kva__search *s)
 {
     s->hole = NULL;
+    if (!s->passed) {
+        return;
+    }
+    s->passed = false;
     s->walking = vm->index == NULL;
     s->at = BT_NONE;
     s->next_class = class_of(s->rq->size >> vm->quantum_shift);

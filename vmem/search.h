@@ -23,6 +23,7 @@ struct kva__search {
     struct kva_vmem_btag *hole; /* (a) the one to take, as far as is known */
     uintptr_t start;            /* (a) where in it */
     bool walking;               /* what is sure was tried */
+    bool passed;                /* (a) one that does was passed over for it */
     kva__btag_ref_t at;         /* (a) the next to visit of a class's list */
     unsigned next_class;        /* (a) to be visited when at is none */
     struct kva__search *next;   /* (a) suspended ones */
