@@ -37,6 +37,7 @@ extern const struct test port_seam_tests[];
 extern const struct test port_sleep_tests[];
 extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
+extern const struct test steps_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
 extern const struct test vmem_add_span_tests[];
@@ -78,6 +79,7 @@ const struct test *const test_tables[] = {
     magazine_tests,
     vmem_tests,
     bounds_tests,
+    steps_tests,
     wait_tests,
     check_tests,
     walk_tests,
