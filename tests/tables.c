@@ -14,6 +14,7 @@ extern const struct test exhaustive_tests[];
 extern const struct test bounds_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
+extern const struct test footprint_tests[];
 extern const struct test harness_tests[];
 extern const struct test index_tests[];
 extern const struct test kmem_tests[];
@@ -80,6 +81,7 @@ const struct test *const test_tables[] = {
     vmem_tests,
     bounds_tests,
     steps_tests,
+    footprint_tests,
     wait_tests,
     check_tests,
     walk_tests,
