@@ -16,6 +16,7 @@ extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
 extern const struct test footprint_tests[];
 extern const struct test harness_tests[];
+extern const struct test import_tests[];
 extern const struct test index_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
@@ -79,6 +80,7 @@ const struct test *const test_tables[] = {
     order_tests,
     magazine_tests,
     vmem_tests,
+    import_tests,
     bounds_tests,
     steps_tests,
     footprint_tests,
