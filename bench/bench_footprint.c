@@ -171,7 +171,7 @@ run_shrink_import_index(size_t n, size_t pairs)
     shrink(n, pairs, true, VM_INDEX);
 }
 
-/* ---- metadata ---------------------------------------------------------------- */
+/* ---- metadata --------------------------------------------------------- */
 
 static void
 metadata(size_t n, size_t pairs, vm_flag_t flags)

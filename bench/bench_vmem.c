@@ -31,7 +31,7 @@ get(vmem_t *vm, size_t size)
     return addr;
 }
 
-/* ---- 1 to 16 quanta ----------------------------------------------------- */
+/* ---- 1 to 16 quanta --------------------------------------------------- */
 
 static void
 range_get(vmem_t *vm, struct bench_range *r)
@@ -82,7 +82,7 @@ run_range_index(size_t n, size_t pairs)
     run_range_with(n, pairs, VM_INDEX);
 }
 
-/* ---- sizes over three orders of magnitude -------------------------------- */
+/* ---- sizes over three orders of magnitude ----------------------------- */
 
 static void
 log_get(vmem_t *vm, struct bench_range *r)
@@ -125,7 +125,7 @@ run_log_index(size_t n, size_t pairs)
     run_log_with(n, pairs, VM_INDEX);
 }
 
-/* ---- constraints ----------------------------------------------------------- */
+/* ---- constraints ------------------------------------------------------ */
 
 struct constraint {
     size_t align, nocross;
@@ -199,7 +199,7 @@ CONSTRAINED(bounds_index, bounded, VM_INDEX)
 CONSTRAINED(all, all_three, 0)
 CONSTRAINED(all_index, all_three, VM_INDEX)
 
-/* ---- one quantum -------------------------------------------------------- */
+/* ---- one quantum ------------------------------------------------------ */
 
 #define ONE_SPAN ((size_t)1 << 36)
 #define QCACHE_MAX (16 * BENCH_QUANTUM)

@@ -17,7 +17,7 @@
 #include "vmem/meta.h"
 #include "vmem/vmem_store.h"
 
-/* Quantum 1, so that a row of a million segments fits into any address space. */
+/* Quantum 1: so a row of a million segments fits into any address space. */
 #define BASE ((uintptr_t)1 << 20)
 #define TOP (~(uintptr_t)0)
 
@@ -122,7 +122,7 @@ row_end(struct row *r)
     free(r->hole);
 }
 
-/* ---- visits ----------------------------------------------------------------- */
+/* ---- visits ----------------------------------------------------------- */
 
 static size_t
 visits(vmem_t *vm)
@@ -301,7 +301,7 @@ unconstrained(struct row *r, size_t size)
     refused(r, GOOD_SIZE(r->longest) + 1, 0, TOP);
 }
 
-/* An arena with an index: 4 log2(segments) + 16 visits, always, for whatever the
+/* With an index: 4 log2(segments) + 16 visits, always, for whatever the
  * holes that are not good are too short for. */
 static void
 bounded_with_an_index(struct test_ctx *t)
@@ -390,7 +390,7 @@ constant_without_constraints(struct test_ctx *t)
     }
 }
 
-/* ---- growth -------------------------------------------------------------------- */
+/* ---- growth ----------------------------------------------------------- */
 
 /* The most that one operation asks of the host: pages for a group of tags, for
  * its place in the directory, and for a page of buckets and its place; or, with

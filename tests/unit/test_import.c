@@ -38,7 +38,7 @@ total(vmem_t *vm)
     return st.mem_total;
 }
 
-/* ---- what satisfies a request, place by place ------------------------------ */
+/* ---- what satisfies a request, place by place ------------------------- */
 
 static bool
 satisfies(const struct vmem_request *rq, uintptr_t at)
@@ -124,7 +124,7 @@ fits_where_it_says(struct test_ctx *t)
     CHECK_GT(no, t->count / 10);
 }
 
-/* ---- three levels ------------------------------------------------------------ */
+/* ---- three levels ----------------------------------------------------- */
 
 /* How an arena is stacked on the one below it. */
 enum stacking {
@@ -268,7 +268,7 @@ constraints_reach_the_root(struct test_ctx *t)
     CHECK_GT(refused, t->count / 10);
 }
 
-/* ---- a function of requests ------------------------------------------------- */
+/* ---- a function of requests ------------------------------------------- */
 
 /* Brings what was asked for from the middle of nowhere, and remembers it. */
 struct asked {
@@ -352,7 +352,7 @@ a_span_that_does_not_serve_goes_back(struct test_ctx *t)
     }
 }
 
-/* ---- waiting for the root -------------------------------------------------- */
+/* ---- waiting for the root --------------------------------------------- */
 
 #if KVA_TIER >= 3
 struct sleeper {
@@ -438,7 +438,7 @@ unsatisfiable_fails_at_once(struct test_ctx *t)
 }
 #endif
 
-/* ---- limits, quanta -------------------------------------------------------- */
+/* ---- limits, quanta --------------------------------------------------- */
 
 /* Up to the limit and not beyond, although imports are 16 times what is needed;
  * the last ones are less. */
@@ -523,7 +523,7 @@ imports_are_whole_quanta(struct test_ctx *t)
     }
 }
 
-/* ---- spans that stay ---------------------------------------------------------- */
+/* ---- spans that stay -------------------------------------------------- */
 
 /* Spans one beside the other, upwards or down. */
 static uintptr_t break_at;
@@ -574,7 +574,7 @@ adjacent_imports_join(struct test_ctx *t)
     }
 }
 
-/* ---- somebody frees meanwhile ------------------------------------------------ */
+/* ---- somebody frees meanwhile ----------------------------------------- */
 
 /* The import function says that it has been called; where the arena is locked
  * next, its span being on its way, a range of the arena is freed. */

@@ -22,7 +22,7 @@
  * range of SIZE bytes is aligned in them. */
 #define SIZE ((size_t)16)
 
-/* ---- what a step visits ------------------------------------------------------ */
+/* ---- what a step visits ----------------------------------------------- */
 
 struct steps {
     vmem_t *vm;
@@ -60,7 +60,7 @@ steps_end(void)
     kva_posix_yield_set(NULL, NULL);
 }
 
-/* ---- a row of holes that do not do ---------------------------------------- */
+/* ---- a row of holes that do not do ------------------------------------ */
 
 static size_t
 log2_of(size_t n)
@@ -184,7 +184,7 @@ one_step_alone(struct test_ctx *t)
     }
 }
 
-/* ---- while others are at work ---------------------------------------------- */
+/* ---- while others are at work ----------------------------------------- */
 
 /*
  * Sockets: places where a hole that does may come to be, SIZE bytes on a
