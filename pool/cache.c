@@ -69,19 +69,24 @@ static const struct kva__mag_supplier cache_supplier = { cache_fill,
                                                          cache_drain };
 
 /*
- * Rounds of a magazine.  A magazine with its header fills a power of two bytes
- * and holds up to 4 KiB of objects: two of them at each CPU, for each of a
- * hundred caches, must not weigh on a small system.  (Recorded kernel build,
- * 4.5 MB live in 70 caches, two CPUs: 8 % of the live bytes are in magazines,
- * with twice the rounds 11 %.)
+ * Rounds of a magazine at first.  A magazine with its header fills a power of
+ * two bytes and holds up to 4 KiB of objects: two of them at each CPU, for each
+ * of a hundred caches, must not weigh on a small system.  (Recorded kernel
+ * build, 4.5 MB live in 70 caches, two CPUs: 8 % of the live bytes are in
+ * magazines of up to 14 rounds, with twice the rounds 11 %.)  With traffic, and
+ * enough objects that are live, they grow (magazine.c).
  */
 static unsigned
 rounds_for(size_t size, unsigned flags)
 {
-    unsigned n = size <= 256 ? 14 : size <= 1024 ? 6 : 2;
+    unsigned n = size <= 256 ? 12 : size <= 1024 ? 4 : 2;
 
     return (flags & PR_LARGECACHE) != 0 ? 4u * n : n;
 }
+
+/* So many times as many at the most: two CPUs' magazines of the largest objects
+ * hold 128 KiB then. */
+#define ROUNDS_GROW 8u
 
 /* Full magazines that a depot keeps: what one CPU frees while another one
  * allocates passes through here. */
@@ -105,16 +110,25 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
                      int (*ctor)(void *arg, void *object, int flags),
                      void (*dtor)(void *arg, void *object), void *arg)
 {
-    unsigned public_flags = (unsigned)flags & 0xffffffu;
+    unsigned public_flags = (unsigned)flags & 0xffffffu, rounds;
 
     kva__pool_setup(&pc->slabs, size, align, align_offset,
                     public_flags | KVA__PR_CACHE, name, pa, ipl);
     pc->ctor = ctor;
     pc->dtor = dtor;
     pc->arg = arg;
-    kva__magcache_init(&pc->mags, name, ipl,
-                       rounds_for(pc->slabs.size, public_flags), DEPOT_FULL_MAX,
-                       &cache_supplier, pc);
+    rounds = rounds_for(pc->slabs.size, public_flags);
+    kva__magcache_init(&pc->mags, &(struct kva__mag_config){
+                                      .name = name,
+                                      .ipl = ipl,
+                                      .words = 1,
+                                      .capacity = rounds,
+                                      .capacity_max = ROUNDS_GROW * rounds,
+                                      .full_max = DEPOT_FULL_MAX,
+                                      .supplier = &cache_supplier,
+                                      .arg = pc,
+                                      .arena = pc->slabs.allocator->arena,
+                                  });
     pc->slabs.cleaner.clean = cache_clean;
     pc->slabs.cleaner.arg = pc;
     kva_reclaim_register(&pc->slabs.cleaner);

@@ -209,6 +209,7 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
 {
     struct kva__slab *doomed;
     struct kva__place place;
+    bool all = kva__mag_arena_closed(*pp->allocator->arena);
     unsigned i;
     kva_irq_t irq = kva__pool_lock(pp);
 
@@ -219,7 +220,7 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
         }
         kva__slab_give(pp, &place);
     }
-    doomed = pp->nempty != 0 ? pool_doom(pp, false) : NULL;
+    doomed = pp->nempty != 0 ? pool_doom(pp, all) : NULL;
     kva__pool_unlock(pp, irq);
     (void)pool_destroy_slabs(pp, doomed);
     kva__limit_wake(pp, i);

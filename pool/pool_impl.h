@@ -423,11 +423,7 @@ static inline void
 kva__cache_put_magazine(struct kva_pool_cache *pc, uintptr_t object)
 {
     if (KVA_UNLIKELY(!kva__mag_put(&pc->mags, object))) {
-        kva__mag_put_slow(&pc->mags, object);
-    }
-    KVA_COMPILER_BARRIER();
-    if (KVA_UNLIKELY(kva__wait_any())) { /* as in vmem/qcache.h */
-        (void)kva__magcache_drain_own(&pc->mags);
+        kva__mag_put_slow(&pc->mags, &object);
     }
 }
 

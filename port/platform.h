@@ -42,6 +42,14 @@ kva_cpu_exit(unsigned cpu)
 {
     kva_port_cpu_exit(cpu);
 }
+
+/* The same for a hit path: may say KVA_CPU_NONE where enter would first find
+ * the caller a slot. */
+static inline unsigned
+kva_cpu_enter_hit(void)
+{
+    return kva_port_cpu_enter();
+}
 #endif
 
 #endif /* KVA_OVERRIDE_PLATFORM */
@@ -50,6 +58,12 @@ kva_cpu_exit(unsigned cpu)
 /* No CPU slots: everything takes the locked path. */
 static inline unsigned
 kva_cpu_enter(void)
+{
+    return KVA_CPU_NONE;
+}
+
+static inline unsigned
+kva_cpu_enter_hit(void)
 {
     return KVA_CPU_NONE;
 }

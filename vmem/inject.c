@@ -16,6 +16,7 @@ kva__watch_update(kva_vmem_t *vm)
     __atomic_store_n(&vm->hit_max, watched ? 0 : vm->qcache_max,
                      __ATOMIC_RELAXED);
     __atomic_store_n(&vm->open, watched ? 0 : vm->magic, __ATOMIC_RELAXED);
+    kva__qcache_hits(vm);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): any state will do but 0, our "off". */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The magazine layer's slow paths; magazine.h has the theory and the hit paths.
+ * The magazine layer's slow paths; magazine.h has the theory and the hit paths,
+ * magazine_drain.c what takes things out of other CPUs' slots, close.c the list
+ * of all caches.
  *
  * A get that misses: swap loaded and spare; or take a full magazine from the
  * depot; or ask the supplier for half a magazine, of which one is handed out.
@@ -9,27 +11,41 @@
  *
  * Magazines are made by gets only: two for a slot, and up to full_max more that
  * wait empty in the depot.  So a put never allocates.
+ *
+ * Capacity.  Bonwick and Adams double it while the depot's lock is contended; a
+ * port's lock does not tell, so it is the traffic that counts, and the room that
+ * there is for it: see may_grow.  It goes back when there is little traffic
+ * between two updates.  Magazines of another capacity than the present one are
+ * let go when they come by empty.
  */
-#include "vmem/magazine.h"
+#include "vmem/magazine_impl.h"
 
-#include "vmem/meta.h"
-
-/* How many rounds travel between a magazine and the supplier at a time: they
- * lie on the stack meanwhile, 128 bytes. */
-#define BATCH 16u
-
-/* How often a drainer looks at busy before it gives a slot up.  An owner is
- * inside for some ten instructions, or for a depot operation. */
-#define DRAIN_SPINS 100000u
-
-/* Both empty and full: every hit path misses.  Never written. */
-static struct kva__magazine sentinel;
-
-/* Blocks of 32 to 1024 bytes, for magazines and slots. */
+/* Magazines are blocks of 64 to 1024 bytes. */
 #define STORE_MIN_SHIFT 5u
 #define STORES 6u
 static struct kva__meta_store stores[STORES];
-static unsigned ncpu_default;
+
+static unsigned ncpu_default; /* CPUs with slots of their own */
+static unsigned ncpu_named;   /* CPUs that kva_cpu_enter may name */
+
+/* Its header has two words. */
+static uintptr_t sentinel[2u + KVA__MAG_WORDS_MAX];
+struct kva__magazine *kva__mag_sentinel;
+_Static_assert(sizeof(struct kva__magazine) == 2u * sizeof(uintptr_t),
+               "a magazine's header has two words");
+
+/* Nobody's row, for caches with rows of their own, and a table of them. */
+static uintptr_t nobody[KVA__MAG_PARTS];
+static uintptr_t *no_rows[KVA_CPU_MAX + 1];
+
+void
+kva__mag_row_init(uintptr_t *row, unsigned width, size_t at)
+{
+    for (unsigned i = 0; i < width; i++) {
+        row[i] = at;
+        row[width + i] = (uintptr_t)kva__mag_sentinel;
+    }
+}
 
 void
 kva__mag_bootstrap(void)
@@ -39,17 +55,18 @@ kva__mag_bootstrap(void)
                              (size_t)1 << (STORE_MIN_SHIFT + i),
                              KVA_META_MAGAZINES, 0);
     }
+    kva__mag_sentinel = (struct kva__magazine *)(void *)sentinel;
+    kva__mag_sentinel->step = SIZE_MAX;
+    for (unsigned i = 0; i < KVA__MAG_WORDS_MAX; i++) {
+        kva__mag_sentinel->word[i] = KVA__MAG_END;
+    }
+    kva__mag_row_init(nobody, 1, 0);
+    for (unsigned i = 0; i < KVA_COUNT(no_rows); i++) {
+        no_rows[i] = nobody;
+    }
+    kva__mag_registry_bootstrap();
 #if KVA_TIER >= 1
     kva__mag_set_ncpu(kva_port_cpu_count());
-#endif
-}
-
-void
-kva__mag_set_ncpu(unsigned ncpu)
-{
-    ncpu_default = ncpu < KVA_CPU_MAX ? ncpu : KVA_CPU_MAX;
-#if KVA_TIER < 1
-    ncpu_default = 0;
 #endif
 }
 
@@ -71,267 +88,452 @@ store_for(size_t bytes)
     return &stores[i];
 }
 
+/* ---- magazines -------------------------------------------------------- */
+
+/* With its header, and END at either end. */
 static size_t
-mag_bytes(unsigned capacity)
+mag_bytes(const struct kva__magcache *mc, unsigned capacity)
 {
-    return sizeof(struct kva__magazine) + capacity * sizeof(uintptr_t);
+    return sizeof(struct kva__magazine) +
+           (capacity * mc->words + 2u) * KVA__MAG_WORD;
 }
 
 static struct kva__magazine *
-mag_new(unsigned capacity)
+mag_new(struct kva__magcache *mc)
 {
-    struct kva__magazine *mag = kva__meta_get(store_for(mag_bytes(capacity)));
+    struct kva__magazine *mag;
 
+    if (mc->capacity == 0) {
+        return NULL;
+    }
+    mag = kva__meta_get(store_for(mag_bytes(mc, mc->capacity)));
     if (mag != NULL) {
-        mag->capacity = capacity;
+        mag->step = mc->words * KVA__MAG_WORD;
+        mag->capacity = (uint16_t)mc->capacity;
+        *kva__mag_round(mag, at_of(mc, mc->capacity)) = KVA__MAG_END;
+        mc->bytes += mag_bytes(mc, mc->capacity);
     }
     return mag;
 }
 
-static void
-mag_free(struct kva__magazine *mag)
-{
-    kva__meta_put(store_for(mag_bytes(mag->capacity)), mag);
-}
-
-/* ---- making and ending ------------------------------------------------ */
-
-static void
-slots_free(struct kva__magcache *mc, unsigned nblocks)
-{
-    size_t bytes = sizeof(struct kva__magslot) << mc->slot_shift;
-
-    for (unsigned b = 0; b < nblocks; b++) {
-        kva__meta_put(store_for(bytes), mc->slot[b]);
-        mc->slot[b] = NULL;
-    }
-    mc->ncpu = 0;
-}
-
-static void
-slots_make(struct kva__magcache *mc, unsigned ncpu)
-{
-    unsigned nblocks;
-
-    mc->slot_shift = 0;
-    while ((1u << mc->slot_shift) < ncpu &&
-           mc->slot_shift < KVA__MAG_BLOCK_SHIFT) {
-        mc->slot_shift++;
-    }
-    nblocks = (ncpu + (1u << mc->slot_shift) - 1) >> mc->slot_shift;
-    for (unsigned b = 0; b < nblocks; b++) {
-        mc->slot[b] = kva__meta_get(
-            store_for(sizeof(struct kva__magslot) << mc->slot_shift));
-        if (mc->slot[b] == NULL) {
-            slots_free(mc, b);
-            return;
-        }
-        for (unsigned i = 0; i < 1u << mc->slot_shift; i++) {
-            mc->slot[b][i].loaded = &sentinel;
-        }
-    }
-    mc->ncpu = ncpu;
-}
-
 void
-kva__magcache_init(struct kva__magcache *mc, const char *name, enum kva_ipl ipl,
-                   unsigned capacity, unsigned full_max,
-                   const struct kva__mag_supplier *supplier, void *arg)
+kva__mag_free(struct kva__magcache *mc, struct kva__magazine *mag)
 {
-    kva__memset(mc, 0, sizeof(*mc));
-    kva_port_lock_init(&mc->lock, name, ipl, KVA_RANK_DEPOT);
-    mc->supplier = supplier;
-    mc->arg = arg;
-    mc->capacity = capacity < 1                     ? 1
-                   : capacity > KVA__MAG_ROUNDS_MAX ? KVA__MAG_ROUNDS_MAX
-                                                    : capacity;
-    mc->full_max = full_max;
-    if (ncpu_default > 0 && capacity > 0) {
-        slots_make(mc, ncpu_default);
-    }
-}
-
-void
-kva__magcache_fini(struct kva__magcache *mc)
-{
-    kva__magcache_empty(mc);
-    slots_free(mc, (mc->ncpu + (1u << mc->slot_shift) - 1) >> mc->slot_shift);
-    kva_port_lock_fini(&mc->lock);
+    mc->bytes -= mag_bytes(mc, mag->capacity);
+    kva__meta_put(store_for(mag_bytes(mc, mag->capacity)), mag);
 }
 
 /* ---- the depot, locked ------------------------------------------------ */
 
-static void
-list_push(struct kva__magazine **list, unsigned *n, struct kva__magazine *mag)
+/* An empty one that has not the present capacity goes. */
+void
+kva__mag_push(struct kva__magcache *mc, struct kva__magazine *mag)
 {
-    mag->next = *list;
-    *list = mag;
-    ++*n;
+    if (mag->rounds != 0) {
+        mag->word[0] = (uintptr_t)mc->full;
+        mc->full = mag;
+        mc->nfull++;
+    } else if (mag->capacity == mc->capacity) {
+        mag->word[0] = (uintptr_t)mc->empty;
+        mc->empty = mag;
+        mc->nempty++;
+    } else {
+        kva__mag_free(mc, mag);
+    }
 }
 
-static struct kva__magazine *
-list_pop(struct kva__magazine **list, unsigned *n)
+struct kva__magazine *
+kva__mag_pop_full(struct kva__magcache *mc)
 {
-    struct kva__magazine *mag = *list;
+    struct kva__magazine *mag = mc->full;
 
     if (mag != NULL) {
-        *list = mag->next;
-        --*n;
+        mc->full = (struct kva__magazine *)mag->word[0];
+        mc->nfull--;
+        if (mc->nfull < mc->nfull_min) {
+            mc->nfull_min = mc->nfull;
+        }
     }
     return mag;
 }
 
-/* loaded is read by the hit path and the drainer without the lock. */
-static void
-load(struct kva__magslot *slot, struct kva__magazine *mag)
+struct kva__magazine *
+kva__mag_pop_empty(struct kva__magcache *mc)
 {
-    __atomic_store_n(&slot->loaded, mag, __ATOMIC_RELEASE);
+    struct kva__magazine *mag = mc->empty;
+
+    if (mag != NULL) {
+        mc->empty = (struct kva__magazine *)mag->word[0];
+        mc->nempty--;
+        if (mc->nempty < mc->nempty_min) {
+            mc->nempty_min = mc->nempty;
+        }
+    }
+    return mag;
+}
+
+/* ---- capacity, locked ------------------------------------------------- */
+
+/*
+ * Traffic that makes a magazine twice as large: so many entries of the slow path
+ * at one capacity.  At 64 a cache that is used in bursts of a few hundred things
+ * grows once or twice.
+ */
+#define GROW_TRAFFIC 64u
+
+/* At most a sixty-fourth of what the supplier has given lies in magazines, all
+ * of them full, once they have grown.  (With a sixteenth the vmap trace wired 3 %
+ * more, with a thirty-second and less nothing more.) */
+#define GROW_SHARE 64u
+
+/* Rounds that a block twice as large, or half as large, has room for. */
+static unsigned
+capacity_twice(const struct kva__magcache *mc)
+{
+    size_t bytes = 64, most;
+
+    if (mc->capacity == 0) {
+        return 1;
+    }
+    while (bytes < mag_bytes(mc, mc->capacity + 1u)) {
+        bytes *= 2;
+    }
+    most = (bytes - mag_bytes(mc, 0)) / KVA__MAG_WORD;
+    most = mc->words == 2 ? most / 2 : most;
+    return most < mc->capacity_max ? (unsigned)most : mc->capacity_max;
+}
+
+static bool
+may_grow(const struct kva__magcache *mc, unsigned capacity)
+{
+    size_t mags = 2u * mc->ncpu + mc->full_max;
+
+    return mc->traffic >= GROW_TRAFFIC && mc->capacity < mc->capacity_max &&
+           __atomic_load_n(&mc->out, __ATOMIC_RELAXED) >=
+               capacity * mags * GROW_SHARE;
 }
 
 static void
-swap(struct kva__magslot *slot)
+count_traffic(struct kva__magcache *mc)
 {
-    struct kva__magazine *mag = slot->loaded;
+    unsigned capacity;
 
-    load(slot, slot->spare != NULL ? slot->spare : &sentinel);
-    slot->spare = mag == &sentinel ? NULL : mag;
+    if (++mc->traffic < GROW_TRAFFIC || mc->capacity >= mc->capacity_max) {
+        return;
+    }
+    capacity = capacity_twice(mc);
+    if (may_grow(mc, capacity)) {
+        mc->capacity = capacity;
+        mc->traffic = 0;
+    }
+}
+
+/* Less traffic than this between two updates, and capacity is halved: a CPU's
+ * two magazines of half the size would have gone to the depot twice as often. */
+#define SHRINK_TRAFFIC (GROW_TRAFFIC / 4u)
+
+static void
+capacity_fit(struct kva__magcache *mc)
+{
+    if (mc->traffic < SHRINK_TRAFFIC && mc->capacity > mc->capacity_min) {
+        mc->capacity /= 2;
+        if (mc->capacity < mc->capacity_min) {
+            mc->capacity = mc->capacity_min;
+        }
+    }
+    mc->traffic = 0;
+}
+
+/*
+ * Bonwick and Adams, 3.3: what has lain in the depot through all of an interval
+ * was not of the working set.
+ */
+void
+kva__magcache_update(struct kva__magcache *mc)
+{
+    unsigned nfull, nempty;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&mc->lock);
+    nfull = mc->nfull_min;
+    nempty = mc->nempty_min;
+    for (; nempty > 0 && mc->nempty > 0; nempty--) {
+        kva__mag_free(mc, kva__mag_pop_empty(mc));
+    }
+    capacity_fit(mc);
+    kva_port_unlock(&mc->lock, irq);
+    for (; nfull > 0; nfull--) {
+        struct kva__magazine *mag;
+
+        irq = kva_port_lock(&mc->lock);
+        mag = kva__mag_pop_full(mc);
+        kva_port_unlock(&mc->lock, irq);
+        if (mag == NULL) {
+            break;
+        }
+        (void)kva__mag_empty(mc, mag, SIZE_MAX);
+    }
+    irq = kva_port_lock(&mc->lock);
+    mc->nfull_min = mc->nfull;
+    mc->nempty_min = mc->nempty;
+    kva_port_unlock(&mc->lock, irq);
+}
+
+/* ---- in a slot, the slow way ------------------------------------------ */
+
+/*
+ * The caller's slot, entered, and the depot locked; false if it has none, or is
+ * in an interrupt that came while it was inside.  Pinned in any case.
+ */
+bool
+kva__mag_slot_enter(struct kva__magcache *mc, struct mag_entry *e)
+{
+    e->cpu = kva_cpu_enter();
+    e->row = mc->row[e->cpu + 1u];
+    e->at = kva__mag_at(part(mc, e->row, KVA__MAG_AT));
+    e->in = e->at != 0;
+    if (e->in) {
+        __atomic_store_n(part(mc, e->row, KVA__MAG_AT), 0, __ATOMIC_RELAXED);
+        KVA_COMPILER_BARRIER();
+        e->irq = kva_port_lock(&mc->lock);
+    }
+    return e->in;
+}
+
+void
+kva__mag_slot_exit(struct kva__magcache *mc, struct mag_entry *e)
+{
+    if (e->in) {
+        kva_port_unlock(&mc->lock, e->irq);
+        __atomic_store_n(part(mc, e->row, KVA__MAG_AT), e->at,
+                         __ATOMIC_RELEASE);
+    }
+    kva_cpu_exit(e->cpu);
+}
+
+/* What is loaded comes out: NULL if nothing is. */
+struct kva__magazine *
+kva__mag_unload(struct kva__magcache *mc, struct mag_entry *e)
+{
+    struct kva__magazine *mag = loaded(mc, e->row);
+
+    if (mag == kva__mag_sentinel) {
+        return NULL;
+    }
+    mag->rounds = (uint16_t)rounds_of(mc, e->at);
+    loaded_set(mc, e->row, kva__mag_sentinel);
+    return mag;
+}
+
+static void
+load(struct kva__magcache *mc, struct mag_entry *e, struct kva__magazine *mag)
+{
+    if (mag != NULL) {
+        mag->word[0] = KVA__MAG_END;
+        e->at = at_of(mc, mag->rounds);
+        loaded_set(mc, e->row, mag);
+    }
+}
+
+static void
+swap(struct kva__magcache *mc, struct mag_entry *e)
+{
+    struct kva__magazine *mag = kva__mag_unload(mc, e);
+
+    load(mc, e, spare(mc, e->row));
+    spare_set(mc, e->row, mag);
+}
+
+static bool
+has_rounds(struct kva__magcache *mc, struct mag_entry *e)
+{
+    return loaded(mc, e->row) != kva__mag_sentinel && rounds_of(mc, e->at) != 0;
 }
 
 /* Bring a magazine with rounds into loaded, if there is one. */
 static void
-slot_for_get(struct kva__magcache *mc, struct kva__magslot *slot)
+slot_for_get(struct kva__magcache *mc, struct mag_entry *e)
 {
-    struct kva__magazine *full;
+    struct kva__magazine *other = spare(mc, e->row), *full;
 
-    if (slot->spare != NULL && slot->spare->rounds > 0) {
-        swap(slot);
+    if (has_rounds(mc, e)) {
         return;
     }
-    full = list_pop(&mc->full, &mc->nfull);
+    if (other != NULL && other->rounds > 0) {
+        swap(mc, e);
+        return;
+    }
+    full = kva__mag_pop_full(mc);
     if (full == NULL) {
         return;
     }
-    if (slot->spare != NULL) {
-        list_push(&mc->empty, &mc->nempty, slot->spare);
+    if (other != NULL) {
+        kva__mag_push(mc, other);
     }
-    slot->spare = slot->loaded == &sentinel ? NULL : slot->loaded;
-    load(slot, full);
+    spare_set(mc, e->row, kva__mag_unload(mc, e));
+    load(mc, e, full);
+}
+
+static bool
+has_room(struct kva__magcache *mc, struct mag_entry *e)
+{
+    return loaded(mc, e->row) != kva__mag_sentinel &&
+           rounds_of(mc, e->at) < loaded(mc, e->row)->capacity;
 }
 
 /* Bring a magazine with room into loaded, if there is one. */
 static void
-slot_for_put(struct kva__magcache *mc, struct kva__magslot *slot)
+slot_for_put(struct kva__magcache *mc, struct mag_entry *e)
 {
-    struct kva__magazine *empty;
+    struct kva__magazine *other = spare(mc, e->row), *empty;
 
-    if (slot->spare != NULL && slot->spare->rounds < slot->spare->capacity) {
-        swap(slot);
+    if (has_room(mc, e)) {
+        return;
+    }
+    if (other != NULL && other->rounds < other->capacity) {
+        swap(mc, e);
         return;
     }
     if (mc->nfull >= mc->full_max) {
         return;
     }
-    empty = list_pop(&mc->empty, &mc->nempty);
+    empty = kva__mag_pop_empty(mc);
     if (empty == NULL) {
         return;
     }
-    if (slot->spare != NULL) {
-        list_push(&mc->full, &mc->nfull, slot->spare);
+    if (other != NULL) {
+        kva__mag_push(mc, other);
     }
-    slot->spare = slot->loaded == &sentinel ? NULL : slot->loaded;
-    load(slot, empty);
+    spare_set(mc, e->row, kva__mag_unload(mc, e));
+    load(mc, e, empty);
 }
-
-/* ---- entering a slot the slow way ------------------------------------- */
 
 /*
- * The caller's slot, marked busy and the depot locked; NULL if it has none, or
- * is in an interrupt that came while it was busy.  Pinned in any case.
+ * A get that goes to the supplier makes the magazines that puts will need.  The
+ * loaded one, if any, is empty.
  */
-static struct kva__magslot *
-slot_enter(struct kva__magcache *mc, unsigned *cpu, kva_irq_t *irq)
-{
-    struct kva__magslot *slot;
-
-    *cpu = kva_cpu_enter();
-    if (*cpu >= mc->ncpu) {
-        return NULL;
-    }
-    slot = kva__mag_slot(mc, *cpu);
-    if (__atomic_load_n(&slot->busy, __ATOMIC_RELAXED) != 0) {
-        return NULL;
-    }
-    __atomic_store_n(&slot->busy, 1, __ATOMIC_RELAXED);
-    KVA_COMPILER_BARRIER();
-    *irq = kva_port_lock(&mc->lock);
-    return slot;
-}
-
 static void
-slot_exit(struct kva__magcache *mc, struct kva__magslot *slot, unsigned cpu,
-          kva_irq_t irq)
+slot_equip(struct kva__magcache *mc, struct mag_entry *e)
 {
-    if (slot != NULL) {
-        kva_port_unlock(&mc->lock, irq);
-        __atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
-    }
-    kva_cpu_exit(cpu);
-}
+    struct kva__magazine *mag = loaded(mc, e->row);
 
-/* A get that goes to the supplier makes the magazines that puts will need. */
-static void
-slot_equip(struct kva__magcache *mc, struct kva__magslot *slot)
-{
-    struct kva__magazine *mag;
-
-    if (slot->loaded == &sentinel) {
-        mag = list_pop(&mc->empty, &mc->nempty);
-        if (mag == NULL && (mag = mag_new(mc->capacity)) != NULL) {
-            mc->nmags++;
+    if (mag == kva__mag_sentinel || mag->capacity != mc->capacity) {
+        mag = kva__mag_pop_empty(mc);
+        if (mag == NULL) {
+            mag = mag_new(mc);
         }
         if (mag != NULL) {
-            load(slot, mag);
+            struct kva__magazine *old = kva__mag_unload(mc, e);
+
+            if (old != NULL) {
+                kva__mag_free(mc, old);
+            }
+            load(mc, e, mag);
         }
-    } else if (slot->spare == NULL) {
-        mag = mag_new(mc->capacity);
-        if (mag != NULL) {
-            mc->nmags++;
-            slot->spare = mag;
-        }
+    } else if (spare(mc, e->row) == NULL) {
+        spare_set(mc, e->row, mag_new(mc));
     } else if (mc->nfull + mc->nempty < mc->full_max) {
-        mag = mag_new(mc->capacity);
+        mag = mag_new(mc);
         if (mag != NULL) {
-            mc->nmags++;
-            list_push(&mc->empty, &mc->nempty, mag);
+            kva__mag_push(mc, mag);
         }
     }
 }
 
-bool
-kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *thing)
+struct kva__magazine *
+kva__mag_held_take(struct kva__magcache *mc, struct mag_entry *e)
 {
-    uintptr_t batch[BATCH];
-    unsigned want = 1, got, cpu;
-    struct kva__magslot *slot;
-    bool hit = false;
-    kva_irq_t irq = 0;
+    uintptr_t held = *part(mc, e->row, KVA__MAG_HELD);
+    struct kva__magazine *mag = (struct kva__magazine *)held;
 
-    slot = slot_enter(mc, &cpu, &irq);
-    if (slot != NULL) {
+    if (held == 0 || (held & HELD_TAKEN) != 0) {
+        return NULL;
+    }
+    *part(mc, e->row, KVA__MAG_HELD) = 0;
+    mag->rounds = (uint16_t)rounds_of(mc, e->at);
+    return mag;
+}
+
+/* Nothing may be loaded: a drainer is at the slot, or all are closed. */
+static bool
+slot_is_shut(struct kva__magcache *mc, struct mag_entry *e)
+{
+    return (*part(mc, e->row, KVA__MAG_HELD) & HELD_TAKEN) != 0 ||
+           kva__mag_closed(mc);
+}
+
+static void
+round_copy(const struct kva__magcache *mc, uintptr_t *to, const uintptr_t *from)
+{
+    to[0] = from[0];
+    if (mc->words == 2) {
+        to[1] = from[1];
+    }
+}
+
+/* ---- get and put ------------------------------------------------------ */
+
+/* As the hit path does it, wherever the words are.  False: no room. */
+static bool
+slot_push(struct kva__magcache *mc, const uintptr_t *from)
+{
+    unsigned cpu = kva_cpu_enter();
+    uintptr_t *row = mc->row[cpu + 1u], *round;
+    size_t at = mc->part[KVA__MAG_AT], pos;
+    struct kva__magazine *mag;
+    bool hit = false;
+
+    mag = kva__mag_enter(
+        &row, &at, (mc->part[KVA__MAG_LOADED] - at) * KVA__MAG_WORD, &pos);
+    round = kva__mag_round(mag, pos);
+    if (*round != KVA__MAG_END) {
+        round_copy(mc, round, from);
+        pos += mag->step;
+        hit = true;
+    }
+    kva__mag_leave(row, at, pos);
+    kva_cpu_exit(cpu);
+    return hit;
+}
+
+/* From the caller's slot or the depot; *want: how many to ask for otherwise. */
+static bool
+get_cached(struct kva__magcache *mc, uintptr_t *round, unsigned *want)
+{
+    struct kva__magazine *held = NULL;
+    struct mag_entry e;
+    bool hit = false;
+
+    if (kva__mag_slot_enter(mc, &e)) {
         mc->misses_get++;
-        if (!slot->draining) {
-            slot_for_get(mc, slot);
-            if (slot->loaded->rounds > 0) {
-                *thing = slot->loaded->round[--slot->loaded->rounds];
-                hit = true;
+        count_traffic(mc);
+        held = kva__mag_held_take(mc, &e);
+        if (!slot_is_shut(mc, &e)) {
+            slot_for_get(mc, &e);
+            hit = has_rounds(mc, &e);
+            if (hit) {
+                e.at -= loaded(mc, e.row)->step;
+                round_copy(mc, round, kva__mag_round(loaded(mc, e.row), e.at));
             } else {
-                slot_equip(mc, slot);
-                want = (slot->loaded->capacity + 1) / 2;
+                slot_equip(mc, &e);
+                *want = (loaded(mc, e.row)->capacity + 1u) / 2u;
             }
         }
     }
-    slot_exit(mc, slot, cpu, irq);
-    if (hit) {
+    kva__mag_slot_exit(mc, &e);
+    if (held != NULL) {
+        (void)kva__mag_empty(mc, held, SIZE_MAX);
+    }
+    return hit;
+}
+
+bool
+kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *round)
+{
+    uintptr_t batch[2u * BATCH];
+    unsigned want = 1, got;
+
+    if (get_cached(mc, round, &want)) {
         return true;
     }
     want = want < 1 ? 1 : want > BATCH ? BATCH : want;
@@ -339,10 +541,12 @@ kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *thing)
     if (got == 0) {
         return false;
     }
-    *thing = batch[0];
+    (void)__atomic_fetch_add(&mc->out, got, __ATOMIC_RELAXED);
+    round_copy(mc, round, batch);
     for (unsigned i = 1; i < got; i++) {
-        if (!kva__mag_put(mc, batch[i])) { /* moved, interrupted, drained */
-            mc->supplier->drain(mc->arg, batch + i, got - i);
+        if (!slot_push(mc, batch + i * mc->words)) {
+            /* moved, interrupted, drained */
+            kva__mag_give(mc, batch + i * mc->words, got - i);
             break;
         }
     }
@@ -350,261 +554,245 @@ kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *thing)
 }
 
 void
-kva__mag_put_slow(struct kva__magcache *mc, uintptr_t thing)
+kva__mag_give(struct kva__magcache *mc, uintptr_t *round, unsigned n)
 {
-    uintptr_t batch[BATCH];
-    unsigned n = 0, cpu;
-    struct kva__magslot *slot;
+    (void)__atomic_fetch_sub(&mc->out, n, __ATOMIC_RELAXED);
+    mc->supplier->drain(mc->arg, round, n);
+}
+
+/*
+ * Into loaded, if there is one with room or which can be half emptied: what
+ * comes out of it is in batch then, *n rounds.
+ */
+static bool
+put_loaded(struct kva__magcache *mc, struct mag_entry *e,
+           const uintptr_t *round, uintptr_t *batch, unsigned *n)
+{
+    struct kva__magazine *mag;
+    unsigned rounds;
+
+    slot_for_put(mc, e);
+    mag = loaded(mc, e->row);
+    if (mag == kva__mag_sentinel) {
+        return false;
+    }
+    rounds = (unsigned)rounds_of(mc, e->at);
+    if (rounds == mag->capacity) {
+        while (*n < BATCH && (*n == 0 || rounds - *n > mag->capacity / 2u)) {
+            e->at -= mag->step;
+            round_copy(mc, batch + *n * mc->words, kva__mag_round(mag, e->at));
+            ++*n;
+        }
+    }
+    round_copy(mc, kva__mag_round(mag, e->at), round);
+    e->at += mag->step;
+    return true;
+}
+
+void
+kva__mag_put_slow(struct kva__magcache *mc, const uintptr_t *round)
+{
+    uintptr_t batch[2u * BATCH];
+    struct kva__magazine *held = NULL;
+    struct mag_entry e;
     bool done = false;
-    kva_irq_t irq = 0;
+    unsigned n = 0;
 
-    slot = slot_enter(mc, &cpu, &irq);
-    if (slot != NULL) {
+    if (kva__mag_slot_enter(mc, &e)) {
         mc->misses_put++;
-        if (!slot->draining) {
-            struct kva__magazine *mag;
-
-            slot_for_put(mc, slot);
-            mag = slot->loaded;
-            if (mag != &sentinel) {
-                while (mag->rounds > mag->capacity / 2 &&
-                       mag->rounds == mag->capacity - n && n < BATCH) {
-                    batch[n++] = mag->round[--mag->rounds];
-                }
-                mag->round[mag->rounds++] = thing;
-                done = true;
-            }
-        }
+        count_traffic(mc);
+        held = kva__mag_held_take(mc, &e);
+        done = !slot_is_shut(mc, &e) && put_loaded(mc, &e, round, batch, &n);
     }
-    slot_exit(mc, slot, cpu, irq);
+    kva__mag_slot_exit(mc, &e);
     if (!done) {
-        batch[n++] = thing;
+        round_copy(mc, batch, round);
+        n = 1;
     }
     if (n > 0) {
-        mc->supplier->drain(mc->arg, batch, n);
+        kva__mag_give(mc, batch, n);
+    }
+    if (held != NULL) {
+        (void)kva__mag_empty(mc, held, SIZE_MAX);
     }
 }
 
-/* ---- draining --------------------------------------------------------- */
+/* ---- making and ending ------------------------------------------------ */
 
-/*
- * Up to most rounds of a magazine, which nobody else has, to the supplier; what
- * is left goes to the depot, an empty magazine is freed.
- */
-static size_t
-mag_empty(struct kva__magcache *mc, struct kva__magazine *mag, size_t most)
+void
+kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
+                   uintptr_t *nobodys, unsigned ncpu)
 {
-    unsigned n = mag->rounds < most ? mag->rounds : (unsigned)most;
-    kva_irq_t irq;
-
-    if (n > 0) {
-        mag->rounds -= n;
-        mc->supplier->drain(mc->arg, mag->round + mag->rounds, n);
+    for (unsigned c = 0; c < ncpu; c++) {
+        if (table[c + 1u] != nobodys) {
+            kva__meta_put(store, table[c + 1u]);
+        }
+        table[c + 1u] = nobodys;
     }
-    irq = kva_port_lock(&mc->lock);
-    if (mag->rounds > 0) {
-        list_push(&mc->full, &mc->nfull, mag);
-        mag = NULL;
-    } else {
-        mc->nmags--;
-    }
-    kva_port_unlock(&mc->lock, irq);
-    if (mag != NULL) {
-        mag_free(mag);
-    }
-    return n;
 }
 
-static size_t
-depot_drain(struct kva__magcache *mc, size_t most)
+bool
+kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
+                   uintptr_t *nobodys, unsigned width, unsigned ncpu)
 {
-    size_t done = 0;
+    for (unsigned c = 0; c < ncpu; c++) {
+        uintptr_t *row = kva__meta_get(store);
 
-    while (done < most) {
-        struct kva__magazine *mag;
-        kva_irq_t irq;
-
-        irq = kva_port_lock(&mc->lock);
-        mag = list_pop(&mc->full, &mc->nfull);
-        if (mag == NULL) {
-            mag = list_pop(&mc->empty, &mc->nempty);
+        if (row == NULL) {
+            kva__mag_rows_free(table, store, nobodys, c);
+            return false;
         }
-        kva_port_unlock(&mc->lock, irq);
-        if (mag == NULL) {
-            break;
-        }
-        done += mag_empty(mc, mag, most - done);
+        kva__mag_row_init(row, width, KVA__MAG_WORD);
+        table[c + 1u] = row;
     }
-    return done;
+    return true;
 }
 
-#if KVA_TIER >= 1
-/* Which slots a drainer has closed; several may be at it at a time. */
-struct closed {
-    uint32_t bits[(KVA_CPU_MAX + 31) / 32];
-};
+/* Bytes of a row of one cache: a cache line. */
+#define ROW_BYTES                                    \
+    (KVA__MAG_PARTS * KVA__MAG_WORD < KVA_CACHE_LINE \
+         ? (size_t)KVA_CACHE_LINE                    \
+         : KVA__MAG_PARTS * KVA__MAG_WORD)
 
-/* Put the sentinel up in every slot that no other drainer is at; the magazines
- * go to held. */
-static bool
-slots_close(struct kva__magcache *mc, struct closed *closed)
-{
-    bool any = false;
-    kva_irq_t irq;
-
-    kva__memset(closed, 0, sizeof(*closed));
-    for (unsigned c = 0; c < mc->ncpu; c++) {
-        struct kva__magslot *slot = kva__mag_slot(mc, c);
-
-        irq = kva_port_lock(&mc->lock);
-        if (!slot->draining && slot->loaded != &sentinel) {
-            slot->draining = 1;
-            slot->held = slot->loaded;
-            load(slot, &sentinel);
-            closed->bits[c / 32] |= (uint32_t)1 << (c % 32);
-            any = true;
-        }
-        kva_port_unlock(&mc->lock, irq);
-    }
-    return any;
-}
-
-/* Wait for the owner to leave; false if it does not in time. */
-static bool
-slot_wait(struct kva__magslot *slot)
-{
-    for (unsigned i = 0; i < DRAIN_SPINS; i++) {
-        if (__atomic_load_n(&slot->busy, __ATOMIC_ACQUIRE) == 0) {
-            return true;
-        }
-        kva_port_relax();
-    }
-    return false;
-}
-
-/*
- * Open a slot that we closed: its magazines to *mags, or, if the owner may
- * still be at the loaded one, back to where they were.
- */
+/* Rows of the cache's own, and a table of them. */
 static void
-slot_open(struct kva__magcache *mc, struct kva__magslot *slot, bool ours,
-          struct kva__magazine *mags[2])
+own_rows_make(struct kva__magcache *mc)
 {
-    kva_irq_t irq;
+    size_t bytes = (ncpu_named + 1u) * sizeof(uintptr_t *);
+    uintptr_t **table;
 
-    mags[0] = mags[1] = NULL;
-    irq = kva_port_lock(&mc->lock);
-    if (ours) {
-        mags[0] = slot->held;
-        mags[1] = slot->spare;
-        slot->spare = NULL;
+    mc->row = no_rows;
+    mc->ncpu = 0;
+    mc->ntable = 0;
+    if (ncpu_default == 0 || mc->capacity_max == 0) {
+        return;
+    }
+    table = bytes > MAG_BYTES_MAX ? kva__meta_page_get(KVA_META_MAGAZINES)
+                                  : kva__meta_get(store_for(bytes));
+    if (table == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i <= ncpu_named; i++) {
+        table[i] = nobody;
+    }
+    mc->row = table;
+    mc->ntable = (uint16_t)(ncpu_named + 1u);
+    if (kva__mag_rows_make(table, store_for(ROW_BYTES), nobody, 1,
+                           ncpu_default)) {
+        mc->ncpu = (uint16_t)ncpu_default;
+    }
+}
+
+static void
+own_rows_free(struct kva__magcache *mc)
+{
+    size_t bytes = mc->ntable * sizeof(uintptr_t *);
+    uintptr_t **table = mc->row;
+
+    if (mc->ntable == 0) {
+        return;
+    }
+    kva__mag_rows_free(table, store_for(ROW_BYTES), nobody, mc->ncpu);
+    if (bytes > MAG_BYTES_MAX) {
+        kva__meta_page_put(table, KVA_META_MAGAZINES);
     } else {
-        load(slot, slot->held);
+        kva__meta_put(store_for(bytes), table);
     }
-    slot->held = NULL;
-    slot->draining = 0;
-    kva_port_unlock(&mc->lock, irq);
+    mc->row = no_rows;
+    mc->ncpu = 0;
+    mc->ntable = 0;
 }
 
-/* alone: nobody else uses the cache, so no CPU need be asked. */
-static size_t
-slots_drain(struct kva__magcache *mc, size_t most, bool alone)
+/* A cache of before the CPUs were counted: it has nothing in its slots that
+ * another thread could be at. */
+static void
+rows_renew(struct kva__magcache *mc, void *arg)
 {
-    struct closed closed;
-    size_t done = 0;
-    bool barrier;
-
-    if (most == 0 || !slots_close(mc, &closed)) {
-        return 0;
+    (void)arg;
+    if (mc->own_rows && mc->ntable < ncpu_named + 1u) {
+        kva__magcache_empty(mc);
+        own_rows_free(mc);
+        own_rows_make(mc);
     }
-    barrier = alone || kva_port_barrier() == 0;
-    for (unsigned c = 0; c < mc->ncpu; c++) {
-        struct kva__magslot *slot = kva__mag_slot(mc, c);
-        struct kva__magazine *mags[2];
-
-        if ((closed.bits[c / 32] >> (c % 32) & 1) == 0) {
-            continue;
-        }
-        slot_open(mc, slot, barrier && done < most && slot_wait(slot), mags);
-        for (unsigned i = 0; i < 2; i++) {
-            if (mags[i] != NULL) {
-                done += mag_empty(mc, mags[i], most - done);
-            }
-        }
-    }
-    return done;
 }
+
+void
+kva__mag_set_ncpu(unsigned ncpu)
+{
+    ncpu_default = ncpu < KVA_CPU_MAX ? ncpu : KVA_CPU_MAX;
+    ncpu_named = ncpu_default;
+#if KVA_TIER >= 1
+    if (kva_port_cpu_count() > ncpu_named) {
+        ncpu_named = kva_port_cpu_count();
+    }
 #else
-static size_t
-slots_drain(struct kva__magcache *mc, size_t most, bool alone)
-{
-    (void)mc;
-    (void)most;
-    (void)alone;
-    return 0;
-}
+    ncpu_default = 0;
 #endif
+    kva__mag_visit(rows_renew, NULL);
+}
 
-size_t
-kva__magcache_drain(struct kva__magcache *mc, size_t retain)
+static unsigned
+at_most(unsigned n, unsigned most)
 {
-    size_t cached = kva__magcache_rounds(mc);
-    size_t most = cached > retain ? cached - retain : 0;
-    size_t done;
-
-    if (retain == 0) {
-        most = SIZE_MAX; /* empty magazines too */
-    }
-    done = depot_drain(mc, most);
-    return done + slots_drain(mc, most - done, false);
+    return n < most ? n : most;
 }
 
 void
-kva__magcache_empty(struct kva__magcache *mc)
+kva__magcache_init(struct kva__magcache *mc,
+                   const struct kva__mag_config *config)
 {
-    (void)slots_drain(mc, SIZE_MAX, true);
-    (void)depot_drain(mc, SIZE_MAX);
-}
+    unsigned most = KVA__MAG_ROUNDS_MAX(config->words);
 
-size_t
-kva__magcache_drain_own(struct kva__magcache *mc)
-{
-    struct kva__magazine *mags[2] = { NULL, NULL };
-    struct kva__magslot *slot;
-    size_t done = 0;
-    kva_irq_t irq = 0;
-    unsigned cpu;
-
-    slot = slot_enter(mc, &cpu, &irq);
-    if (slot != NULL && !slot->draining) {
-        mags[0] = slot->loaded != &sentinel ? slot->loaded : NULL;
-        mags[1] = slot->spare;
-        load(slot, &sentinel);
-        slot->spare = NULL;
-    }
-    slot_exit(mc, slot, cpu, irq);
-    for (unsigned i = 0; i < 2; i++) {
-        if (mags[i] != NULL) {
-            done += mag_empty(mc, mags[i], SIZE_MAX);
+    kva__memset(mc, 0, sizeof(*mc));
+    kva_port_lock_init(&mc->lock, config->name, config->ipl, KVA_RANK_DEPOT);
+    mc->supplier = config->supplier;
+    mc->arg = config->arg;
+    mc->arena = config->arena;
+    mc->words = (uint16_t)config->words;
+    mc->capacity_max = at_most(config->capacity_max, most);
+    mc->capacity_min = at_most(config->capacity, mc->capacity_max);
+    mc->capacity = mc->capacity_min;
+    mc->full_max = config->full_max;
+    mc->own_rows = config->row == NULL;
+    if (mc->own_rows) {
+        for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {
+            mc->part[p] = (uint16_t)p;
+        }
+        own_rows_make(mc);
+    } else {
+        mc->row = config->row;
+        mc->ncpu = (uint16_t)config->ncpu;
+        for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {
+            mc->part[p] = config->part[p];
         }
     }
-    return done + depot_drain(mc, SIZE_MAX);
-}
-
-/*
- * The magazines stay open: whoever puts something in looks whether anybody waits
- * and takes it out again.
- */
-void
-kva__mag_close(struct kva_vmem *root)
-{
-    (void)root;
+    kva__mag_register(mc);
 }
 
 void
-kva__mag_open(struct kva_vmem *root)
+kva__magcache_fini(struct kva__magcache *mc)
 {
-    (void)root;
+    kva__mag_unregister(mc);
+    kva__magcache_empty(mc);
+    if (mc->own_rows) {
+        own_rows_free(mc);
+    }
+    kva_port_lock_fini(&mc->lock);
+}
+
+/* ---- looking ---------------------------------------------------------- */
+
+/* Rounds in a slot's magazines.  Locked; whoever is just inside is not seen. */
+static size_t
+slot_rounds(struct kva__magcache *mc, uintptr_t *row)
+{
+    size_t at = kva__mag_at(part(mc, row, KVA__MAG_AT)), n = 0;
+    uintptr_t held = *part(mc, row, KVA__MAG_HELD) & ~HELD_TAKEN;
+
+    if (at != 0 && (loaded(mc, row) != kva__mag_sentinel || held != 0)) {
+        n = rounds_of(mc, at);
+    }
+    return n + (spare(mc, row) != NULL ? spare(mc, row)->rounds : 0u);
 }
 
 size_t
@@ -614,17 +802,12 @@ kva__magcache_rounds(struct kva__magcache *mc)
     kva_irq_t irq;
 
     irq = kva_port_lock(&mc->lock);
-    for (struct kva__magazine *m = mc->full; m != NULL; m = m->next) {
+    for (struct kva__magazine *m = mc->full; m != NULL;
+         m = (struct kva__magazine *)m->word[0]) {
         n += m->rounds;
     }
     for (unsigned c = 0; c < mc->ncpu; c++) {
-        struct kva__magslot *slot = kva__mag_slot(mc, c);
-
-        n += __atomic_load_n(&slot->loaded->rounds, __ATOMIC_RELAXED);
-        n += slot->spare != NULL ? slot->spare->rounds : 0;
-        n += slot->held != NULL
-                 ? __atomic_load_n(&slot->held->rounds, __ATOMIC_RELAXED)
-                 : 0;
+        n += slot_rounds(mc, mc->row[c + 1u]);
     }
     kva_port_unlock(&mc->lock, irq);
     return n;
@@ -633,12 +816,9 @@ kva__magcache_rounds(struct kva__magcache *mc)
 size_t
 kva__magcache_bytes(struct kva__magcache *mc)
 {
-    size_t slots =
-        mc->ncpu == 0
-            ? 0
-            : ((mc->ncpu + (1u << mc->slot_shift) - 1) >> mc->slot_shift)
-                  << mc->slot_shift;
+    size_t rows = mc->own_rows
+                      ? mc->ncpu * ROW_BYTES + mc->ntable * sizeof(uintptr_t *)
+                      : 0;
 
-    return slots * sizeof(struct kva__magslot) +
-           mc->nmags * mag_bytes(mc->capacity);
+    return rows + mc->bytes;
 }

@@ -2,117 +2,185 @@
 /*
  * The magazine layer: per-CPU stacks of fixed-size things over a supplier.
  *
- *        CPU slot 0        CPU slot 1            depot (locked)
- *     +-------------+   +-------------+    full:  [M]->[M]->[M]
- *     | busy loaded |   | busy loaded |    empty: [ ]->[ ]
- *     |      spare  |   |      spare  |          |
- *     +-------------+   +-------------+       supplier: slabs, an arena
+ *       CPU slot 0         CPU slot 1            depot (locked)
+ *     +------------+     +------------+     full:  [M]->[M]->[M]
+ *     | at  loaded |     | at  loaded |     empty: [ ]->[ ]
+ *     |     spare  |     |     spare  |           |
+ *     +------------+     +------------+        supplier: slabs, an arena
  *
  * It knows nothing of what the things are: quantum caches put it over an
  * arena, pool caches over slabs.  The idea is Bonwick and Adams, "Magazines
  * and Vmem", 2001; the owner/drainer protocol is ours.
  *
- * Owner (hit path): enter the CPU slot; if the slot is busy, an interrupt came
- * between, go the slow way; busy = 1; pop or push on the loaded magazine, whose
- * count lives in it; busy = 0; leave.  No lock, no atomic read-modify-write, no
- * interrupt masking.
+ *      at = 0      at of an empty one               at of a full one
+ *       |               |                                  |
+ *     | END | (words of) round 0 | round 1 | ... | last round | END |
  *
- * Drainer (any thread, no lock held): puts a sentinel in the place of the
- * loaded magazine, which is both empty and full (rounds 0, capacity 0), so that
- * every hit path misses; asks for an asymmetric barrier on all CPUs; waits for
- * busy = 0 for a bounded time; then the magazine is its own.  If the owner does
- * not get out in time the magazine is put back and the slot counts as skipped.
+ * A slot's counter at says how many bytes into the loaded magazine the next
+ * round goes.  Where a round cannot go stands END, so a put needs to know
+ * nothing of capacities; a get takes the length of a round from at, and has
+ * nothing to get if as much is not there.  at 0 says that the owner is inside:
+ * END is there and nothing below it, so whoever interrupts him finds a magazine
+ * that is both empty and full.
+ *
+ * Owner (hit path): take at and leave 0 in its place; then read loaded; pop or
+ * push; put the new at in place, or the old one if nothing was there.  No lock,
+ * no atomic read-modify-write, no interrupt masking, and no test but the one for
+ * empty or full.
+ *
+ * Drainer (any thread, no lock held): puts the sentinel in the place of loaded,
+ * in which END is everywhere and a round is longer than any at, so every hit
+ * path misses and changes nothing; asks for an asymmetric barrier on all CPUs;
+ * waits for at to be anything but 0, for a bounded time; then the magazine is
+ * its own, with as many rounds as at says.  If there is no barrier, or the owner
+ * does not get out in time, the magazine stays withheld: the owner, whose next
+ * operation misses, hands in what was in it.
+ *
+ * Whoever has no slot (a thread that found none left, a CPU above the number
+ * configured, no CPU layer at all) uses a slot in which at is always 0.
  *
  * Invariants
- *   M1  loaded is written by the owner with busy set and the depot lock held,
- *       or by the drainer with the depot lock held.
- *   M2  spare is read and written with the depot lock held only.
- *   M3  a magazine is in one place: loaded, spare, full list, empty list, or
- *       in the hands of a drainer.
+ *   M1  at is written by the owner only.
+ *   M2  loaded is written by the owner while at is 0 and with the depot lock
+ *       held, or by a drainer with the depot lock held.
+ *   M3  spare and held are read and written with the depot lock held only.
+ *   M4  a magazine is in one place: loaded, spare, held, full list, empty list,
+ *       or in the hands of a drainer.
+ *
+ * Closed (close.c): while somebody waits for memory, or wants every operation
+ * to go the long way, the sentinel stays in all slots of the caches concerned,
+ * and neither slots nor depots take anything in.
  */
 #ifndef KVA_VMEM_MAGAZINE_H
 #define KVA_VMEM_MAGAZINE_H
 
 #include "port/check.h"
 
-/*
- * Slots come in blocks of up to a kilobyte, what a block of the metadata store
- * may have at the most: 16 slots, or fewer where cache lines are long.
- */
-#define KVA__MAG_BLOCK_SHIFT \
-    (KVA_CACHE_LINE <= 64 ? 4u : KVA_CACHE_LINE == 128 ? 3u : 2u)
-#define KVA__MAG_BLOCKS \
-    ((KVA_CPU_MAX + (1u << KVA__MAG_BLOCK_SHIFT) - 1u) >> KVA__MAG_BLOCK_SHIFT)
+struct kva_vmem;
+
+/* No round begins with this word. */
+#define KVA__MAG_END (~(uintptr_t)0)
+#define KVA__MAG_WORD sizeof(uintptr_t)
+
+/* The largest magazine is a kilobyte: the most words behind its header. */
+#define KVA__MAG_WORDS_MAX 126u
+/* Rounds that fit, between END at either end, if they have that many words. */
+#define KVA__MAG_ROUNDS_MAX(words) ((KVA__MAG_WORDS_MAX - 2u) / (words))
 
 struct kva__magazine {
-    unsigned rounds;            /* how many are in it */
-    unsigned capacity;          /* how many it holds */
-    struct kva__magazine *next; /* (d) in a depot list */
-    uintptr_t round[];
+    size_t step;       /* (c) bytes of a round; SIZE_MAX: the sentinel */
+    uint16_t capacity; /* (c) rounds that it holds */
+    uint16_t rounds;   /* (d) in it while it is not loaded */
+    uintptr_t word[];  /* END while loaded, next in a depot list; rounds; END */
 };
 
-struct kva__magslot {
-    unsigned busy;                /* the owner is inside */
-    unsigned draining;            /* (d) a drainer has put the sentinel up */
-    struct kva__magazine *loaded; /* M1; never NULL */
-    struct kva__magazine *spare;  /* (d) a second one, or NULL */
-    struct kva__magazine *held;   /* (d) in the drainer's hands meanwhile */
-} __attribute__((aligned(KVA_CACHE_LINE)));
+/* Words of a slot, from the first one on: the owner's two, and (d). */
+enum kva__mag_part {
+    KVA__MAG_AT,
+    KVA__MAG_LOADED, /* never NULL */
+    KVA__MAG_SPARE,  /* a second one, or 0 */
+    KVA__MAG_HELD, /* what a drainer took out of loaded, or 0; + 1: is at it */
+    KVA__MAG_PARTS
+};
 
 /*
- * Where things come from and go to.  fill puts up to n things in round and
- * returns how many (0: none); the first may cost an import, the others only
- * what is at hand.  flags are those of the get.  drain takes n back and cannot
- * fail.  Both are called with no lock of this layer held.
+ * Where things come from and go to.  fill puts up to n things in round, in as
+ * many words as the cache has for each, and returns how many (0: none); the
+ * first may cost an import, the others only what is at hand.  flags are those of
+ * the get.  drain takes n back and cannot fail.  Both are called with no lock of
+ * this layer held.
  */
 struct kva__mag_supplier {
     unsigned (*fill)(void *arg, uintptr_t *round, unsigned n, unsigned flags);
     void (*drain)(void *arg, uintptr_t *round, unsigned n);
 };
 
-/* (c) constant after init, (d) depot lock. */
+/* (c) constant after init, (d) depot lock, (r) lock of the registry. */
 struct kva__magcache {
-    struct kva__magslot
-        *slot[KVA__MAG_BLOCKS]; /* (c) blocks of 2^slot_shift slots */
-    unsigned ncpu;              /* (c) slots in use, 0: no CPU layer */
-    unsigned slot_shift;        /* (c) */
+    /* (c) the row of CPU n is row[n + 1]; row[0] is nobody's */
+    uintptr_t **row;
+    uint16_t part[KVA__MAG_PARTS]; /* (c) where in a row its words are */
+    uint16_t words;                /* (c) of a round */
+    uint16_t ncpu;                 /* (c) rows in use, 0: no CPU layer */
+    uint16_t ntable;               /* (c) pointers in a table of its own */
+    bool own_rows;                 /* (c) */
     const struct kva__mag_supplier *supplier; /* (c) */
     void *arg;                                /* (c) for the supplier */
     kva_lock_t lock;                          /* the depot's */
     struct kva__magazine *full;               /* (d) */
     struct kva__magazine *empty;              /* (d) */
     unsigned nfull, nempty;                   /* (d) */
-    unsigned full_max;             /* (d) full magazines kept at most */
-    unsigned capacity;             /* (d) of new magazines */
-    unsigned nmags;                /* (d) in existence */
-    size_t misses_get, misses_put; /* (d) slow-path entries */
+    unsigned nfull_min, nempty_min;           /* (d) since the last update */
+    unsigned full_max;     /* (d) full magazines kept at most */
+    unsigned capacity;     /* (d) of new magazines */
+    unsigned capacity_min; /* (c) with which it started */
+    unsigned capacity_max; /* (c) */
+    unsigned traffic;      /* (d) slow-path entries since the last change */
+    size_t out;            /* (d) things that the supplier has given */
+    size_t bytes;          /* (d) of magazines in existence */
+    size_t misses_get;     /* (d) slow-path entries */
+    size_t misses_put;     /* (d) */
+    unsigned closed;       /* (r) nothing is kept; read without the lock */
+    unsigned pins;         /* (r) who is at it; it stays that long */
+    struct kva_vmem *const *arena; /* (c) from which it draws, or NULL */
+    struct kva__magcache *next;    /* (r) all caches */
+    struct kva__magcache *prev;    /* (r) */
+};
+
+/* What a cache is made of. */
+struct kva__mag_config {
+    const char *name;
+    enum kva_ipl ipl;
+    unsigned words;        /* of a round: the thing, or a word and the thing */
+    unsigned capacity;     /* rounds of the first magazines, 0: none so far */
+    unsigned capacity_max; /* up to which they may grow; 0: no magazines */
+    unsigned full_max;     /* full ones that the depot keeps at first */
+    const struct kva__mag_supplier *supplier;
+    void *arg;
+    /* Where the arena is named from which the things come in the end, or NULL:
+     * not known, closed with any. */
+    struct kva_vmem *const *arena;
+    /* Rows to share with other caches (qcache.c), and which word of each part is
+     * this one's; NULL: rows of its own. */
+    uintptr_t **row;
+    unsigned ncpu;
+    uint16_t part[KVA__MAG_PARTS];
 };
 
 /*
- * Make the layer.  capacity: rounds per magazine, up to KVA__MAG_ROUNDS_MAX; 0:
- * no magazines, every request goes to the supplier.
- * Magazines are made on the way of a get only, so a put never allocates.
- * full_max: how many full magazines the depot keeps; further ones go back to
- * the supplier.  Works without CPU slots when there is no memory for them: then
+ * Make the layer.  Magazines are made on the way of a get only, so a put never
+ * allocates.  Works without CPU slots when there is no memory for them: then
  * every request goes to the supplier.
  */
-#define KVA__MAG_ROUNDS_MAX 126u
 void kva__mag_bootstrap(void);
-void kva__magcache_init(struct kva__magcache *mc, const char *name,
-                        enum kva_ipl ipl, unsigned capacity, unsigned full_max,
-                        const struct kva__mag_supplier *supplier, void *arg);
+void kva__magcache_init(struct kva__magcache *mc,
+                        const struct kva__mag_config *config);
 
 /* Everything back to the supplier, slots and magazines freed; nobody else may
  * use the cache any more. */
 void kva__magcache_fini(struct kva__magcache *mc);
 
 /*
- * The slow path of a get: true and *thing, or false if the supplier has none.
+ * Rows for several caches.  table has room for KVA_CPU_MAX + 1 of them and is
+ * full of nobody's, in which the counters are 0; store has blocks of a row.  A
+ * row starts with width counters and as many magazines.  False, and nothing
+ * done, if there is no memory for all.
+ */
+struct kva__meta_store;
+bool kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
+                        uintptr_t *nobodys, unsigned width, unsigned ncpu);
+void kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
+                        uintptr_t *nobodys, unsigned ncpu);
+/* A row's first words: counters at so many bytes, nothing loaded. */
+void kva__mag_row_init(uintptr_t *row, unsigned width, size_t at);
+
+/*
+ * The slow path of a get: true and the round, or false if the supplier has none.
  * flags are handed to the supplier.
  */
 bool
-kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *thing);
-void kva__mag_put_slow(struct kva__magcache *mc, uintptr_t thing);
+kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *round);
+void kva__mag_put_slow(struct kva__magcache *mc, const uintptr_t *round);
 
 /*
  * Give rounds back to the supplier until at most retain remain cached: depot
@@ -127,58 +195,149 @@ void kva__magcache_empty(struct kva__magcache *mc);
 /* The depot and the caller's own slot: for who may not wait for other CPUs. */
 size_t kva__magcache_drain_own(struct kva__magcache *mc);
 
+/* Trim the depot to what was used since the last time, and fit the capacity. */
+void kva__magcache_update(struct kva__magcache *mc);
+
 /* Rounds cached now (a racy sum), and bytes of magazines and slots. */
 size_t kva__magcache_rounds(struct kva__magcache *mc);
 size_t kva__magcache_bytes(struct kva__magcache *mc);
 
-/*
- * Somebody waits for memory of that tree of arenas: what is in its magazines
- * goes back, and nothing is put into them until as many openings came.
- */
-struct kva_vmem;
-void kva__mag_close(struct kva_vmem *root);
-void kva__mag_open(struct kva_vmem *root);
-
-/* CPU slots that caches made from now on will have; 0: no CPU layer. */
+/* CPU slots that caches made from now on will have; 0: no CPU layer.  Before
+ * there are threads. */
 void kva__mag_set_ncpu(unsigned ncpu);
 unsigned kva__mag_ncpu(void);
 
-static inline struct kva__magslot *
-kva__mag_slot(struct kva__magcache *mc, unsigned cpu)
+/* ---- closing (close.c) ------------------------------------------------ */
+
+/*
+ * Close and open the magazines of all caches that draw from an arena or from one
+ * that it feeds, or of those alone that draw from it directly.  Calls nest.
+ * What they hold goes to their suppliers, and until they are opened nothing
+ * stays in them.  Thread context, no lock held.
+ */
+void kva__mag_close(struct kva_vmem *root);
+void kva__mag_open(struct kva_vmem *root);
+void kva__mag_close_arena(struct kva_vmem *vm);
+void kva__mag_open_arena(struct kva_vmem *vm);
+/* Is what comes back to be passed on at once: magazines over vm are closed. */
+bool kva__mag_arena_closed_now(struct kva_vmem *vm);
+extern unsigned kva__mag_closings; /* of all arenas */
+
+static inline bool
+kva__mag_arena_closed(struct kva_vmem *vm)
 {
-    return &mc->slot[cpu >> mc->slot_shift]
-                    [cpu & ((1u << mc->slot_shift) - 1u)];
+    return KVA_UNLIKELY(__atomic_load_n(&kva__mag_closings, __ATOMIC_RELAXED) !=
+                        0) &&
+           kva__mag_arena_closed_now(vm);
+}
+
+static inline bool
+kva__mag_closed(const struct kva__magcache *mc)
+{
+    return __atomic_load_n(&mc->closed, __ATOMIC_RELAXED) != 0;
+}
+
+/* ---- the registry (close.c) ------------------------------------------- */
+
+void kva__mag_registry_bootstrap(void);
+void kva__mag_register(struct kva__magcache *mc);
+void kva__mag_unregister(struct kva__magcache *mc);
+/* Every cache but those that go meanwhile; no lock is held for fn. */
+void kva__mag_visit(void (*fn)(struct kva__magcache *mc, void *arg), void *arg);
+
+/* ---- the hit paths ---------------------------------------------------- */
+
+/*
+ * What x is, the compiler may not know.  So it does not keep the sums of row and
+ * number in registers of their own, but leaves them to the addressing modes.
+ */
+#define KVA__OPAQUE(x) __asm__("" : "+r"(x))
+
+/*
+ * x is the n-th argument, or the result, and is best left in the register that
+ * the calling convention has for it: gcc would rather have that for something
+ * passing, and moves x away first.  Nowhere is it more than a hint.
+ */
+#if defined(__x86_64__)
+#define KVA__RESULT(x) __asm__("" : "+a"(x))
+#define KVA__ARGUMENT(n, x) __asm__("" : : KVA__REGISTER_##n(x))
+#define KVA__REGISTER_2 "S"
+#define KVA__REGISTER_3 "d"
+#define KVA__REGISTER_4 "c"
+#else
+#define KVA__RESULT(x) KVA__OPAQUE(x)
+#define KVA__ARGUMENT(n, x) ((void)(x))
+#endif
+
+static inline uintptr_t *
+kva__mag_round(struct kva__magazine *mag, size_t at)
+{
+    return (uintptr_t *)((uintptr_t)mag + at +
+                         offsetof(struct kva__magazine, word));
+}
+
+static inline size_t
+kva__mag_at(const uintptr_t *at)
+{
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
 
 /*
- * The hit paths.  The stores to busy stay where they are written; between CPUs
- * the drainer's barrier does the ordering.  rounds is stored atomically only
- * because kva__magcache_rounds may look at it meanwhile.
+ * Into a slot of a row: its magazine, and where in it; 0 is left in place of at,
+ * which is word *at of *row, and loaded is so many bytes further.  Both stay what
+ * they are.  The store stays before the load; between CPUs the drainer's barrier
+ * does the ordering.
  */
+static inline struct kva__magazine *
+kva__mag_enter(uintptr_t **row, size_t *at, size_t bytes, size_t *pos)
+{
+    uintptr_t mag;
+
+    *pos = __atomic_load_n(&(*row)[*at], __ATOMIC_RELAXED);
+    KVA__OPAQUE(*row);
+    KVA__OPAQUE(*at);
+    __atomic_store_n(&(*row)[*at], 0, __ATOMIC_RELAXED);
+    KVA_COMPILER_BARRIER();
+    KVA__OPAQUE(*row);
+    KVA__OPAQUE(*at);
+    mag = __atomic_load_n(
+        (uintptr_t *)((uintptr_t)*row + *at * KVA__MAG_WORD + bytes),
+        __ATOMIC_ACQUIRE);
+    KVA__OPAQUE(*row);
+    KVA__OPAQUE(*at);
+    return (struct kva__magazine *)mag;
+}
+
+/* Out of it; whoever sees it, sees the rounds as they are. */
+static inline void
+kva__mag_leave(uintptr_t *row, size_t at, size_t pos)
+{
+    __atomic_store_n(&row[at], pos, __ATOMIC_RELEASE);
+}
+
+static inline uintptr_t *
+kva__mag_row(const struct kva__magcache *mc, unsigned cpu)
+{
+    return mc->row[cpu + 1u];
+}
+
+/* For caches with rows of their own, one word to a round. */
 static inline bool
 kva__mag_get(struct kva__magcache *mc, uintptr_t *thing)
 {
-    unsigned cpu = kva_cpu_enter();
-    struct kva__magslot *slot;
+    unsigned cpu = kva_cpu_enter_hit();
+    uintptr_t *row = kva__mag_row(mc, cpu);
+    size_t at = KVA__MAG_AT, pos;
     struct kva__magazine *mag;
     bool hit = false;
-    unsigned n;
 
-    if (KVA_LIKELY(cpu < mc->ncpu)) {
-        slot = kva__mag_slot(mc, cpu);
-        if (KVA_LIKELY(__atomic_load_n(&slot->busy, __ATOMIC_RELAXED) == 0)) {
-            __atomic_store_n(&slot->busy, 1, __ATOMIC_RELAXED);
-            KVA_COMPILER_BARRIER();
-            mag = __atomic_load_n(&slot->loaded, __ATOMIC_ACQUIRE);
-            n = mag->rounds;
-            if (KVA_LIKELY(n != 0)) {
-                *thing = mag->round[n - 1];
-                __atomic_store_n(&mag->rounds, n - 1, __ATOMIC_RELAXED);
-                hit = true;
-            }
-            __atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
-        }
+    mag = kva__mag_enter(&row, &at, KVA__MAG_WORD, &pos);
+    if (KVA_LIKELY(pos > mag->step)) {
+        pos -= KVA__MAG_WORD;
+        *thing = *kva__mag_round(mag, pos);
+        hit = true;
     }
+    kva__mag_leave(row, at, pos);
     kva_cpu_exit(cpu);
     return hit;
 }
@@ -186,27 +345,20 @@ kva__mag_get(struct kva__magcache *mc, uintptr_t *thing)
 static inline bool
 kva__mag_put(struct kva__magcache *mc, uintptr_t thing)
 {
-    unsigned cpu = kva_cpu_enter();
-    struct kva__magslot *slot;
+    unsigned cpu = kva_cpu_enter_hit();
+    uintptr_t *row = kva__mag_row(mc, cpu), *round;
+    size_t at = KVA__MAG_AT, pos;
     struct kva__magazine *mag;
     bool hit = false;
-    unsigned n;
 
-    if (KVA_LIKELY(cpu < mc->ncpu)) {
-        slot = kva__mag_slot(mc, cpu);
-        if (KVA_LIKELY(__atomic_load_n(&slot->busy, __ATOMIC_RELAXED) == 0)) {
-            __atomic_store_n(&slot->busy, 1, __ATOMIC_RELAXED);
-            KVA_COMPILER_BARRIER();
-            mag = __atomic_load_n(&slot->loaded, __ATOMIC_ACQUIRE);
-            n = mag->rounds;
-            if (KVA_LIKELY(n < mag->capacity)) {
-                mag->round[n] = thing;
-                __atomic_store_n(&mag->rounds, n + 1, __ATOMIC_RELAXED);
-                hit = true;
-            }
-            __atomic_store_n(&slot->busy, 0, __ATOMIC_RELEASE);
-        }
+    mag = kva__mag_enter(&row, &at, KVA__MAG_WORD, &pos);
+    round = kva__mag_round(mag, pos);
+    if (KVA_LIKELY(*round != KVA__MAG_END)) {
+        *round = thing;
+        pos += KVA__MAG_WORD;
+        hit = true;
     }
+    kva__mag_leave(row, at, pos);
     kva_cpu_exit(cpu);
     return hit;
 }

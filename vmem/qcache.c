@@ -16,12 +16,17 @@
  * it.  When a piece is all free it goes back, unless what would be left free is
  * less than a thirty-second of what is held.
  *
- * A window is found from an address through two levels of pointers, without a
- * lock: whoever looks owns a run in it, or a range with a tag beside its pieces
- * (the byte there says free), or is wrong, and then finds a byte that tells.
- * So a window stays until the arena ends, even when no piece is left in it.  The
- * addresses of an arena must lie within 2^25 quanta (128 GiB of 4 KiB pages)
- * above its origin to be tracked; what lies beyond is served by tags.
+ * A window is found from an address through one level of pointers in the gate,
+ * or, outside its reach, through two, without a lock: whoever looks owns a run
+ * in it, or a range with a tag beside its pieces (the byte there says free), or
+ * is wrong, and then finds a byte that tells.  So a window stays until the arena
+ * ends, even when no piece is left in it.  The addresses of an arena must lie
+ * within 2^25 quanta (128 GiB of 4 KiB pages) above its origin to be tracked;
+ * what lies beyond is served by tags.
+ *
+ * With -Dchecks=flush a run in the magazines looks like a live one.  What is
+ * wrong with a free is found when it comes back from the magazines; ranges
+ * that are served by tags come that way too then, and go on to the arena.
  *
  * Locks: the quantum cache's own, outside the arena's; it is not held while the
  * arena works.
@@ -38,20 +43,52 @@
 #define LOOK_MAX 8u
 
 /*
- * Magazines hold 4 quanta, and the depot one full one, so that a small system
- * does not lose its memory in them; runs longer than that have none and are
- * taken from the windows each time.  (With magazines for runs of up to 32 quanta
- * the build trace, 4 MB live, kept 96 pages in those of 16 and 32 alone.)
+ * Magazines hold 4 quanta at first, and the depot one full one, so that a small
+ * system does not lose its memory in them; runs longer than that have none and
+ * are taken from the windows each time.  (With magazines for runs of up to 32
+ * quanta the build trace, 4 MB live, kept 96 pages in those of 16 and 32 alone.)
+ * With traffic, and enough that is live, they come to be, and grow to 16 quanta.
+ * (With 32 the reclaim trace, 254 MB live, wired one 2 MiB piece more.)
  */
 #define MAG_QUANTA 4u
+#define MAG_QUANTA_MAX 16u
 #define MAG_FULL_MAX 1u
 
-static struct kva__meta_store qcaches, qsizes, windows;
+static struct kva__meta_store qcaches, qsizes, windows, gates, rows;
+
+/* What an arena without quantum caches of its own has, or one whose caches
+ * nobody has used yet: a gate that nothing gets through. */
+static struct kva__gate no_gate;
+static uintptr_t no_row[ROW_WORDS];
+static uint8_t no_state[WINDOW_QUANTA];
+struct kva__gate *const kva__qcache_no_gate = &no_gate;
 
 static size_t
 up8(size_t bytes)
 {
     return (bytes + 7) & ~(size_t)7;
+}
+
+/* The byte for a quantum in no window; never written. */
+static uintptr_t
+leaf_of_none(unsigned leaf)
+{
+    return (uintptr_t)&no_state[(leaf & 1u) << LEAF_SHIFT] -
+           ((uintptr_t)leaf << LEAF_SHIFT);
+}
+
+static void
+gate_init(struct kva__gate *gate, unsigned shift)
+{
+    for (unsigned n = 1; shift != 0 && n <= RUN_MAX; n++) {
+        gate->size[n] = (size_t)n << shift;
+    }
+    for (unsigned i = 0; i < GATE_LEAVES; i++) {
+        gate->leaf[i] = leaf_of_none(i);
+    }
+    for (unsigned i = 0; i <= KVA_CPU_MAX; i++) {
+        gate->row[i] = no_row;
+    }
 }
 
 void
@@ -63,6 +100,15 @@ kva__qcache_bootstrap(void)
                          KVA_META_QCACHE, 0);
     kva__meta_store_init(&windows, "windows", up8(sizeof(struct window)),
                          KVA_META_STATE, 0);
+    kva__meta_store_init(&gates, "gates", up8(sizeof(struct kva__gate)),
+                         KVA_META_QCACHE, 0);
+    /* Whole cache lines, so that a CPU's row is its own. */
+    kva__meta_store_init(
+        &rows, "gate rows",
+        kva_round_up(ROW_WORDS * sizeof(uintptr_t), KVA_CACHE_LINE),
+        KVA_META_QCACHE, 0);
+    kva__mag_row_init(no_row, ROW_WIDTH, 0);
+    gate_init(&no_gate, 0);
 }
 
 /* ---- windows by address ----------------------------------------------- */
@@ -106,20 +152,132 @@ relist(struct kva__qcache *qc, struct window *w)
     qc->list[order] = w;
 }
 
-/* The window of addr, made if need be; NULL: no memory, or out of reach. */
+/* The window through which quantum q of the gate is seen, or NULL. */
 static struct window *
-window_make(struct kva__qcache *qc, uintptr_t addr)
+gate_window(const struct kva__gate *gate, uintptr_t q)
+{
+    unsigned leaf = (unsigned)(q >> LEAF_SHIFT);
+    uintptr_t bytes = __atomic_load_n(&gate->leaf[leaf], __ATOMIC_ACQUIRE),
+              first;
+
+    if (bytes == leaf_of_none(leaf)) {
+        return NULL;
+    }
+    first = bytes + (q & ~(uintptr_t)(WINDOW_QUANTA - 1));
+    return KVA_CONTAINER((uint8_t *)first, struct window, state);
+}
+
+/* Where addr's window is: through the gate (true), *q being its quantum there;
+ * or through the tables, *q counted from the origin. */
+static bool
+in_gate(const struct kva__qcache *qc, uintptr_t addr, uintptr_t *q)
 {
     unsigned shift = qc->vm->quantum_shift;
-    size_t bytes = (size_t)WINDOW_QUANTA << shift;
-    struct window *w, **mid;
-    uintptr_t win;
+    uintptr_t limit = __atomic_load_n(&qc->gate_limit, __ATOMIC_ACQUIRE);
 
-    w = window_at(qc, shift, addr);
-    if (w != NULL) {
-        return w;
+    *q = (addr - qc->gate_origin) >> shift;
+    if (*q < limit) {
+        return true;
     }
-    win = (addr - qc->origin) >> shift >> WINDOW_SHIFT;
+    *q = (addr - __atomic_load_n(&qc->origin, __ATOMIC_RELAXED)) >> shift;
+    return false;
+}
+
+struct window *
+kva__qcache_window(const struct kva__qcache *qc, uintptr_t addr)
+{
+    struct window **mid;
+    uintptr_t q, win;
+
+    if (in_gate(qc, addr, &q)) {
+        return gate_window(qc->vm->gate, q);
+    }
+    win = q >> WINDOW_SHIFT;
+    if (KVA_UNLIKELY(win >> (MID_SHIFT + ROOT_SHIFT) != 0)) {
+        return NULL;
+    }
+    mid = __atomic_load_n(&qc->root[win >> MID_SHIFT], __ATOMIC_ACQUIRE);
+    if (KVA_UNLIKELY(mid == NULL)) {
+        return NULL;
+    }
+    return __atomic_load_n(&mid[win & (MID_ENTRIES - 1)], __ATOMIC_ACQUIRE);
+}
+
+static uint8_t *
+state_at(struct window *w, unsigned shift, uintptr_t addr)
+{
+    return &w->state[(addr >> shift) & (WINDOW_QUANTA - 1)];
+}
+
+/* What the byte for addr says; free, if there is none. */
+static uint8_t
+state_of(const struct kva__qcache *qc, uintptr_t addr)
+{
+    struct window *w = kva__qcache_window(qc, addr);
+
+    return w == NULL ? RUN_FREE
+                     : __atomic_load_n(state_at(w, qc->vm->quantum_shift, addr),
+                                       __ATOMIC_RELAXED);
+}
+
+/*
+ * What the hit paths of vm may serve, as it now is.  Whoever changes what it
+ * follows from (the gate, its limit, or hit_max) comes here afterwards; of two at
+ * once the one who sees the other's change has the last word.
+ */
+void
+kva__qcache_hits(kva_vmem_t *vm)
+{
+    struct kva__qcache *qc = vm->qcache;
+    size_t max;
+
+    do {
+        size_t sizes, limit;
+
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        max = __atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED);
+        sizes = limit = 0;
+        if (max != 0 && qc != NULL && vm->quantum_shift == KVA_PAGE_SHIFT &&
+            __atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate) {
+            sizes = (max >> KVA_PAGE_SHIFT) + 1u;
+            limit = __atomic_load_n(&qc->gate_limit, __ATOMIC_ACQUIRE);
+        }
+        __atomic_store_n(&vm->hot_sizes, sizes, __ATOMIC_RELEASE);
+        __atomic_store_n(&vm->hot_limit, limit, __ATOMIC_RELEASE);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    } while (__atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED) != max);
+}
+
+/*
+ * The first window comes to be, at addr: from where on the gate is to see.  From
+ * the origin, if that leaves half of what it sees for more; else from a quarter
+ * of that below.
+ */
+static void
+gate_place(struct kva__qcache *qc, uintptr_t addr)
+{
+    kva_vmem_t *vm = qc->vm;
+    unsigned shift = vm->quantum_shift;
+    uintptr_t from = qc->origin;
+
+    if ((addr - from) >> shift >= GATE_QUANTA / 2) {
+        from = kva_round_down(addr - ((GATE_QUANTA / 4) << shift),
+                              (uintptr_t)WINDOW_QUANTA << shift);
+    }
+    qc->gate_origin = from;
+    qc->gate_above = from - qc->origin;
+    __atomic_store_n(&qc->gate_limit, GATE_QUANTA, __ATOMIC_RELEASE);
+    vm->hot_origin = from;
+    kva__qcache_hits(vm);
+}
+
+/* Where the tables name the window of quantum q, or NULL. */
+static struct window **
+table_entry(struct kva__qcache *qc, uintptr_t q)
+{
+    uintptr_t win = q >> WINDOW_SHIFT;
+    struct window **mid;
+
     if (win >> (MID_SHIFT + ROOT_SHIFT) != 0) {
         return NULL;
     }
@@ -131,14 +289,49 @@ window_make(struct kva__qcache *qc, uintptr_t addr)
         }
         __atomic_store_n(&qc->root[win >> MID_SHIFT], mid, __ATOMIC_RELEASE);
     }
+    return &mid[win & (MID_ENTRIES - 1)];
+}
+
+/* The window of addr, made if need be; NULL: no memory, or out of reach. */
+static struct window *
+window_make(struct kva__qcache *qc, uintptr_t addr)
+{
+    struct kva__gate *gate = qc->vm->gate;
+    struct window *w, **entry = NULL;
+    bool seen;
+    uintptr_t q;
+
+    w = kva__qcache_window(qc, addr);
+    if (w != NULL) {
+        return w;
+    }
+    if (qc->gate_limit == 0) {
+        gate_place(qc, addr);
+    }
+    seen = in_gate(qc, addr, &q);
+    if (!seen) {
+        entry = table_entry(qc, q);
+        if (entry == NULL) {
+            return NULL;
+        }
+    }
     w = kva__meta_get(&windows);
     if (w == NULL) {
         return NULL;
     }
-    w->base = kva_round_down(addr, bytes);
+    w->base =
+        kva_round_down(addr, (uintptr_t)WINDOW_QUANTA << qc->vm->quantum_shift);
     w->order = -1;
     qc->nwindows++;
-    __atomic_store_n(&mid[win & (MID_ENTRIES - 1)], w, __ATOMIC_RELEASE);
+    if (seen) {
+        unsigned leaf = (unsigned)(q >> WINDOW_SHIFT) << 1;
+        uintptr_t bytes = (uintptr_t)w->state - ((uintptr_t)leaf << LEAF_SHIFT);
+
+        __atomic_store_n(&gate->leaf[leaf], bytes, __ATOMIC_RELEASE);
+        __atomic_store_n(&gate->leaf[leaf + 1], bytes, __ATOMIC_RELEASE);
+    } else {
+        __atomic_store_n(entry, w, __ATOMIC_RELEASE);
+    }
     return w;
 }
 
@@ -161,6 +354,29 @@ kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr)
     __atomic_store_n(&qc->origin,
                      kva_round_down(addr, (uintptr_t)WINDOW_QUANTA << shift),
                      __ATOMIC_RELAXED);
+}
+
+typedef void visit_fn(struct kva__qcache *qc, struct window *w, void *arg);
+
+/* Every window, those that the gate sees first.  Locked. */
+static void
+windows_visit(struct kva__qcache *qc, visit_fn *fn, void *arg)
+{
+    for (unsigned i = 0; qc->gate_limit != 0 && i < GATE_LEAVES; i += 2) {
+        struct window *w =
+            gate_window(qc->vm->gate, (uintptr_t)i << LEAF_SHIFT);
+
+        if (w != NULL) {
+            fn(qc, w, arg);
+        }
+    }
+    for (unsigned r = 0; r < ROOT_ENTRIES; r++) {
+        for (unsigned m = 0; qc->root[r] != NULL && m < MID_ENTRIES; m++) {
+            if (qc->root[r][m] != NULL) {
+                fn(qc, qc->root[r][m], arg);
+            }
+        }
+    }
 }
 
 /* ---- pieces ----------------------------------------------------------- */
@@ -271,6 +487,55 @@ piece_spare(struct kva__qcache *qc, struct window *w, unsigned at, bool all,
     return (size_t)n << shift;
 }
 
+/* ---- misuse ----------------------------------------------------------- */
+
+/*
+ * The byte at addr is one of a run, and the free is wrong: how, in the order in
+ * which a free of a tag is looked at.  x: it is vmem_xfree.
+ */
+static _Noreturn void
+bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x, const char *func)
+{
+    unsigned shift = vm->quantum_shift, n;
+    size_t quantum = (size_t)1 << shift;
+    struct window *w = kva__qcache_window(vm->qcache, addr);
+    unsigned first =
+        kva__window_run(w, (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1), &n);
+    uintptr_t start = w->base + ((uintptr_t)first << shift);
+
+    if ((addr & (quantum - 1)) != 0) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a multiple of the quantum %zu, found a "
+                    "misaligned address",
+                    quantum);
+    }
+    if (!run_is_live(state_get(&w->state[first]))) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a live range, found a free one");
+    }
+    if (x) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a range of vmem_xalloc, found one of vmem_alloc");
+    }
+    if (start != addr) {
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected the start of a range, found an address inside "
+                    "the one at 0x%lx",
+                    (unsigned long)start);
+    }
+    kva__misuse(func, "arena", vm->name, addr,
+                "expected size %zu, found size %zu", n * quantum, size);
+}
+
+void
+kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x,
+                        const char *func)
+{
+    if (vm->qcache != NULL && state_of(vm->qcache, addr) != RUN_FREE) {
+        bad_free(vm, addr, size, x, func);
+    }
+}
+
 /* ---- the supplier of the magazines ------------------------------------ */
 
 /* The fullest of the first windows of a list that has a run of n. */
@@ -320,12 +585,16 @@ runs_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
 {
     struct qsize *qs = arg;
     struct kva__qcache *qc = qs->vm->qcache;
-    unsigned got = 0;
+    unsigned shift = qs->vm->quantum_shift, got = 0;
+    uintptr_t addr;
     kva_irq_t irq;
 
     do {
         irq = kva_port_lock(&qc->lock);
-        while (got < n && run_take(qc, qs->n, &round[got])) {
+        while (got < n && run_take(qc, qs->n, &addr)) {
+            round[2 * got] =
+                (uintptr_t)state_at(kva__qcache_window(qc, addr), shift, addr);
+            round[2 * got + 1] = addr;
             got++;
         }
         kva_port_unlock(&qc->lock, irq);
@@ -348,43 +617,59 @@ run_offer(kva_vmem_t *vm, const struct window *w, unsigned at)
                         (size_t)(hi - lo) << shift);
 }
 
-static void
-runs_drain(void *arg, uintptr_t *round, unsigned n)
+/* A run back to its window.  False if there is no such run in the magazines. */
+static bool
+run_give(struct qsize *qs, uintptr_t addr)
 {
-    struct qsize *qs = arg;
     kva_vmem_t *vm = qs->vm;
     struct kva__qcache *qc = vm->qcache;
     unsigned shift = vm->quantum_shift;
+    struct window *w = kva__qcache_window(qc, addr);
+    unsigned at = (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1);
+    bool ours, wanted;
+    size_t bytes = 0;
+    uintptr_t piece;
+    kva_irq_t irq;
 
-    for (unsigned i = 0; i < n; i++) {
-        struct window *w = window_at(qc, shift, round[i]);
-        unsigned at = (unsigned)(round[i] >> shift) & (WINDOW_QUANTA - 1);
-        bool wanted;
-        uintptr_t addr;
-        size_t bytes;
-        kva_irq_t irq;
-
-        irq = kva_port_lock(&qc->lock);
-        KVA_ASSERT(w->state[at] == (RUN_CACHED | (qs->n - 1)));
+    if (w == NULL || (addr & (((uintptr_t)1 << shift) - 1)) != 0) {
+        return false;
+    }
+    irq = kva_port_lock(&qc->lock);
+    ours = state_get(&w->state[at]) == run_out(qs->n);
+    if (KVA_LIKELY(ours)) {
         kva__window_join(w, at, qs->n);
         qc->nfree += qs->n;
         relist(qc, w);
         wanted = kva__wait_for(vm);
-        bytes = piece_spare(qc, w, at, wanted, &addr);
+        bytes =
+            piece_spare(qc, w, at, wanted || kva__mag_closed(&qs->mc), &piece);
         if (bytes == 0 && wanted) {
             run_offer(vm, w, at);
         }
-        kva_port_unlock(&qc->lock, irq);
-        if (bytes > 0) {
-            kva__arena_free(vm, addr, bytes, BT_PIECE, "vmem_free");
-        }
     }
+    kva_port_unlock(&qc->lock, irq);
+    if (bytes > 0) {
+        kva__arena_free(vm, piece, bytes, BT_PIECE, "vmem_free");
+    }
+    return ours;
 }
 
-void
-kva__qcache_yield(struct qsize *qs)
+/* With checks at each free all of them are runs of ours. */
+static void
+runs_drain(void *arg, uintptr_t *round, unsigned n)
 {
-    (void)kva__magcache_drain_own(&qs->mc);
+    struct qsize *qs = arg;
+    size_t size = (size_t)qs->n << qs->vm->quantum_shift;
+
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t addr = round[2 * i + 1];
+
+        if (!run_give(qs, addr)) {
+            KVA_ASSERT(!KVA_CONFIG_CHECKS);
+            kva__qcache_expect_none(qs->vm, addr, size, false, "vmem_free");
+            kva__arena_free(qs->vm, addr, size, BT_ALLOC, "vmem_free");
+        }
+    }
 }
 
 static const struct kva__mag_supplier supplier = { runs_fill, runs_drain };
@@ -408,6 +693,23 @@ kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl)
     return 0;
 }
 
+static void
+window_end(struct kva__qcache *qc, struct window *w, void *arg)
+{
+    (void)qc;
+    (void)arg;
+    kva__meta_put(&windows, w);
+}
+
+static void
+gate_end(struct kva__gate *gate, unsigned ncpu)
+{
+    if (gate != &no_gate) {
+        kva__mag_rows_free(gate->row, &rows, no_row, ncpu);
+        kva__meta_put(&gates, gate);
+    }
+}
+
 void
 kva__qcache_destroy(kva_vmem_t *vm)
 {
@@ -416,42 +718,94 @@ kva__qcache_destroy(kva_vmem_t *vm)
     if (qc == NULL) {
         return;
     }
-    for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
+    for (unsigned i = 0; i < RUN_MAX; i++) {
         if (qc->size[i] != NULL) {
             kva__magcache_fini(&qc->size[i]->mc);
             kva__meta_put(&qsizes, qc->size[i]);
         }
     }
+    windows_visit(qc, window_end, NULL);
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
-        for (unsigned m = 0; qc->root[i] != NULL && m < MID_ENTRIES; m++) {
-            if (qc->root[i][m] != NULL) {
-                kva__meta_put(&windows, qc->root[i][m]);
-            }
-        }
         if (qc->root[i] != NULL) {
             kva__meta_page_put(qc->root[i], KVA_META_QCACHE);
         }
     }
+    gate_end(vm->gate, qc->ncpu);
+    vm->gate = &no_gate;
     kva_port_lock_fini(&qc->lock);
     vm->qcache = NULL;
     kva__meta_put(&qcaches, qc);
+}
+
+/* The gate is made with the first size: false if there is no memory. */
+static bool
+gate_make(struct kva__qcache *qc)
+{
+    kva_vmem_t *vm = qc->vm;
+    struct kva__gate *gate;
+    unsigned ncpu = kva__mag_ncpu();
+    kva_irq_t irq;
+    bool first;
+
+    if (__atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate) {
+        return true;
+    }
+    gate = kva__meta_get(&gates);
+    if (gate == NULL) {
+        return false;
+    }
+    gate_init(gate, vm->quantum_shift);
+    if (!kva__mag_rows_make(gate->row, &rows, no_row, ROW_WIDTH, ncpu)) {
+        ncpu = 0;
+    }
+    irq = kva_port_lock(&qc->lock);
+    first = vm->gate == &no_gate;
+    if (first) {
+        qc->ncpu = ncpu;
+        __atomic_store_n(&vm->gate, gate, __ATOMIC_RELEASE);
+    }
+    kva_port_unlock(&qc->lock, irq);
+    if (!first) {
+        gate_end(gate, ncpu);
+    } else {
+        kva__qcache_hits(vm);
+    }
+    return true;
 }
 
 /* The magazines of a size are made when it is first asked for. */
 static struct qsize *
 qsize_make(struct kva__qcache *qc, unsigned n)
 {
-    struct qsize *qs = kva__meta_get(&qsizes), *other;
-    unsigned capacity = n > MAG_QUANTA ? 0 : MAG_QUANTA >> kva_fls(n);
+    struct qsize *qs, *other;
+    struct kva__mag_config config = {
+        .name = "qcache depot",
+        .ipl = qc->ipl,
+        .words = 2,
+        .capacity = n > MAG_QUANTA ? 0 : MAG_QUANTA >> kva_fls(n),
+        .capacity_max = MAG_QUANTA_MAX >> kva_fls(n),
+        .full_max = MAG_FULL_MAX,
+        .supplier = &supplier,
+        .part = { (uint16_t)n, (uint16_t)(ROW_WIDTH + n),
+                  (uint16_t)(2u * ROW_WIDTH + n - 1u),
+                  (uint16_t)(2u * ROW_WIDTH + RUN_MAX + n - 1u) },
+    };
     kva_irq_t irq;
 
+    if (!gate_make(qc)) {
+        return NULL;
+    }
+    qs = kva__meta_get(&qsizes);
     if (qs == NULL) {
         return NULL;
     }
     qs->vm = qc->vm;
     qs->n = n;
-    kva__magcache_init(&qs->mc, "qcache depot", qc->ipl, capacity, MAG_FULL_MAX,
-                       &supplier, qs);
+    config.arg = qs;
+    config.arena = &qs->vm;
+    config.row = qc->vm->gate->row;
+    config.ncpu = qc->ncpu;
+    kva__magcache_init(&qs->mc, &config);
     irq = kva_port_lock(&qc->lock);
     other = qc->size[n - 1];
     if (other == NULL) {
@@ -484,30 +838,37 @@ attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
         enum btag_state state, uintptr_t *addr)
 {
     struct kva__qcache *qc = vm->qcache;
-    unsigned shift = vm->quantum_shift;
-    unsigned n = (unsigned)(rq->size >> shift);
+    unsigned n = (unsigned)(rq->size >> vm->quantum_shift);
     struct qsize *qs = __atomic_load_n(&qc->size[n - 1], __ATOMIC_ACQUIRE);
+    uintptr_t round[2];
 
     if (qs == NULL) {
         qs = qsize_make(qc, n);
     }
-    if (qs == NULL || !kva__mag_get_slow(&qs->mc, rq->flags, addr)) {
+    if (qs == NULL || !kva__mag_get_slow(&qs->mc, rq->flags, round)) {
         return alloc_by_tag(vm, rq, state, addr);
     }
-    if (kva__wait_for(vm)) { /* more may have come than was asked for */
-        kva__qcache_yield(qs);
+    if (KVA_CONFIG_CHECKS) {
+        __atomic_store_n((uint8_t *)round[0], (uint8_t)n, __ATOMIC_RELAXED);
     }
-    state_set(state_at(window_at(qc, shift, *addr), shift, *addr),
-              RUN_LIVE | (n - 1));
+    *addr = round[1];
     return 0;
 }
 
-/* The hit path missed. */
+/* The hit path for pages missed, or the quantum is not a page. */
 int
 kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
-    struct kva__vmem_request rq = request_plain(vm, size, flags);
+    struct kva__gate *gate = __atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE);
+    size_t n = size >> vm->quantum_shift;
+    struct kva__vmem_request rq;
 
+    /* Not if somebody must see every request. */
+    if (__atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED) != 0 &&
+        gate_get(gate, &n, addr)) {
+        return 0;
+    }
+    rq = request_plain(vm, size, flags);
     if (kva_is_pow2(size)) {
         rq.align = size;
         rq.constrained = size != (size_t)1 << vm->quantum_shift;
@@ -515,95 +876,82 @@ kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
     return kva__arena_persist(vm, &rq, BT_ALLOC, addr, attempt);
 }
 
-/*
- * The byte at addr is one of a run, and the free is wrong: how, in the order in
- * which a free of a tag is looked at.  x: it is vmem_xfree.
- */
-static _Noreturn void
-bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x, const char *func)
+/* Without checks the magazines take anything, if there are any: no run of a size
+ * that nobody has asked for can be live. */
+static bool
+free_unchecked(kva_vmem_t *vm, struct qsize *qs, unsigned n, uintptr_t addr)
 {
-    unsigned shift = vm->quantum_shift;
-    size_t quantum = (size_t)1 << shift;
-    uintptr_t start = kva_round_down(addr, quantum);
-    struct window *w = window_at(vm->qcache, shift, addr);
-    uint8_t state = *state_at(w, shift, addr);
+    uintptr_t round[2] = { 0, addr };
 
-    if ((state & RUN_STATE_MASK) == RUN_INSIDE) {
-        start -= (state & RUN_LENGTH_MASK) * quantum;
-        state = *state_at(w, shift, start);
+    if (qs == NULL) {
+        return false;
     }
-    if ((addr & (quantum - 1)) != 0) {
-        kva__misuse(func, "arena", vm->name, addr,
-                    "expected a multiple of the quantum %zu, found a "
-                    "misaligned address",
-                    quantum);
+    if (!gate_put(vm->gate, n, NULL, addr)) {
+        kva__mag_put_slow(&qs->mc, round);
     }
-    if ((state & RUN_STATE_MASK) < RUN_LIVE) {
-        kva__misuse(func, "arena", vm->name, addr,
-                    "expected a live range, found a free one");
-    }
-    if (x) {
-        kva__misuse(func, "arena", vm->name, addr,
-                    "expected a range of vmem_xalloc, found one of vmem_alloc");
-    }
-    if (start != addr) {
-        kva__misuse(func, "arena", vm->name, addr,
-                    "expected the start of a range, found an address inside "
-                    "the one at 0x%lx",
-                    (unsigned long)start);
-    }
-    kva__misuse(func, "arena", vm->name, addr,
-                "expected size %zu, found size %zu",
-                ((state & RUN_LENGTH_MASK) + 1u) * quantum, size);
+    return true;
 }
 
-void
-kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x,
-                        const char *func)
+bool
+kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
+    struct kva__qcache *qc = vm->qcache;
+    unsigned shift = vm->quantum_shift, n = (unsigned)(size >> shift);
+    struct qsize *qs = __atomic_load_n(&qc->size[n - 1], __ATOMIC_ACQUIRE);
+    uintptr_t round[2];
     struct window *w;
+    uint8_t *state;
 
-    if (vm->qcache == NULL) {
-        return;
+    if (!KVA_CONFIG_CHECKS) {
+        return free_unchecked(vm, qs, n, addr);
     }
-    w = window_at(vm->qcache, vm->quantum_shift, addr);
-    if (w != NULL && *state_at(w, vm->quantum_shift, addr) != RUN_FREE) {
-        bad_free(vm, addr, size, x, func);
+    w = kva__qcache_window(qc, addr);
+    if (w == NULL) {
+        return false;
     }
+    state = state_at(w, shift, addr);
+    if (__atomic_load_n(state, __ATOMIC_RELAXED) != n ||
+        (addr & (((uintptr_t)1 << shift) - 1)) != 0) {
+        return false;
+    }
+    if (!gate_put(vm->gate, n, state, addr)) {
+        __atomic_store_n(state, (uint8_t)RUN_CACHED, __ATOMIC_RELAXED);
+        round[0] = (uintptr_t)state;
+        round[1] = addr;
+        kva__mag_put_slow(&qs->mc, round);
+    }
+    return true;
 }
 
 /* ---- draining --------------------------------------------------------- */
 
-typedef void visit_fn(struct kva__qcache *qc, struct window *w, void *arg);
-
-/* Every window, in address order.  Locked. */
-static void
-windows_visit(struct kva__qcache *qc, visit_fn *fn, void *arg)
-{
-    for (unsigned r = 0; r < ROOT_ENTRIES; r++) {
-        for (unsigned m = 0; qc->root[r] != NULL && m < MID_ENTRIES; m++) {
-            if (qc->root[r][m] != NULL) {
-                fn(qc, qc->root[r][m], arg);
-            }
-        }
-    }
-}
+struct drain {
+    size_t bytes, retain;
+    size_t given; /* before it began */
+    kva_irq_t irq;
+};
 
 /* The free pieces of one window to the arena; the lock is dropped for each. */
 static void
-window_drain(struct kva__qcache *qc, struct window *w, kva_irq_t *irq)
+window_drain(struct kva__qcache *qc, struct window *w, void *arg)
 {
+    struct drain *d = arg;
+
     for (unsigned at = 0; (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA;
          at++) {
         uintptr_t addr;
-        size_t bytes = piece_spare(qc, w, at, true, &addr);
+        size_t bytes;
 
-        if (bytes == 0) {
-            continue;
+        if (qc->nfree << qc->vm->quantum_shift <= d->retain ||
+            qc->given - d->given >= d->bytes) {
+            return;
         }
-        kva_port_unlock(&qc->lock, *irq);
-        kva__arena_free(qc->vm, addr, bytes, BT_PIECE, "vmem_drain");
-        *irq = kva_port_lock(&qc->lock);
+        bytes = piece_spare(qc, w, at, true, &addr);
+        if (bytes != 0) {
+            kva_port_unlock(&qc->lock, d->irq);
+            kva__arena_free(qc->vm, addr, bytes, BT_PIECE, "vmem_drain");
+            d->irq = kva_port_lock(&qc->lock);
+        }
     }
 }
 
@@ -611,7 +959,7 @@ window_drain(struct kva__qcache *qc, struct window *w, kva_irq_t *irq)
 static void
 magazines_drain(kva_vmem_t *vm, size_t retain, enum kva__drain how)
 {
-    for (unsigned i = KVA__QCACHE_QUANTA_MAX; i-- > 0;) {
+    for (unsigned i = RUN_MAX; i-- > 0;) {
         struct qsize *qs =
             __atomic_load_n(&vm->qcache->size[i], __ATOMIC_ACQUIRE);
 
@@ -631,39 +979,25 @@ magazines_drain(kva_vmem_t *vm, size_t retain, enum kva__drain how)
 static void
 windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain)
 {
-    kva_irq_t irq;
-    size_t given;
+    struct drain d = { bytes, retain, 0, 0 };
 
-    irq = kva_port_lock(&qc->lock);
-    given = qc->given;
-    for (unsigned r = 0; r < ROOT_ENTRIES; r++) {
-        for (unsigned m = 0; qc->root[r] != NULL && m < MID_ENTRIES; m++) {
-            if (qc->nfree << qc->vm->quantum_shift <= retain ||
-                qc->given - given >= bytes) {
-                break;
-            }
-            if (qc->root[r][m] != NULL) {
-                window_drain(qc, qc->root[r][m], &irq);
-            }
-        }
-    }
-    kva_port_unlock(&qc->lock, irq);
+    d.irq = kva_port_lock(&qc->lock);
+    d.given = qc->given;
+    windows_visit(qc, window_drain, &d);
+    kva_port_unlock(&qc->lock, d.irq);
 }
 
-/*
- * What is retained may be what somebody has queued up for meanwhile, who did
- * not find it, since it was on its way.
- */
+/* While magazines are closed nothing is retained: somebody waits for it. */
 void
 kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
                   enum kva__drain how)
 {
+    if (kva__mag_arena_closed(vm) || kva__wait_for(vm)) {
+        bytes = SIZE_MAX;
+        retain = 0;
+    }
     magazines_drain(vm, retain, how);
     windows_drain(vm->qcache, bytes, retain);
-    if (kva__wait_for(vm) && (retain > 0 || bytes < SIZE_MAX)) {
-        magazines_drain(vm, 0, how);
-        windows_drain(vm->qcache, SIZE_MAX, 0);
-    }
 }
 
 /* ---- looking ---------------------------------------------------------- */
@@ -681,7 +1015,7 @@ kva__qcache_cached(kva_vmem_t *vm)
     irq = kva_port_lock(&qc->lock);
     quanta = qc->nfree;
     kva_port_unlock(&qc->lock, irq);
-    for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
+    for (unsigned i = 0; i < RUN_MAX; i++) {
         struct qsize *qs = __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);
 
         if (qs != NULL) {
@@ -708,8 +1042,10 @@ kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
         st->qcache_bytes += qc->root[i] != NULL ? KVA_PAGE_SIZE : 0;
     }
+    st->qcache_bytes += vm->gate != &no_gate ? sizeof(struct kva__gate) : 0;
+    st->qcache_bytes += qc->ncpu * ROW_WORDS * sizeof(uintptr_t);
     kva_port_unlock(&qc->lock, irq);
-    for (unsigned i = 0; i < KVA__QCACHE_QUANTA_MAX; i++) {
+    for (unsigned i = 0; i < RUN_MAX; i++) {
         struct qsize *qs = __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);
 
         if (qs != NULL) {
@@ -734,12 +1070,11 @@ window_live(struct kva__qcache *qc, struct window *w, void *arg)
     struct live *live = arg;
 
     for (unsigned i = 0; i < WINDOW_QUANTA; i++) {
-        if ((w->state[i] & RUN_STATE_MASK) >= RUN_LIVE) {
+        if (run_is_live(w->state[i])) {
             if (live->bytes == 0) {
                 live->first = w->base + ((uintptr_t)i << qc->vm->quantum_shift);
             }
-            live->bytes += ((size_t)(w->state[i] & RUN_LENGTH_MASK) + 1)
-                           << qc->vm->quantum_shift;
+            live->bytes += (size_t)w->state[i] << qc->vm->quantum_shift;
         }
     }
 }
@@ -792,7 +1127,7 @@ window_check(struct kva__qcache *qc, struct window *w, void *arg)
     check->nfree += w->nfree;
     check->windows++;
     if (bad == NULL &&
-        (w != window_at(qc, qc->vm->quantum_shift, w->base) ||
+        (w != kva__qcache_window(qc, w->base) ||
          (w->base &
           (((uintptr_t)WINDOW_QUANTA << qc->vm->quantum_shift) - 1)) != 0)) {
         bad = "Q1: a window is found by its address";
@@ -827,13 +1162,14 @@ kva__qcache_check(kva_vmem_t *vm, kva__piece_held_t *is_held)
 {
     struct kva__qcache *qc = vm->qcache;
     struct check check = { is_held, 0, 0, 0, NULL };
+    uintptr_t low = ((uintptr_t)WINDOW_QUANTA << vm->quantum_shift) - 1;
 
     if (qc == NULL) {
         return NULL;
     }
-    if (qc->vm != vm ||
-        (qc->origin & (((uintptr_t)WINDOW_QUANTA << vm->quantum_shift) - 1)) !=
-            0) {
+    if (qc->vm != vm || (qc->origin & low) != 0 ||
+        (qc->gate_limit != 0 &&
+         qc->gate_origin - qc->origin != qc->gate_above)) {
         return "Q1: the quantum caches know their arena, and where it begins";
     }
     windows_visit(qc, window_check, &check);
@@ -854,8 +1190,8 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
                  void (*fn)(void *, vmem_addr_t, vmem_size_t, unsigned),
                  void *arg)
 {
-    unsigned shift = vm->quantum_shift;
-    struct window *w = window_at(vm->qcache, shift, addr);
+    unsigned shift = vm->quantum_shift, n;
+    struct window *w = kva__qcache_window(vm->qcache, addr);
     size_t left = 0, bytes;
 
     if (w != NULL) { /* a piece ends with its window, whatever a tag says */
@@ -864,13 +1200,16 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
     }
     for (; left > 0; addr += bytes, left -= bytes) {
         uint8_t state = state_get(state_at(w, shift, addr));
-        unsigned what = state & RUN_STATE_MASK;
-        unsigned type = what >= RUN_LIVE ? VMEM_ALLOC : VMEM_CACHED;
+        unsigned type = run_is_live(state) ? VMEM_ALLOC : VMEM_CACHED;
 
-        bytes = (size_t)1 << shift;
-        if (what >= RUN_CACHED) {
-            bytes *= (state & RUN_LENGTH_MASK) + 1u;
+        n = state;
+        if (state == RUN_CACHED) {
+            (void)kva__window_run(
+                w, (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1), &n);
+        } else if (!run_is_live(state)) {
+            n = 1;
         }
+        bytes = (size_t)n << shift;
         bytes = bytes < left ? bytes : left;
         if ((typemask & type) != 0) {
             fn(arg, addr, bytes, type);
@@ -878,27 +1217,29 @@ kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
     }
 }
 
+/* Runs next to it may change meanwhile. */
 unsigned
 kva__qcache_item(kva_vmem_t *vm, uintptr_t addr, uintptr_t *base, size_t *size)
 {
-    unsigned shift = vm->quantum_shift;
-    struct window *w = window_at(vm->qcache, shift, addr);
+    unsigned shift = vm->quantum_shift, at, first, n;
+    struct window *w = kva__qcache_window(vm->qcache, addr);
     uint8_t state;
 
     if (w == NULL) {
         return 0;
     }
-    *base = kva_round_down(addr, (uintptr_t)1 << shift);
-    state = state_get(state_at(w, shift, *base));
-    if ((state & RUN_STATE_MASK) == RUN_INSIDE) {
-        *base -= (uintptr_t)(state & RUN_LENGTH_MASK) << shift;
-        state = state_get(state_at(w, shift, *base));
+    at = (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1);
+    first = kva__window_run(w, at, &n);
+    state = state_get(&w->state[first]);
+    if (run_is_live(state)) {
+        n = state;
     }
-    *size = ((size_t)(state & RUN_LENGTH_MASK) + 1) << shift;
-    if ((state & RUN_STATE_MASK) < RUN_CACHED || addr - *base >= *size) {
+    if (state == RUN_FREE || at - first >= n) {
         return 0;
     }
-    return (state & RUN_STATE_MASK) == RUN_CACHED ? VMEM_CACHED : VMEM_ALLOC;
+    *base = w->base + ((uintptr_t)first << shift);
+    *size = (size_t)n << shift;
+    return run_is_live(state) ? VMEM_ALLOC : VMEM_CACHED;
 }
 
 /* ---- for the allocators above ----------------------------------------- */
@@ -906,25 +1247,17 @@ kva__qcache_item(kva_vmem_t *vm, uintptr_t addr, uintptr_t *base, size_t *size)
 enum kva_range_kind
 kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
 {
-    unsigned shift = vm->quantum_shift;
-    struct window *w =
-        vm->qcache == NULL ? NULL : window_at(vm->qcache, shift, addr);
     struct kva_vmem_btag *bt;
-    uint8_t state;
+    unsigned type = 0;
     kva_irq_t irq;
     bool own;
 
     range->kind = KVA_RANGE_NONE;
-    state = w == NULL ? RUN_FREE : *state_at(w, shift, addr);
-    if (state != RUN_FREE) {
-        range->base = kva_round_down(addr, (uintptr_t)1 << shift);
-        if ((state & RUN_STATE_MASK) == RUN_INSIDE) {
-            range->base -= (uintptr_t)(state & RUN_LENGTH_MASK) << shift;
-            state = *state_at(w, shift, range->base);
-        }
-        range->size = ((size_t)(state & RUN_LENGTH_MASK) + 1) << shift;
-        range->kind = (state & RUN_STATE_MASK) == RUN_CACHED ? KVA_RANGE_CACHED
-                                                             : KVA_RANGE_ALLOC;
+    if (vm->qcache != NULL) {
+        type = kva__qcache_item(vm, addr, &range->base, &range->size);
+    }
+    if (type != 0) {
+        range->kind = type == VMEM_ALLOC ? KVA_RANGE_ALLOC : KVA_RANGE_CACHED;
         return range->kind;
     }
     irq = kva_port_lock(&vm->lock);

@@ -2,10 +2,21 @@
 /*
  * The hit paths of the quantum caches, inline in vmem_alloc and vmem_free; the
  * theory is at the head of qcache.c.
+ *
+ *      vm -> gate -> row of the CPU -> at, loaded of the size -> magazine
+ *              |
+ *              +---> leaf of 256 quanta -> state byte
+ *
+ * What a free needs to know follows from the state byte: it is the length of a
+ * live run, and so the number of its magazine's words in the row; the gate says
+ * how many bytes that is.  A byte that is not a live one has a length of 0 bytes
+ * there, and words in the row that always miss.  A round is the address of the
+ * state byte and that of the run, so that a get need not look for the byte.
  */
 #ifndef KVA_VMEM_QCACHE_H
 #define KVA_VMEM_QCACHE_H
 
+#include "vmem/vmem_impl.h"
 #include "vmem/window.h"
 
 /* Windows below a middle page, and middle pages below the root. */
@@ -27,97 +38,187 @@ struct kva__qcache {
     kva_lock_t lock;
     kva_vmem_t *vm;
     enum kva_ipl ipl;
+    unsigned ncpu;                      /* set once: rows of the gate */
     unsigned nwindows;                  /* (q) */
     uintptr_t origin;                   /* fixed with the first span */
+    uintptr_t gate_origin;              /* set once, with the first window */
+    uintptr_t gate_above;               /* set once: by so much above origin */
+    uintptr_t gate_limit;               /* set once: quanta, 0: no window yet */
     size_t held;                        /* (q) quanta of all pieces */
     size_t nfree;                       /* (q) of them in no run */
     size_t given;                       /* (q) bytes ever given to the arena */
     struct window *list[WINDOW_ORDERS]; /* (q) by order */
-    struct qsize *size[KVA__QCACHE_QUANTA_MAX]; /* set once each */
-    struct window **root[ROOT_ENTRIES];         /* set once each; see above */
+    struct qsize *size[RUN_MAX];        /* set once each */
+    struct window **root[ROOT_ENTRIES]; /* set once each; see above */
 };
 
-static inline struct window *
-window_at(const struct kva__qcache *qc, unsigned shift, uintptr_t addr)
-{
-    uintptr_t origin = __atomic_load_n(&qc->origin, __ATOMIC_RELAXED);
-    uintptr_t win = (addr - origin) >> shift >> WINDOW_SHIFT;
-    struct window **mid;
+/* The window of addr, or NULL. */
+struct window *kva__qcache_window(const struct kva__qcache *qc, uintptr_t addr);
 
-    if (KVA_UNLIKELY(win >> (MID_SHIFT + ROOT_SHIFT) != 0)) {
-        return NULL;
-    }
-    mid = __atomic_load_n(&qc->root[win >> MID_SHIFT], __ATOMIC_ACQUIRE);
-    if (KVA_UNLIKELY(mid == NULL)) {
-        return NULL;
-    }
-    return __atomic_load_n(&mid[win & (MID_ENTRIES - 1)], __ATOMIC_ACQUIRE);
+/* Words of a row: counters, magazines, spares, what is held, each by size. */
+#define ROW_WIDTH RUN_CODES
+#define ROW_WORDS (2u * ROW_WIDTH + 2u * RUN_MAX)
+
+/*
+ * Quanta of a leaf, whose number so is the second byte of an offset; and how
+ * many leaves a gate has: what is left of a metadata block, 60 MiB to 256 MiB of
+ * 4 KiB pages.  What lies beyond is looked up the long way.
+ */
+#define LEAF_SHIFT 8u
+#define GATE_ROOM                                             \
+    ((4096u - (KVA_CACHE_LINE < 64 ? 64u : KVA_CACHE_LINE)) / \
+         (unsigned)sizeof(uintptr_t) -                        \
+     (KVA_CPU_MAX + 1u) - RUN_CODES)
+#define GATE_LEAVES (GATE_ROOM < 256u ? GATE_ROOM & ~1u : 256u)
+#define GATE_QUANTA ((uintptr_t)GATE_LEAVES << LEAF_SHIFT)
+
+struct kva__gate {
+    size_t size[RUN_CODES];          /* (c) bytes of a run, by state byte */
+    uintptr_t leaf[GATE_LEAVES];     /* set once each: see leaf_at */
+    uintptr_t *row[KVA_CPU_MAX + 1]; /* (c) */
+};
+
+_Static_assert(GATE_LEAVES >= 64u, "a gate reaches far enough to be worth it");
+
+/*
+ * A word that is written once, before anybody can need it.  ThreadSanitizer
+ * wants to be told; for the compiler an atomic load is one that cannot be part
+ * of another instruction.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define ONCE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ONCE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#endif
+#endif
+#ifndef ONCE
+#define ONCE(word) (word)
+#endif
+
+static inline uintptr_t
+rotate_right(uintptr_t x, unsigned shift)
+{
+    return x >> shift | x << ((KVA__WORD_BITS - shift) & (KVA__WORD_BITS - 1));
 }
 
+static inline uintptr_t
+rotate_left(uintptr_t x, unsigned shift)
+{
+    return x << shift | x >> ((KVA__WORD_BITS - shift) & (KVA__WORD_BITS - 1));
+}
+
+/*
+ * The state byte of quantum q, counted from the gate's origin: a leaf is the
+ * address of its bytes less the number of its first quantum.
+ */
 static inline uint8_t *
-state_at(struct window *w, unsigned shift, uintptr_t addr)
+leaf_at(const struct kva__gate *gate, uintptr_t q)
 {
-    return &w->state[(addr >> shift) & (WINDOW_QUANTA - 1)];
+    return (uint8_t *)(ONCE(gate->leaf[(q >> LEAF_SHIFT) & 0xff]) + q);
 }
 
-/* A run of n quanta from the caller's magazine, live. */
+/*
+ * A run of *quanta from the caller's magazine: 1 to RUN_MAX, or 0, which misses.
+ * The state byte is set.  *quanta stays what it is.
+ */
 static inline bool
-qcache_get(kva_vmem_t *vm, unsigned n, uintptr_t *addr)
+gate_get(const struct kva__gate *gate, size_t *quanta, uintptr_t *addr)
 {
-    struct kva__qcache *qc = vm->qcache;
-    struct qsize *qs = __atomic_load_n(&qc->size[n - 1], __ATOMIC_ACQUIRE);
-    unsigned shift = vm->quantum_shift;
-    uintptr_t got;
+    unsigned cpu = kva_cpu_enter_hit();
+    uintptr_t *row = gate->row[cpu + 1u], got;
+    struct kva__magazine *mag;
+    size_t n = *quanta, pos;
+    uint8_t *state;
 
-    if (KVA_UNLIKELY(qs == NULL) ||
-        KVA_UNLIKELY(!kva__mag_get(&qs->mc, &got))) {
+    mag = kva__mag_enter(&row, &n, ROW_WIDTH * KVA__MAG_WORD, &pos);
+    *quanta = n;
+    if (KVA_UNLIKELY(__builtin_sub_overflow(pos, mag->step, &pos))) {
+        KVA__OPAQUE(pos);
+        KVA__OPAQUE(mag);
+        kva__mag_leave(row, n, pos + mag->step);
+        kva_cpu_exit(cpu);
         return false;
     }
-    state_set(state_at(window_at(qc, shift, got), shift, got),
-              RUN_LIVE | (n - 1));
+    state = (uint8_t *)*kva__mag_round(mag, pos);
+    KVA__OPAQUE(mag);
+    got = *kva__mag_round(mag, pos + KVA__MAG_WORD);
+    kva__mag_leave(row, n, pos);
+    kva_cpu_exit(cpu);
+    if (KVA_CONFIG_CHECKS) {
+        __atomic_store_n(state, (uint8_t)n, __ATOMIC_RELAXED);
+    }
     *addr = got;
     return true;
 }
 
-/* Somebody waits: what was put into the caller's magazine goes on to the
- * windows, where waiters are woken. */
-void kva__qcache_yield(struct qsize *qs);
-
 /*
- * A live run of n quanta back to the caller's magazine.  False, and nothing
- * done, if it is anything else.
- *
- * No waiter is missed: it queues up first and drains the magazines then, with a
- * barrier on all CPUs in between, while here the magazine comes first and the
- * look at the queue after.
+ * A run into the caller's magazine: n is what its state byte said, and is put in
+ * it again if there is no room.
  */
 static inline bool
-qcache_put(kva_vmem_t *vm, uintptr_t addr, unsigned n)
+gate_put(const struct kva__gate *gate, size_t n, uint8_t *state, uintptr_t addr)
 {
-    struct kva__qcache *qc = vm->qcache;
-    unsigned shift = vm->quantum_shift;
-    struct window *w = window_at(qc, shift, addr);
-    struct qsize *qs;
-    uint8_t *state;
+    unsigned cpu = kva_cpu_enter_hit();
+    uintptr_t *row = gate->row[cpu + 1u];
+    struct kva__magazine *mag;
+    size_t pos;
 
-    if (KVA_UNLIKELY(w == NULL)) {
+    mag = kva__mag_enter(&row, &n, ROW_WIDTH * KVA__MAG_WORD, &pos);
+    if (KVA_UNLIKELY(*kva__mag_round(mag, pos) == KVA__MAG_END)) {
+        kva__mag_leave(row, n, pos);
+        kva_cpu_exit(cpu);
         return false;
     }
-    state = state_at(w, shift, addr);
-    if (KVA_UNLIKELY(*state != (RUN_LIVE | (n - 1)) ||
-                     (addr & (((uintptr_t)1 << shift) - 1)) != 0)) {
-        return false;
+    pos += 2u * KVA__MAG_WORD;
+    KVA__OPAQUE(pos);
+    if (KVA_CONFIG_CHECKS) {
+        __atomic_store_n(state, (uint8_t)RUN_CACHED, __ATOMIC_RELAXED);
+        *kva__mag_round(mag, pos - 2u * KVA__MAG_WORD) = (uintptr_t)state;
+        KVA__OPAQUE(mag);
     }
-    state_set(state, RUN_CACHED | (n - 1));
-    qs = qc->size[n - 1];
-    if (KVA_UNLIKELY(!kva__mag_put(&qs->mc, addr))) {
-        kva__mag_put_slow(&qs->mc, addr);
-    }
-    KVA_COMPILER_BARRIER();
-    if (KVA_UNLIKELY(kva__wait_any())) {
-        kva__qcache_yield(qs);
-    }
+    *kva__mag_round(mag, pos - KVA__MAG_WORD) = addr;
+    kva__mag_leave(row, n, pos);
+    kva_cpu_exit(cpu);
     return true;
+}
+
+/*
+ * The hit paths for arenas whose quantum is a page: no shift count to be loaded,
+ * and what is not whole pages rotates into a number that is too large.  An arena
+ * that is dead, has another quantum, or no gate yet has a hot_sizes and a hot_limit
+ * of 0.  False: nothing done.
+ */
+static inline bool
+qcache_hit_free(kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    struct kva__gate *gate;
+    uint8_t *state = NULL;
+    uintptr_t n;
+
+    if (KVA_CONFIG_CHECKS) {
+        uintptr_t q = rotate_right(addr - ONCE(vm->hot_origin), KVA_PAGE_SHIFT);
+
+        KVA__RESULT(q);
+        if (KVA_UNLIKELY(q >= ONCE(vm->hot_limit))) {
+            return false;
+        }
+        gate = ONCE(vm->gate);
+        KVA__ARGUMENT(2, addr);
+        KVA__ARGUMENT(3, size);
+        state = leaf_at(gate, q);
+        n = __atomic_load_n(state, __ATOMIC_RELAXED);
+        if (KVA_UNLIKELY(gate->size[n] != size)) {
+            return false;
+        }
+    } else {
+        n = rotate_right(size, KVA_PAGE_SHIFT);
+        if (KVA_UNLIKELY(n >= ONCE(vm->hot_sizes))) {
+            return false;
+        }
+        gate = ONCE(vm->gate);
+    }
+    return gate_put(gate, n, state, addr);
 }
 
 #endif

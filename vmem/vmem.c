@@ -71,8 +71,8 @@ vmem_bootstrap(void *donated, size_t bytes)
     kva__btag_bootstrap();
     kva__wait_bootstrap();
     kva__indexed_bootstrap();
-    kva__qcache_bootstrap();
     kva__mag_bootstrap();
+    kva__qcache_bootstrap();
     kva__meta_store_init(&vmem.arenas, "arenas",
                          (sizeof(struct kva_vmem) + 7) & ~(size_t)7,
                          KVA_META_OTHER, 0);
@@ -231,6 +231,7 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
     vm->flags = flags;
     vm->quantum_shift = kva_ffs(quantum);
     vm->qcache_max = qcache_max;
+    vm->gate = kva__qcache_no_gate;
     kva__import_init(vm, importfn);
     vm->releasefn = releasefn;
     vm->source = source;
@@ -311,10 +312,15 @@ first_live(kva_vmem_t *vm)
 void
 kva__arena_expect_idle(kva_vmem_t *vm, const char *func)
 {
-    struct kva_vmem_btag *bt = first_live(vm);
+    struct kva_vmem_btag *bt;
     uintptr_t addr = 0;
     size_t live;
 
+    if (!KVA_CONFIG_CHECKS && vm->qcache != NULL) {
+        /* What is in magazines looks live. */
+        kva__qcache_drain(vm, SIZE_MAX, 0, KVA__DRAIN_ALONE);
+    }
+    bt = first_live(vm);
     if (bt != NULL || (vm->qcache != NULL && kva__qcache_live(vm, &addr) > 0)) {
         (void)vmem_print_live(vm, LIVE_NAMED, NULL);
     }
@@ -361,6 +367,7 @@ vmem_destroy(kva_vmem_t *vm)
     kva_port_lock_fini(&vm->lock);
     vm->magic = vm->open = 0;
     vm->hit_max = vm->qcache_max = 0;
+    vm->hot_sizes = vm->hot_limit = 0;
     if ((vm->flags & KVA__VM_OWN_STORE) != 0) {
         kva__meta_put(&vmem.arenas, vm);
     }
@@ -472,32 +479,13 @@ kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size,
     size = size_verify(vm, "vmem_free", addr, size);
     ticket = audit_free_begin(vm);
     /* Hit paths may not have been asked. */
-    if (size > vm->qcache_max ||
-        !qcache_put(vm, addr, (unsigned)(size >> vm->quantum_shift))) {
+    if (size > vm->qcache_max || !kva__qcache_free(vm, addr, size)) {
         kva__qcache_expect_none(vm, addr, size, false, "vmem_free");
         kva__arena_free(vm, addr, size, BT_ALLOC, "vmem_free");
     }
     audit_free_end(vm, ticket, KVA_VMEM_AUDIT_FREE, addr, size, caller);
 }
 
-/* What the hit path need not look at: exactly one way to wait, at most one of
- * the fits that every arena has, and nothing unknown. */
-#define HIT_FLAGS (ALLOC_FLAGS & ~(VM_FIRSTFIT | VM_NEXTFIT))
-
-static inline bool
-flags_fine(vm_flag_t flags)
-{
-    return ((flags ^ flags >> 1) & 1) != 0 && (flags & ~HIT_FLAGS) == 0 &&
-           (flags & (VM_INSTANTFIT | VM_BESTFIT)) !=
-               (VM_INSTANTFIT | VM_BESTFIT);
-}
-
-/*
- * The hit paths.  An arena that is not alive, or all of whose requests somebody
- * must see, has a hit_max of 0 and is not open, and a size of 0 is as large as
- * can be once 1 is taken from it: these take the long way, which knows who
- * called, and reports.
- */
 static inline size_t
 hit_max(const kva_vmem_t *vm)
 {
@@ -510,25 +498,66 @@ is_open(const kva_vmem_t *vm)
     return __atomic_load_n(&vm->open, __ATOMIC_RELAXED) == KVA__VMEM_MAGIC;
 }
 
+/*
+ * Whatever is no hit, with what it costs to tell kept out of the hits.  An arena
+ * that is not alive, or all of whose requests somebody must see, has a hit_max of
+ * 0 and is not open, and a size of 0 is as large as can be once 1 is taken from
+ * it: these take the long way, which knows who called, and reports.
+ */
+static inline int
+other_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
+            vmem_addr_t *addr, const void *caller)
+{
+    if (size - 1 >= hit_max(vm) && KVA_LIKELY(is_open(vm))) {
+        return kva__short_alloc(vm, size, flags, addr);
+    }
+    return kva__long_alloc(vm, size, flags, addr, caller);
+}
+
+static inline void
+other_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
+           const void *caller)
+{
+    if (vm != NULL && size - 1 >= hit_max(vm) && KVA_LIKELY(is_open(vm))) {
+        kva__short_free(vm, addr, size);
+    } else {
+        kva__long_free(vm, addr, size, caller);
+    }
+}
+
+/*
+ * The hit paths.  One way to wait and no fit but the usual one; all else misses.
+ * The number of quanta takes the size's place, from which it comes back, and
+ * what is left of the flags, which is 0, is the result.
+ */
 int
 vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
     const void *caller = __builtin_return_address(0);
+    unsigned other = (flags - 1u) & ~(VM_INSTANTFIT | 1u);
+    uintptr_t n;
 
     if (KVA_UNLIKELY(vm == NULL)) {
         return kva__long_alloc(vm, size, flags, addr, caller);
     }
-    if (size - 1 >= hit_max(vm)) {
-        return KVA_LIKELY(is_open(vm))
-                   ? kva__short_alloc(vm, size, flags, addr)
-                   : kva__long_alloc(vm, size, flags, addr, caller);
+    n = rotate_right(size, KVA_PAGE_SHIFT);
+    KVA__OPAQUE(n);
+    if (n >= ONCE(vm->hot_sizes)) {
+        return other_alloc(vm, rotate_left(n, KVA_PAGE_SHIFT), flags, addr,
+                           caller);
     }
-    if (KVA_LIKELY(flags_fine(flags)) &&
-        KVA_LIKELY(qcache_get(
-            vm, (unsigned)((size - 1) >> vm->quantum_shift) + 1, addr))) {
-        return 0;
+    if (KVA_UNLIKELY(other != 0)) {
+        return kva__long_alloc(vm, rotate_left(n, KVA_PAGE_SHIFT), flags, addr,
+                               caller);
     }
-    return kva__long_alloc(vm, size, flags, addr, caller);
+    KVA__RESULT(other);
+    KVA__ARGUMENT(3, flags);
+    KVA__ARGUMENT(4, addr);
+    if (KVA_UNLIKELY(!gate_get(ONCE(vm->gate), &n, addr))) {
+        return kva__long_alloc(vm, rotate_left(n, KVA_PAGE_SHIFT), flags, addr,
+                               caller);
+    }
+    return (int)other;
 }
 
 void
@@ -536,18 +565,9 @@ vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
     const void *caller = __builtin_return_address(0);
 
-    if (KVA_UNLIKELY(vm == NULL)) {
-        kva__long_free(vm, addr, size, caller);
-    } else if (size - 1 >= hit_max(vm)) {
-        if (KVA_LIKELY(is_open(vm))) {
-            kva__short_free(vm, addr, size);
-        } else {
-            kva__long_free(vm, addr, size, caller);
-        }
-    } else if (KVA_UNLIKELY(!qcache_put(
-                   vm, addr,
-                   (unsigned)((size - 1) >> vm->quantum_shift) + 1))) {
-        kva__long_free(vm, addr, size, caller);
+    if (KVA_UNLIKELY(vm == NULL) || !qcache_hit_free(vm, addr, size)) {
+        KVA__OPAQUE(vm);
+        other_free(vm, addr, size, caller);
     }
 }
 

@@ -316,6 +316,15 @@ void kva_vmem_set_reclaim(kva_vmem_t *vm,
                           void (*fn)(kva_vmem_t *vm, kva_vm_flag_t flags));
 
 /*
+ * Keep house: per-CPU magazines, those of pool caches included, give back what
+ * has lain unused since the last call, and are made smaller where little goes
+ * through them.  To be called about every 15 seconds, or never.  From a thread,
+ * with no lock held, at KVA_IPL_NONE.  Linear in the number of caches.  The idea
+ * is Bonwick and Adams' (depot working sets), 2001.
+ */
+void kva_vmem_update(void);
+
+/*
  * Statistics, named as illumos' fourteen kstats, and what metadata costs; bytes
  * unless said otherwise.  Counters wrap.
  *

@@ -434,6 +434,9 @@ void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);
 
 /* ---- quantum caches (qcache.c) --------------------------------------- */
 
+/* That of arenas that have none of their own; nothing gets through. */
+extern struct kva__gate *const kva__qcache_no_gate;
+
 void kva__qcache_bootstrap(void);
 int kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl);
 void kva__qcache_destroy(kva_vmem_t *vm);
@@ -441,6 +444,11 @@ void kva__qcache_destroy(kva_vmem_t *vm);
 void kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr);
 int kva__qcache_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                       uintptr_t *addr);
+/* hit_max has changed. */
+void kva__qcache_hits(kva_vmem_t *vm);
+/* A free that the hit path did not take: done, or false if there is no such
+ * item. */
+bool kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size);
 /*
  * Give what is cached back to the arena, down to retain bytes, until bytes have
  * reached it.  From the depots and the caller's own slot, from
@@ -477,7 +485,7 @@ size_t kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr);
  * hit path did not want it.  x: the free is vmem_xfree. */
 void kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
                              bool x, const char *func);
-/* The most quanta of an item: the length takes five bits of the state byte. */
+/* The most quanta of an item: RUN_MAX. */
 #define KVA__QCACHE_QUANTA_MAX 32u
 
 /* ---- statistics (stat.c) ----------------------------------------------- */

@@ -75,6 +75,7 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define vmem_walk kva_vmem_walk
 #define vmem_drain kva_vmem_drain
 #define vmem_set_reclaim kva_vmem_set_reclaim
+#define vmem_update kva_vmem_update
 #define vmem_stat kva_vmem_stat
 #define vmem_check kva_vmem_check
 #define vmem_print kva_vmem_print

@@ -85,6 +85,7 @@ struct kva__qcache;
 struct kva__cursor;
 struct kva__search;
 struct kva__indexes;
+struct kva__gate;
 
 /* (a) arena lock, (c) constant after init, (l) lock of the list of arenas. */
 struct kva_vmem {
@@ -94,6 +95,12 @@ struct kva_vmem {
     size_t hit_max;               /* qcache_max, or 0: see watch_update */
     size_t qcache_max;            /* (c) 0: no quantum caches */
     struct kva__qcache *qcache;   /* (c) or NULL */
+    struct kva__gate *gate;       /* set once: the hit paths' part of it */
+    size_t hot_sizes;             /* above the quanta they serve, or 0 */
+    uintptr_t hot_origin;         /* set once */
+    uintptr_t hot_limit;          /* quanta from there that they see, or 0 */
+    unsigned closed_direct;       /* (r) magazines over it are closed */
+    unsigned closed_below;        /* (r) and over those that import from it */
     uintptr_t origin;             /* (c) lowest address to expect */
     uintptr_t magic;              /* alive */
     uintptr_t open;               /* magic, or 0: the short ways are closed */

@@ -6,8 +6,8 @@
  *   W1  free is within held, piece is within held
  *   W2  the first quantum held behind one not held starts a piece
  *   W3  a quantum's state is FREE exactly if it is free or not held
- *   W4  behind the first quantum of a run of n follow n - 1 INSIDE ones, with
- *       their distances, within the same piece
+ *   W4  behind the first quantum of a run of n follow n - 1 INSIDE ones within
+ *       the same piece, and no more
  *   W5  nfree and nheld are the numbers of bits
  */
 #include "vmem/window.h"
@@ -133,9 +133,9 @@ kva__window_carve(struct window *w, unsigned at, unsigned n)
 {
     bits_clear(w->free, at, n);
     w->nfree -= n;
-    state_set(&w->state[at], RUN_CACHED | (n - 1));
+    state_set(&w->state[at], run_out(n));
     for (unsigned i = 1; i < n; i++) {
-        state_set(&w->state[at + i], RUN_INSIDE | i);
+        state_set(&w->state[at + i], RUN_INSIDE);
     }
 }
 
@@ -220,16 +220,37 @@ kva__window_order(const struct window *w)
     return best;
 }
 
+/* Bytes of other runs may change meanwhile; what is found lies in the window. */
+unsigned
+kva__window_run(const struct window *w, unsigned at, unsigned *n)
+{
+    unsigned end = at + 1;
+
+    while (at > 0 && state_get(&w->state[at]) == RUN_INSIDE) {
+        at--;
+    }
+    while (end < WINDOW_QUANTA && state_get(&w->state[end]) == RUN_INSIDE) {
+        end++;
+    }
+    *n = end - at;
+    return at;
+}
+
 /* ---- checking --------------------------------------------------------- */
 
 static const char *
 check_run(const struct window *w, unsigned at, unsigned n)
 {
+    uint8_t state = state_get(&w->state[at]); /* its owner may write it */
+
     for (unsigned i = 1; i < n; i++) {
-        if (at + i >= WINDOW_QUANTA || bit_get(w->piece, at + i) ||
-            state_get(&w->state[at + i]) != (RUN_INSIDE | i)) {
+        if (bit_get(w->piece, at + i)) {
             return "W4: a run is whole and within its piece";
         }
+    }
+    if (n > RUN_MAX || state >= RUN_CODES ||
+        (run_is_live(state) && state != n)) {
+        return "W4: a run is as long as it says";
     }
     return NULL;
 }
@@ -268,17 +289,14 @@ kva__window_check(const struct window *w)
         nfree += bit_get(w->free, i);
     }
     for (unsigned i = 0; i < WINDOW_QUANTA; i += n) {
-        uint8_t state = state_get(&w->state[i]); /* its owner may write it */
-
         n = 1;
-        if (state == RUN_FREE) {
+        if (state_get(&w->state[i]) == RUN_FREE) {
             continue;
         }
-        if ((state & RUN_STATE_MASK) != RUN_CACHED &&
-            (state & RUN_STATE_MASK) != RUN_LIVE) {
+        if (state_get(&w->state[i]) == RUN_INSIDE) {
             return "W4: a run has a first quantum";
         }
-        n = (state & RUN_LENGTH_MASK) + 1u;
+        (void)kva__window_run(w, i, &n);
         bad = check_run(w, i, n);
         if (bad != NULL) {
             return bad;

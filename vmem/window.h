@@ -7,13 +7,14 @@
  *      held      1   1   1   1   1   1   1   1   .   .   .   .   .
  *      piece     1   .   .   .   1   .   .   .        first quantum of a piece
  *      free      .   .   .   1   1   1   .   .
- *      state    L1  L2  i1  F   F   F   C2  i1   F ...
+ *      state     1   2  in   F   F   F   C  in   F ...
  *
  * A PIECE is what was taken from the arena in one go, and goes back whole.  A
- * RUN of 1 to 32 quanta is what is handed out.  The state byte of a run's first
- * quantum says what it is and how long: three bits and five; that of the others
- * how far it is to the first.  One compare on a free thus checks the address,
- * the size, that the range is live, and that it came from here.
+ * RUN of 1 to 32 quanta is what is handed out.  The state byte of a live run's
+ * first quantum is its length, and nothing else has such a byte: one compare on
+ * a free checks the address, the size, that the range is live, and that it came
+ * from here.  The other quanta of a run say INSIDE, so the length of one that is
+ * not live is found by looking on.
  *
  * A state byte is written without a lock by whoever owns the run.
  */
@@ -26,14 +27,29 @@
 #define WINDOW_SHIFT 9u
 #define WINDOW_WORDS (WINDOW_QUANTA / KVA__WORD_BITS)
 
+/* Longest run, in quanta; 1 to 32 as a state byte is a live one that long. */
+#define RUN_MAX 32u
+
 enum run_state {
-    RUN_FREE = 0x00,   /* not in a run, or not held at all */
-    RUN_INSIDE = 0x20, /* low bits: quanta to the first */
-    RUN_CACHED = 0x40, /* in a magazine; low bits: length - 1 */
-    RUN_LIVE = 0x60    /* handed out */
+    RUN_FREE = 0,    /* not in a run, or not held at all */
+    RUN_INSIDE = 33, /* of a run, but not its first */
+    RUN_CACHED = 34, /* first of a run in a magazine */
+    RUN_CODES = 35
 };
-#define RUN_STATE_MASK 0xe0u
-#define RUN_LENGTH_MASK 0x1fu
+
+static inline bool
+run_is_live(uint8_t state)
+{
+    return state - 1u < RUN_MAX;
+}
+
+/* What a run in the magazines says: without checks at each get and put nobody
+ * tells it from a live one. */
+static inline uint8_t
+run_out(unsigned n)
+{
+    return (uint8_t)(KVA_CONFIG_CHECKS ? (unsigned)RUN_CACHED : n);
+}
 
 /* Orders of the largest aligned free block: 2^0 to 2^5 quanta; full windows
  * are on no list. */
@@ -69,7 +85,7 @@ state_get(const uint8_t *state)
 /* Lowest place for a run of n quanta, a run of 2^k aligned to its size; or
  * WINDOW_QUANTA if there is none. */
 unsigned kva__window_find(const struct window *w, unsigned n);
-/* Take it out of the free quanta; the state bytes say CACHED. */
+/* Take it out of the free quanta; the state bytes are those of a magazine's. */
 void kva__window_carve(struct window *w, unsigned at, unsigned n);
 /* Make it free again. */
 void kva__window_join(struct window *w, unsigned at, unsigned n);
@@ -81,6 +97,8 @@ unsigned kva__window_piece(const struct window *w, unsigned at, unsigned *n);
 bool kva__window_is_free(const struct window *w, unsigned at, unsigned n);
 /* The largest order for which there is an aligned free block; -1: none. */
 int kva__window_order(const struct window *w);
+/* Where the run that has the quantum starts, and its length. */
+unsigned kva__window_run(const struct window *w, unsigned at, unsigned *n);
 /* The first bit set at or behind at, or WINDOW_QUANTA. */
 unsigned kva__window_next(const uintptr_t *bits, unsigned at);
 /* NULL, or what does not hold. */

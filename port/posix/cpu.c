@@ -17,7 +17,7 @@
 #define CMD_PRIVATE_EXPEDITED (1 << 3)
 #define CMD_REGISTER_PRIVATE_EXPEDITED (1 << 4)
 
-__thread unsigned kva_posix_slot __attribute__((tls_model("initial-exec")));
+__thread unsigned kva_posix_slot __attribute__((tls_model("local-exec")));
 
 static uint32_t owner_of[KVA_CPU_MAX]; /* thread number, 0: free */
 static pthread_key_t exit_key;

@@ -27,10 +27,10 @@ extern "C" {
 
 /*
  * The slot of this thread plus 1, or 0 when it has none yet.  The model makes
- * the read one instruction, without a call.
+ * the read one instruction: the library is linked into programs.
  */
 extern __thread unsigned kva_posix_slot
-    __attribute__((tls_model("initial-exec")));
+    __attribute__((tls_model("local-exec")));
 
 /* Find a slot for this thread; KVA_CPU_NONE when all are taken. */
 unsigned kva_posix_cpu_claim(void);
@@ -49,6 +49,13 @@ kva_cpu_enter(void)
         return kva_posix_cpu_claim();
     }
     return slot - 1;
+}
+
+/* A thread that has no slot yet finds one on the way of its miss. */
+static inline unsigned
+kva_cpu_enter_hit(void)
+{
+    return kva_posix_slot - 1;
 }
 
 static inline void

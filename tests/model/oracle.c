@@ -241,12 +241,25 @@ count_segment(struct model *m, size_t size, unsigned type)
     }
 }
 
+/* With checks at flush what is in magazines looks live. */
+static unsigned
+type_seen(const struct model *m, unsigned i, unsigned type)
+{
+    if (!KVA_CONFIG_CHECKS && type == VMEM_ALLOC && i < m->cf.quanta &&
+        m->map[i].live == 0) {
+        return VMEM_CACHED;
+    }
+    return type;
+}
+
 /* A segment of the walk: into what is seen. */
 static void
 see(void *arg, vmem_addr_t addr, vmem_size_t size, unsigned type)
 {
     struct model *m = arg;
     unsigned i = index_of(m, addr), n = (unsigned)(size / m->quantum);
+
+    type = type_seen(m, i, type);
 
     if (size == 0 || size % m->quantum != 0 || i >= m->cf.quanta ||
         n > m->cf.quanta - i) {
@@ -357,6 +370,9 @@ see_parent(void *arg, vmem_addr_t addr, vmem_size_t size, unsigned type)
     unsigned i = index_of(m, addr);
 
     (void)type;
+    if (!KVA_CONFIG_CHECKS && i < m->cf.quanta && m->seen[i].span == 0) {
+        return; /* in a magazine below */
+    }
     m->parent_bytes += size;
     if (i >= m->cf.quanta || m->seen[i].span == 0 ||
         (i > 0 && m->seen[i].span == m->seen[i - 1].span)) {

@@ -575,8 +575,9 @@ static const struct field window_array[] = {
 static bool
 owner_knows(const struct field *f, uint64_t was, uint64_t value)
 {
-    return strcmp(f->name, "state") == 0 && (was ^ value) == 0x20 &&
-           (was & 0x40) != 0;
+    return strcmp(f->name, "state") == 0 &&
+           ((was == RUN_CACHED && run_is_live((uint8_t)value)) ||
+            (value == RUN_CACHED && run_is_live((uint8_t)was)));
 }
 
 static void
@@ -689,7 +690,7 @@ each_field_of_the_quantum_caches(struct test_ctx *t)
         bt = a.kind[i] == PIECE ? a.bt[i] : NULL;
     }
     CHECK(bt != NULL);
-    w = window_at(a.vm->qcache, a.vm->quantum_shift, bt->start);
+    w = kva__qcache_window(a.vm->qcache, bt->start);
     CHECK(w != NULL);
     for (unsigned i = 0; i < KVA_COUNT(qcache_field); i++) {
         field_damages(a.vm->qcache, &qcache_field[i]);

@@ -62,15 +62,29 @@ drain(void *arg, uintptr_t *round, unsigned n)
 static const struct kva__mag_supplier supplier = { fill, drain };
 
 static void
+make(unsigned capacity, unsigned capacity_max, unsigned full_max)
+{
+    memset(&supply, 0, sizeof(supply));
+    supply.limit = THINGS;
+    kva__magcache_init(&cache, &(struct kva__mag_config){
+                                   .name = "test",
+                                   .ipl = KVA_IPL_VM,
+                                   .words = 1,
+                                   .capacity = capacity,
+                                   .capacity_max = capacity_max,
+                                   .full_max = full_max,
+                                   .supplier = &supplier,
+                                   .arg = &supply,
+                               });
+}
+
+static void
 start(unsigned cpus, unsigned capacity, unsigned full_max)
 {
     PORT(&(struct kva_posix_config){ .cpus = cpus });
     vmem_bootstrap(NULL, 0);
     kva__mag_set_ncpu(cpus);
-    memset(&supply, 0, sizeof(supply));
-    supply.limit = THINGS;
-    kva__magcache_init(&cache, "test", KVA_IPL_VM, capacity, full_max,
-                       &supplier, &supply);
+    make(capacity, capacity, full_max);
 }
 
 static bool
@@ -83,7 +97,7 @@ static void
 put(uintptr_t thing)
 {
     if (!kva__mag_put(&cache, thing)) {
-        kva__mag_put_slow(&cache, thing);
+        kva__mag_put_slow(&cache, &thing);
     }
 }
 
@@ -272,12 +286,28 @@ interrupt_inside(void)
     kva_posix_interrupt();
 }
 
+/* A CPU is inside its slot, as if the interrupt came in the middle of a get;
+ * what its counter was. */
+static uintptr_t
+step_inside(unsigned cpu)
+{
+    uintptr_t *row = kva__mag_row(&cache, cpu), at = row[KVA__MAG_AT];
+
+    row[KVA__MAG_AT] = 0;
+    return at;
+}
+
+static void
+step_out(unsigned cpu, uintptr_t at)
+{
+    kva__mag_row(&cache, cpu)[KVA__MAG_AT] = at;
+}
+
 /* An interrupt finds its slot busy, and is served all the same. */
 static void
 interrupts_use_the_locked_path(struct test_ctx *t)
 {
-    struct kva__magslot *slot;
-    uintptr_t thing = 0;
+    uintptr_t thing = 0, at;
 
     (void)t;
     start(2, 4, 1);
@@ -287,24 +317,52 @@ interrupts_use_the_locked_path(struct test_ctx *t)
     CHECK_NE(interrupt_thing, 0);
     CHECK_NE(interrupt_thing, thing);
     put(thing);
+    fill_slot(1, 4);
     CHECK_EQ(kva_posix_cpu_set(1), 0);
-    slot = kva__mag_slot(&cache, 1);
-    slot->busy = 1; /* as if the interrupt came in the middle of a get */
+    at = step_inside(1);
     interrupt_thing = 0;
     kva_posix_interrupt();
     CHECK_NE(interrupt_thing, 0);
-    CHECK_EQ(slot->loaded->rounds, 0);
-    /* A drainer gives up on a slot whose owner does not leave. */
-    slot->busy = 0;
-    fill_slot(1, 4);
-    CHECK_EQ(kva_posix_cpu_set(0), 0);
-    slot->busy = 1;
-    (void)kva__magcache_drain(&cache, 0);
-    CHECK_EQ(kva__magcache_rounds(&cache), 4);
-    slot->busy = 0;
-    CHECK_EQ(kva__magcache_drain(&cache, 0), 4);
+    CHECK_EQ(kva__mag_row(&cache, 1)[KVA__MAG_AT], 0);
+    step_out(1, at);
     kva_posix_interrupt_set(NULL, NULL);
     finish(0);
+}
+
+/*
+ * A drainer gives up on a slot whose owner does not leave.  What was there is
+ * withheld from the owner, who hands it in, or goes to the next drainer.
+ */
+static void
+stuck_owners_hand_in(struct test_ctx *t)
+{
+    for (unsigned k = 0; k < 2; k++) {
+        uintptr_t at, thing;
+
+        (void)t;
+        kva_posix_fini();
+        start(2, 4, 1);
+        fill_slot(1, 4);
+        CHECK_EQ(kva_posix_cpu_set(0), 0);
+        at = step_inside(1);
+        (void)kva__magcache_drain(&cache, 0);
+        step_out(1, at);
+        CHECK_EQ(kva__magcache_rounds(&cache), 4);
+        if (k == 0) {
+            CHECK_EQ(kva__magcache_drain(&cache, 0), 4);
+        } else {
+            CHECK_EQ(kva_posix_cpu_set(1), 0);
+            CHECK(!kva__mag_get(&cache, &thing));
+            CHECK(get(&thing));
+            CHECK_EQ(supply.drains, 1);
+            CHECK_EQ(supply.nout, 1 + kva__magcache_rounds(&cache));
+            put(thing);
+            (void)kva__magcache_drain(&cache, 0);
+            CHECK_EQ(supply.nout, 0);
+        }
+        CHECK_EQ(kva__magcache_rounds(&cache), 0);
+        finish(0);
+    }
 }
 
 /* No memory for slots or magazines: every request goes to the supplier. */
@@ -317,9 +375,7 @@ works_without_memory(struct test_ctx *t)
     PORT(NULL);
     kva_posix_fault_arm(KVA_POSIX_META_GET, 1, true);
     vmem_bootstrap(NULL, 0);
-    memset(&supply, 0, sizeof(supply));
-    supply.limit = THINGS;
-    kva__magcache_init(&cache, "test", KVA_IPL_NONE, 8, 1, &supplier, &supply);
+    make(8, 8, 1);
     for (unsigned i = 0; i < 100; i++) {
         CHECK(get(&thing[i]));
     }
@@ -339,6 +395,7 @@ const struct test magazine_tests[] = {
     TEST("magazine", other_slots_are_drained),
     TEST("magazine", no_barrier_no_drain),
     TEST("magazine", interrupts_use_the_locked_path),
+    TEST("magazine", stuck_owners_hand_in),
     TEST("magazine", works_without_memory),
     TEST_END
 };

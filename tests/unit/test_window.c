@@ -217,8 +217,8 @@ damage_is_seen(struct test_ctx *t)
     DAMAGE(window.state[10] = RUN_FREE, "W3");
     DAMAGE(window.free[0] |= (uintptr_t)1 << 10, "W3");
     DAMAGE(window.state[10] = RUN_INSIDE, "W4");
-    DAMAGE(window.state[11] = RUN_INSIDE | 2, "W4");
-    DAMAGE(window.state[10] = RUN_LIVE | 4, "W4");
+    DAMAGE(window.state[12] = RUN_CODES, "W4");
+    DAMAGE(window.state[10] = 5, "W4");
     DAMAGE(window.piece[0] |= (uintptr_t)1 << 11, "W4");
     DAMAGE(window.nfree++, "W5");
     DAMAGE(window.nheld--, "W5");
