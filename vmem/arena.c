@@ -30,8 +30,7 @@ take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 
     kva__search_begin(&search, rq);
     for (;;) {
-        if (!kva__btag_ensure(vm, VMEM_TAGS_PER_ALLOC) ||
-            !kva__indexed_ensure(vm)) {
+        if (!kva__budget_ensure(vm, request_tags(rq), rq->flags)) {
             vm->stat.populate_fail++;
             return KVA_ENOMEM;
         }
@@ -103,10 +102,10 @@ owner_name(enum btag_state state)
     }
 }
 
-/* What a free names is not there: find out what is, and say so. */
-static _Noreturn void
-bad_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
-         const char *func)
+/* What the caller names is not there: find out what is, and say so. */
+void
+kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                  enum btag_state state, const char *func)
 {
     size_t quantum = (size_t)1 << vm->quantum_shift;
     enum btag_state found = BT_UNUSED;
@@ -203,7 +202,7 @@ kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
     if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
                      bt_size(bt) != size)) {
         kva_port_unlock(&vm->lock, irq);
-        bad_free(vm, addr, size, state, func);
+        kva__arena_refuse(vm, addr, size, state, func);
     }
     if (!own) {
         kva__hash_leave(vm, bt);

@@ -14,7 +14,8 @@
  *
  * Each arena has a stock of its own (spare), from which operations take what
  * was ensured before they began; tags come to it and leave it in batches.  A
- * caller's tags never leave their arena.
+ * part of it may be reserved (budget.c), and is then not surplus.  A caller's
+ * tags never leave their arena.
  */
 #include "vmem/vmem_impl.h"
 
@@ -407,9 +408,9 @@ kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt)
     bt_set_state(bt, BT_UNUSED);
     bt->u.chain = vm->spare;
     vm->spare = bt;
-    if (++vm->nspare > SPARE_MAX &&
+    if (++vm->nspare > SPARE_MAX + vm->reserved &&
         (vm->flags & (VM_PRIVTAGS | KVA__VM_ADOPTED)) == 0) {
-        stock_trim(vm, SPARE_MAX / 2);
+        stock_trim(vm, SPARE_MAX / 2 + vm->reserved);
     }
 }
 
@@ -417,6 +418,16 @@ void
 kva__btag_flush(kva_vmem_t *vm)
 {
     stock_trim(vm, 0);
+}
+
+/* What is reserved became less: let go what a free would. */
+void
+kva__btag_settle(kva_vmem_t *vm)
+{
+    if (vm->nspare > SPARE_MAX + vm->reserved &&
+        (vm->flags & (VM_PRIVTAGS | KVA__VM_ADOPTED)) == 0) {
+        stock_trim(vm, SPARE_MAX / 2 + vm->reserved);
+    }
 }
 
 /* ---- a caller's tags ------------------------------------------------- */

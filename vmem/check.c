@@ -18,6 +18,7 @@
  *   T1  the stock of tags is counted and unused
  *   T2  what is pointed at is a tag, T3 which knows its slot, T4 in a group
  *       which knows its number; T5 the store's unused tags are counted
+ *   T6  the stock has what is reserved
  *   C1  tags are counted, C2 bytes are
  *   X1, X2  the indexes are in order, and what they say is so
  *   P1  cursors stand at tags of the rings
@@ -480,6 +481,9 @@ check_stock(const kva_vmem_t *vm)
         if (bt_state(bt) != BT_UNUSED || n++ == vm->nspare) {
             return "T1: the stock of tags is counted, and unused";
         }
+    }
+    if (vm->begun == 0 && n < vm->reserved) { /* those begun hold some */
+        return "T6: the stock has what is reserved";
     }
     return n == vm->nspare ? NULL
                            : "T1: the stock of tags is counted, and unused";

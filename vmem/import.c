@@ -34,7 +34,7 @@
 /* With VM_LARGEIMPORT, how much more is imported: NetBSD's number. */
 #define LARGE_SHIFT 4u
 
-#define IMPORT_TAGS (VMEM_TAGS_PER_SPAN + VMEM_TAGS_PER_ALLOC)
+#define IMPORT_TAGS KVA_VMEM_TAGS_IMPORT(KVA_VMEM_TAGS_XALLOC)
 
 /* ---- asking the source ---------------------------------------------------- */
 
@@ -154,7 +154,7 @@ ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
 {
     kva_vm_flag_t flags =
         (rq->flags & (VM_INSTANTFIT | VM_BESTFIT | VM_POPULATING | VM_ENDALLOC |
-                      KVA__VM_ADMITTED)) |
+                      KVA__VM_ADMITTED | KVA__VM_LENT)) |
         VM_NOSLEEP;
 
     if (vm->rimportfn != NULL && (rq->constrained || vm->importfn == NULL)) {
@@ -244,17 +244,18 @@ ask_amplified(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 /* ---- joining the arena ---------------------------------------------------- */
 
 static bool
-tags_set_aside(kva_vmem_t *vm, struct kva_vmem_btag *tags[IMPORT_TAGS])
+tags_set_aside(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+               struct kva_vmem_btag *tags[IMPORT_TAGS], unsigned n)
 {
     kva_irq_t irq;
     bool ok;
 
     irq = kva_port_lock(&vm->lock);
-    ok = kva__btag_ensure(vm, IMPORT_TAGS) && kva__indexed_ensure(vm);
-    if (ok && vm->index != NULL) {
+    ok = kva__budget_ensure(vm, n, rq->flags);
+    if (ok && vm->index != NULL && !budget_is_lent(rq->flags)) {
         vm->index->importing++;
     }
-    for (unsigned i = 0; ok && i < IMPORT_TAGS; i++) {
+    for (unsigned i = 0; ok && i < n; i++) {
         tags[i] = kva__btag_take(vm);
     }
     vm->stat.populate_fail += !ok;
@@ -344,10 +345,31 @@ arrival_end(kva_vmem_t *vm, size_t over, const struct arrival *a)
     return a->served ? 0 : KVA_ENOMEM;
 }
 
+/*
+ * A prepared request imports only what serves for certain: a span that came in
+ * vain, and cannot be given back, would cost tags, here and below, and leave the
+ * request prepared all the same.  An import function that is told a size makes
+ * up for alignment (slack) but not for bounds.
+ */
+static bool
+import_is_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
+{
+    return vm->rimportfn != NULL ||
+           (rq->min == VMEM_ADDR_MIN && rq->max == VMEM_ADDR_MAX);
+}
+
+static bool
+import_is_tried(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
+{
+    return arena_imports(vm) &&
+           (!budget_is_lent(rq->flags) || import_is_sure(vm, rq));
+}
+
 int
 kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
             enum btag_state state, uintptr_t *addr)
 {
+    unsigned n = KVA_VMEM_TAGS_IMPORT(addr == NULL ? 0 : request_tags(rq));
     struct kva_vmem_btag *tags[IMPORT_TAGS];
     struct arrival a = { 0, 0, false, false };
     size_t counted = 0;
@@ -355,16 +377,15 @@ kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     kva_irq_t irq;
     int err;
 
-    if ((vm->importfn == NULL && vm->rimportfn == NULL) ||
-        !tags_set_aside(vm, tags)) {
+    if (!import_is_tried(vm, rq) || !tags_set_aside(vm, rq, tags, n)) {
         return KVA_ENOMEM;
     }
     err = ask_amplified(vm, rq, &counted, &a.size, &a.start);
     irq = kva_port_lock(&vm->lock);
-    for (unsigned i = 0; i < IMPORT_TAGS; i++) {
+    for (unsigned i = 0; i < n; i++) {
         kva__btag_give(vm, tags[i]);
     }
-    if (vm->index != NULL) {
+    if (vm->index != NULL && !budget_is_lent(rq->flags)) {
         vm->index->importing--;
     }
     if (err == 0) {
@@ -446,6 +467,7 @@ source_set(kva_vmem_t *vm, const char *func, vmem_release_t *releasefn,
 {
     uintptr_t low = ((uintptr_t)1 << vm->quantum_shift) - 1;
 
+    kva__budget_expect_none(vm, func);
     if (vm->span_first != BT_NONE) {
         kva__misuse(func, "arena", vm->name, (uintptr_t)vm,
                     "expected an arena without spans, found %zu bytes in them",

@@ -103,6 +103,8 @@ kva__index_ensure(struct kva__index *ix, unsigned nops)
 
 /* As ensure, and keep as many in stock from now on when nodes come back. */
 bool kva__index_prepare(struct kva__index *ix, unsigned nops);
+/* Keep no more than for that many, and give back the surplus. */
+void kva__index_settle(struct kva__index *ix, unsigned nops);
 
 /* ---- what segments do; the ring is already as it is to be ------------- */
 

@@ -6,6 +6,16 @@
  * that brings a span for one of the index of spans besides.  An import needs its
  * own when the span is there, with the lock dropped in between: so as long as
  * imports are on their way, whoever takes nodes leaves theirs.
+ *
+ * The same goes for operations that were prepared (budget.c).  Those themselves
+ * ask for nothing any more: k changes of a tree that has h levels when the last
+ * one asked take no more than the k * (h + 1) inner nodes which that had to leave
+ * (stock_needed).  Each change splits a node that was full then at most once on
+ * each of the h - 1 inner levels, k * (h - 1) in all.  A node that was split, or
+ * made, or joined since is full again after 16 insertions at the soonest, so
+ * those are split k / 16 times on the lowest level, less above, and the root
+ * grows once, and again 62 changes later at the soonest.  All this is less than
+ * 2 * k, k being 2 or more.  What frees join comes back, and is kept.
  */
 #include "vmem/indexed.h"
 
@@ -46,16 +56,40 @@ kva__indexed_fini(kva_vmem_t *vm)
     }
 }
 
+/* For nops operations, beside the imports.  A span and what is cut out of it are
+ * two changes, and so are the two ends of a trim. */
+static bool
+nodes_ensure(struct kva__indexes *index, unsigned nops)
+{
+    nops += index->importing;
+    return kva__index_ensure(&index->segments, 2 * nops) &&
+           kva__index_ensure(&index->spans, nops);
+}
+
 bool
 kva__indexed_ensure(kva_vmem_t *vm)
 {
-    unsigned importing;
+    return vm->index == NULL || nodes_ensure(vm->index, vm->promised + 1);
+}
 
-    if (vm->index == NULL) {
-        return true;
+bool
+kva__indexed_reserve(kva_vmem_t *vm, unsigned promised)
+{
+    struct kva__indexes *index = vm->index;
+
+    return index == NULL ||
+           (nodes_ensure(index, promised) &&
+            kva__index_prepare(&index->segments, 2 * promised) &&
+            kva__index_prepare(&index->spans, promised));
+}
+
+void
+kva__indexed_settle(kva_vmem_t *vm, unsigned promised)
+{
+    struct kva__indexes *index = vm->index;
+
+    if (index != NULL) {
+        kva__index_settle(&index->segments, 2 * (promised + index->importing));
+        kva__index_settle(&index->spans, promised + index->importing);
     }
-    importing = vm->index->importing;
-    /* A span and what is cut out of it are two changes. */
-    return kva__index_ensure(&vm->index->segments, 2 * importing + 2) &&
-           kva__index_ensure(&vm->index->spans, importing + 1);
 }

@@ -67,7 +67,7 @@ press(kva_vmem_t *vm, const request *rq)
         }
     }
     if (vm->reclaimfn != NULL) {
-        vm->reclaimfn(vm, rq->flags & ~(vm_flag_t)KVA__VM_ADMITTED);
+        vm->reclaimfn(vm, rq->flags & ~(KVA__VM_ADMITTED | KVA__VM_LENT));
         worth = true;
     }
     return worth;
@@ -219,7 +219,11 @@ wait_for_it(const struct try *t)
     do {
         err = try_waiting(t, &w);
     } while (err != 0 && (err = kva__wait_sleep(&w)) == 0);
-    kva__wait_leave(&w, err == 0 ? *t->addr : 0, err == 0 ? t->rq->size : 0);
+    if (err == 0 && t->state != BT_FREE) {
+        kva__wait_leave(&w, *t->addr, t->rq->size);
+    } else { /* with nothing, or with tags alone */
+        kva__wait_leave(&w, 0, 0);
+    }
     kva__mag_open(root);
     detour_change(vm, -1u);
     irq = kva_port_lock(&vm->lock);

@@ -536,6 +536,23 @@ kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size, bool x,
     }
 }
 
+bool
+kva__qcache_is_item(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                    const char *func)
+{
+    unsigned shift = vm->quantum_shift;
+    uint8_t state;
+
+    state = vm->qcache == NULL ? RUN_FREE : state_of(vm->qcache, addr);
+    if (state == RUN_FREE) {
+        return false;
+    }
+    if ((addr & (((uintptr_t)1 << shift) - 1)) != 0 || state != size >> shift) {
+        bad_free(vm, addr, size, false, func);
+    }
+    return true;
+}
+
 /* ---- the supplier of the magazines ------------------------------------ */
 
 /* The fullest of the first windows of a list that has a run of n. */

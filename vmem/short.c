@@ -73,7 +73,7 @@ short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
         vm->stat.tags_free--;
     } else {
         c = class_next(vm, c + 1);
-        if (c == KVA__VMEM_CLASSES || vm->nspare == 0) {
+        if (c == KVA__VMEM_CLASSES || vm->nspare <= vm->reserved) {
             goto out;
         }
         ref = vm->class_head[c];
@@ -168,7 +168,8 @@ take_exact(kva_vmem_t *vm, unsigned c, size_t size)
 static inline bool
 index_is_open(const kva_vmem_t *vm)
 {
-    return vm->detour == KVA__DETOUR_INDEX && vm->index->importing == 0;
+    return vm->detour == KVA__DETOUR_INDEX && vm->index->importing == 0 &&
+           vm->promised == 0;
 }
 
 static bool

@@ -143,19 +143,14 @@ kva__span_overlapping(kva_vmem_t *vm, uintptr_t addr, size_t size)
     return NULL;
 }
 
-/* Returns 0, or KVA_ENOMEM with the arena as it was. */
-int
+void
 kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
               enum btag_state state)
 {
-    if (!kva__btag_ensure(vm, VMEM_TAGS_PER_SPAN) || !kva__indexed_ensure(vm)) {
-        return KVA_ENOMEM;
-    }
     if (vm->span_first == BT_NONE) {
         kva__qcache_expect(vm, addr);
     }
     (void)span_insert(vm, addr, size, state);
-    return 0;
 }
 
 /* The span is one free segment: out with both tags. */

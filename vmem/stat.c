@@ -60,6 +60,7 @@ kva__stat_get(const kva_vmem_t *vm, struct kva_vmem_stat *st)
     *st = vm->stat;
     st->vmem_source = vm->source;
     st->tags_spare = vm->nspare;
+    st->tags_reserved = vm->reserved;
     st->tags_busy = vm->nsegments - vm->stat.tags_free;
     /* Each grant looked at one at least, each free looked one up. */
     st->search += st->alloc;

@@ -15,7 +15,7 @@
  *      vmem_xalloc --> request: reclaim, wait             persist.c, wait.c
  *                         |
  *                      try: find, import                            arena.c
- *                         |            |
+ *                         |            |                  resize.c, budget.c
  *                    segments       spans                 segment.c, span.c
  *                    /      \
  *              classes      hash of segments              class.h, hash.c
@@ -35,7 +35,8 @@
  * Failure.  Every operation takes the tags it may need before it looks for a
  * hole; from there on nothing can fail.  A free takes nothing.  Tags come from
  * the metadata allocator, which asks the port for pages and nobody else, so an
- * arena never waits for itself.
+ * arena never waits for itself.  How many an operation may take is its budget
+ * (budget.h), which can be reserved for operations to come (budget.c).
  *
  * Misuse is looked for in every build: a free names an address and a size, and
  * the hash either has that very segment, of the right kind, or the caller is
@@ -347,6 +348,7 @@ vmem_destroy(kva_vmem_t *vm)
     if (vm->qcache != NULL) {
         kva__qcache_drain(vm, SIZE_MAX, 0, KVA__DRAIN_ALONE);
     }
+    kva__budget_fini(vm);
     list_remove(vm);
     kva__qcache_destroy(vm);
     while (vm->span_first != BT_NONE) {
@@ -382,9 +384,9 @@ kva__vmem_dead(kva_vmem_t *vm, const char *func)
                 "expected an arena, found none, or one that was destroyed");
 }
 
-/* A size in whole quanta; reports 0 and what overflows. */
-static size_t
-size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
+size_t
+kva__vmem_size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr,
+                      size_t size)
 {
     size_t quantum, rounded;
 
@@ -409,6 +411,8 @@ size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size)
 #define ALLOC_FLAGS                                                   \
     (VM_SLEEP | VM_NOSLEEP | FIT_FLAGS | VM_POPULATING | VM_ONESTEP | \
      VM_ABORT | KVA__VM_ADMITTED)
+/* Of requests that are not for the hit path (budget.c). */
+#define BUDGET_FLAGS (VM_PREPARED | KVA__VM_LENT)
 
 static void
 flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
@@ -441,13 +445,22 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
                     "found flags 0x%x",
                     flags);
     }
-    if (KVA_UNLIKELY((flags & ~ALLOC_FLAGS) != 0)) {
+    if (KVA_UNLIKELY((flags & ~(ALLOC_FLAGS | BUDGET_FLAGS)) != 0)) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected flags for a request, found flags 0x%x", flags);
     }
 }
 
 /* ---- allocating and freeing ------------------------------------------- */
+
+static int
+request_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+             enum btag_state state, uintptr_t *addr, const char *func)
+{
+    return KVA_UNLIKELY((rq->flags & VM_PREPARED) != 0)
+               ? kva__budget_take(vm, rq, state, addr, func)
+               : kva__arena_take(vm, rq, state, addr);
+}
 
 int
 kva__long_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr,
@@ -456,13 +469,17 @@ kva__long_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, vmem_addr_t *addr,
     struct kva__vmem_request rq;
     int err;
 
-    size = size_verify(vm, "vmem_alloc", 0, size);
+    size = kva__vmem_size_verify(vm, "vmem_alloc", 0, size);
     flags_verify(vm, "vmem_alloc", flags);
-    if (size <= vm->qcache_max) {
+    if (size <= vm->qcache_max && (flags & BUDGET_FLAGS) == 0) {
         err = kva__qcache_alloc(vm, size, flags, addr);
     } else {
         rq = request_plain(vm, size, flags);
-        err = kva__arena_take(vm, &rq, BT_ALLOC, addr);
+        if (size <= vm->qcache_max && kva_is_pow2(size)) {
+            rq.align = size; /* as from the caches */
+            rq.constrained = true;
+        }
+        err = request_take(vm, &rq, BT_ALLOC, addr, "vmem_alloc");
     }
     if (err == 0) {
         audit_note(vm, KVA_VMEM_AUDIT_ALLOC, *addr, size, caller);
@@ -476,7 +493,7 @@ kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size,
 {
     struct kva__audit_ticket ticket;
 
-    size = size_verify(vm, "vmem_free", addr, size);
+    size = kva__vmem_size_verify(vm, "vmem_free", addr, size);
     ticket = audit_free_begin(vm);
     /* Hit paths may not have been asked. */
     if (size > vm->qcache_max || !kva__qcache_free(vm, addr, size)) {
@@ -616,7 +633,7 @@ request_verify(kva_vmem_t *vm, const char *func,
 static struct kva__vmem_request
 request_make(kva_vmem_t *vm, const char *func, const struct vmem_request *from)
 {
-    size_t size = size_verify(vm, func, 0, from->size);
+    size_t size = kva__vmem_size_verify(vm, func, 0, from->size);
     size_t quantum = (size_t)1 << vm->quantum_shift;
     struct kva__vmem_request rq;
 
@@ -653,7 +670,7 @@ vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
         return 0;
     }
     rq = request_make(vm, "vmem_xalloc", &from);
-    err = kva__arena_take(vm, &rq, BT_XALLOC, addr);
+    err = request_take(vm, &rq, BT_XALLOC, addr, "vmem_xalloc");
     if (err == 0) {
         audit_note(vm, KVA_VMEM_AUDIT_XALLOC, *addr, rq.size,
                    __builtin_return_address(0));
@@ -670,7 +687,7 @@ vmem_xalloc_timed(kva_vmem_t *vm, const struct vmem_request *from,
 
     rq.timeout_ns = timeout_ns;
     rq.cookie = cookie;
-    err = kva__arena_take(vm, &rq, BT_XALLOC, addr);
+    err = request_take(vm, &rq, BT_XALLOC, addr, "vmem_xalloc_timed");
     if (err == 0) {
         audit_note(vm, KVA_VMEM_AUDIT_XALLOC, *addr, rq.size,
                    __builtin_return_address(0));
@@ -686,7 +703,7 @@ vmem_xalloc_addr(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
     vmem_addr_t got;
     int err;
 
-    size = size_verify(vm, "vmem_xalloc_addr", addr, size);
+    size = kva__vmem_size_verify(vm, "vmem_xalloc_addr", addr, size);
     flags_verify(vm, "vmem_xalloc_addr", flags);
     if ((addr & (((size_t)1 << vm->quantum_shift) - 1)) != 0 ||
         addr + (size - 1) < addr) {
@@ -698,7 +715,7 @@ vmem_xalloc_addr(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
     rq.min = addr;
     rq.max = addr + (size - 1);
     rq.constrained = true;
-    err = kva__arena_take(vm, &rq, BT_XALLOC, &got);
+    err = request_take(vm, &rq, BT_XALLOC, &got, "vmem_xalloc_addr");
     if (err == 0) {
         audit_note(vm, KVA_VMEM_AUDIT_XALLOC, addr, size,
                    __builtin_return_address(0));
@@ -712,7 +729,7 @@ kva__long_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 {
     struct kva__audit_ticket ticket;
 
-    size = size_verify(vm, "vmem_xfree", addr, size);
+    size = kva__vmem_size_verify(vm, "vmem_xfree", addr, size);
     ticket = audit_free_begin(vm);
     kva__qcache_expect_none(vm, addr, size, true, "vmem_xfree");
     kva__arena_free(vm, addr, size, BT_XALLOC, "vmem_xfree");
@@ -756,22 +773,28 @@ vmem_xfreeall(kva_vmem_t *vm)
 int
 vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
 {
+    bool prepared = (flags & VM_PREPARED) != 0;
     struct kva_vmem_btag *span;
+    int err = KVA_ENOMEM;
     uintptr_t start;
     size_t bytes;
     kva_irq_t irq;
-    int err;
 
-    (void)flags;
     arena_alive(vm, "vmem_add");
     span_verify("vmem_add", vm->name, addr, size,
                 (size_t)1 << vm->quantum_shift);
+    if (prepared) {
+        kva__budget_begin(vm, "vmem_add");
+    }
     irq = kva_port_lock(&vm->lock);
     span = kva__span_overlapping(vm, addr, size);
     if (span != NULL) {
         start = bt_span_start(span);
         bytes = bt_span_size(span);
         kva_port_unlock(&vm->lock, irq);
+        if (prepared) {
+            kva__budget_end(vm, false);
+        }
         kva__misuse("vmem_add", "arena", vm->name, addr,
                     "expected a span apart from all others, found it "
                     "overlaps 0x%lx of %zu bytes",
@@ -780,8 +803,15 @@ vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
     if (vm->span_first == BT_NONE && vm->source == NULL) {
         vm->origin = addr;
     }
-    err = kva__span_add(vm, addr, size, BT_SPAN);
+    if (kva__budget_ensure(vm, KVA_VMEM_TAGS_ADD,
+                           prepared ? KVA__VM_LENT : 0)) {
+        kva__span_add(vm, addr, size, BT_SPAN);
+        err = 0;
+    }
     kva_port_unlock(&vm->lock, irq);
+    if (prepared) {
+        kva__budget_end(vm, err == 0);
+    }
     if (err == 0) {
         kva__wait_freed(vm, addr, size);
     }

@@ -47,6 +47,7 @@ struct kva_vmem_btag;
 #define KVA_VM_XIMPORT 0x00100000u     /* internal: import is a ximport */
 #define KVA_VM_PRIVTAGS 0x00200000u    /* tags only from vmem_add_bts */
 #define KVA_VM_ABORT 0x00400000u       /* fail at once: no reclaim, no wait */
+#define KVA_VM_PREPARED 0x20000000u    /* one of those vmem_prepare was for */
 
 /* Every bound may be left open. */
 #define KVA_VMEM_ADDR_MIN ((kva_vmem_addr_t)0)
@@ -66,7 +67,8 @@ struct kva_vmem_btag;
 /*
  * Import takes a span of at least size bytes from arg (the source arena, if
  * the arena was made with one); release gives exactly such a span back.
- * Called with no arena lock held.  flags: VM_SLEEP or VM_NOSLEEP and the fit.
+ * Called with no arena lock held.  flags: VM_SLEEP or VM_NOSLEEP and the fit;
+ * to be handed on as they are, since they also say what a request below may use.
  * Must not call into the arena itself.  ximport says in *actual how much it
  * took, at least size and a multiple of the quantum.
  */
@@ -232,6 +234,53 @@ unsigned kva_vmem_cancel(kva_vmem_t *vm, const void *cookie);
  */
 void kva_vmem_retry(kva_vmem_t *vm);
 
+/*
+ * Change in place a segment that came from vmem_xalloc: [addr, addr + size - 1],
+ * the size as for vmem_xfree.  Each is done whole or not at all, and never
+ * moves, imports, waits or asks for more memory than a tag.  The results go back
+ * by vmem_xfree, or are changed again.
+ *
+ * vmem_xtrim keeps [newaddr, newaddr + newsize - 1], which lies within; what is
+ * beyond either end becomes free, and requests that wait are woken as by a free.
+ * An imported span cannot come free by it, since something stays.
+ * vmem_xsplit makes two segments, of first bytes and of the rest; first is whole
+ * quanta and less than size.
+ * vmem_xjoin makes one of two segments, the second right behind the first: what
+ * was split, or was got piece by piece, goes back by one vmem_xfree again.
+ * vmem_xextend makes it [newaddr, newaddr + newsize - 1], which holds the old
+ * one; what is added at either end has to be free.
+ *
+ * Sizes are rounded up to the quantum, addresses are multiples of it.  Returns 0
+ * or an error, with nothing changed:
+ *   KVA_ENOMEM  trim, split: no tags.  Split takes one, trim one for each end
+ *               that moves and whose neighbour is not free; beside a free one it
+ *               cannot fail.  Extend: what is to be added is not free, or not of
+ *               the same span; it never fails for want of tags.  With VM_INDEX
+ *               any of these, if a start moves where 2^32 quanta lie between it
+ *               and others near it, and there are no nodes.
+ *   KVA_EINVAL  the range is an item of the quantum caches, live and of that
+ *               size, which has no tag of its own; join: the two are of two spans.
+ * A range that is not a live one of vmem_xalloc is a misuse, as with vmem_xfree.
+ * At or below the arena's IPL; constant work, logarithmic with VM_INDEX.  The
+ * idea is that of munmap and mremap, which NetBSD's vmem leaves to the map above it.
+ *
+ * vmem_xtrim_prepared and vmem_xsplit_prepared use up one prepared operation
+ * (vmem_prepare), so KVA_ENOMEM cannot be.
+ */
+int kva_vmem_xtrim(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
+                   kva_vmem_addr_t newaddr, kva_vmem_size_t newsize);
+int kva_vmem_xsplit(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
+                    kva_vmem_size_t first);
+int kva_vmem_xjoin(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size1,
+                   kva_vmem_size_t size2);
+int kva_vmem_xextend(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
+                     kva_vmem_addr_t newaddr, kva_vmem_size_t newsize);
+int kva_vmem_xtrim_prepared(kva_vmem_t *vm, kva_vmem_addr_t addr,
+                            kva_vmem_size_t size, kva_vmem_addr_t newaddr,
+                            kva_vmem_size_t newsize);
+int kva_vmem_xsplit_prepared(kva_vmem_t *vm, kva_vmem_addr_t addr,
+                             kva_vmem_size_t size, kva_vmem_size_t first);
+
 /* Free every range there is; a misuse with quantum caches. */
 void kva_vmem_xfreeall(kva_vmem_t *vm);
 
@@ -242,9 +291,38 @@ int kva_vmem_add(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
 /*
  * Give the arena n tags in the caller's memory, anywhere, aligned as struct
  * kva_vmem_btag (vmem_store.h).  One of each KVA_VMEM_BTS_GROUP is used as
- * a header.  KVA_VMEM_EST_BTCOUNT(spans, allocs) tags suffice for that many.
+ * a header.  KVA_VMEM_EST_BTCOUNT(spans, allocs) suffice for that many, given in
+ * one call (budget.h).
  */
 int kva_vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
+
+/*
+ * Reserve what nops operations of the arena may take in tags, here and in every
+ * arena that it imports from, so that they cannot fail for want of them.  An
+ * operation is a vmem_alloc, vmem_xalloc, vmem_xalloc_addr or vmem_add with
+ * VM_PREPARED among its flags, a vmem_xtrim_prepared or a vmem_xsplit_prepared.
+ * Each that succeeds uses up one; one that fails (there is no memory) does not.
+ * Other requests never take from the reservation, whoever makes them, and more
+ * prepared operations than there are is a misuse.  Frees, vmem_xextend and
+ * vmem_xjoin take no tags and need not be prepared.
+ *
+ * What is held: KVA_VMEM_TAGS_PREPARED tags an operation for an arena that
+ * imports, KVA_VMEM_TAGS_ADD for one that does not, the source's likewise, until
+ * they are used up, vmem_unprepare gives up nops of them, or vmem_destroy all.
+ * With VM_PRIVTAGS they are the caller's tags.
+ *
+ * A prepared vmem_alloc goes past the quantum caches, whatever its size: an item
+ * of theirs takes no tag, but a page of state when it is the first somewhere.  An
+ * import function of the caller's own has to hand its flags on.  With minaddr
+ * or maxaddr, one that is told a size only, and so may bring what does not
+ * serve, is not called.
+ *
+ * flags: VM_NOSLEEP or VM_SLEEP, which waits for frees.  KVA_ENOMEM: no tags, and
+ * nothing is reserved.  Context: at or below the arena's IPL, sleeping as
+ * vmem_alloc.  Work: as many tags as are reserved.
+ */
+int kva_vmem_prepare(kva_vmem_t *vm, unsigned nops, kva_vm_flag_t flags);
+void kva_vmem_unprepare(kva_vmem_t *vm, unsigned nops);
 
 kva_vmem_size_t kva_vmem_roundup_size(kva_vmem_t *vm, kva_vmem_size_t size);
 
@@ -358,7 +436,9 @@ struct kva_vmem_stat {
     size_t qcache_free;     /* frees past them */
     size_t tags_busy, tags_free, tags_span; /* tags in use */
     size_t tags_spare;                      /* tags in the arena's own stock */
-    size_t spans; /* spans, and of them imported ones */
+    size_t tags_reserved; /* of them, for prepared operations */
+    size_t resize;        /* trims, splits, joins and extensions */
+    size_t spans;         /* spans, and of them imported ones */
     size_t spans_import;
     size_t tag_bytes;      /* all those tags */
     size_t hash_bytes;     /* pages of the hash, nodes of the indexes */
@@ -441,19 +521,11 @@ size_t kva_vmem_print_live(kva_vmem_t *vm, size_t max, kva_vmem_pr_t *pr);
 /* All arenas, linked by kva_vmem.next: where a debugger starts. */
 extern kva_vmem_t *kva_vmem_list;
 
-/*
- * Tags for spans and allocs: a span tag and a free one for each span; for each
- * allocation its own tag and the hole behind it; what one operation holds in
- * reserve; and a header for each group of them.
- */
-#define KVA_VMEM_BTS_GROUP 128u
-#define KVA_VMEM_EST_BTCOUNT(spans, allocs) \
-    ((2u * (spans) + 2u * (allocs) + 4u) +  \
-     (2u * (spans) + 2u * (allocs) + 4u) / (KVA_VMEM_BTS_GROUP - 1) + 1u)
-
 #ifdef __cplusplus
 }
 #endif
+
+#include "vmem/budget.h"
 
 #ifndef KVA_NO_NAMES
 #include "vmem/vmem_names.h"

@@ -232,8 +232,9 @@ kva__btag_take(kva_vmem_t *vm)
     return bt;
 }
 void kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt);
-/* All of the arena's own stock to the store. */
+/* All of the arena's own stock to the store; or only the surplus. */
 void kva__btag_flush(kva_vmem_t *vm);
+void kva__btag_settle(kva_vmem_t *vm);
 /* Make groups of a caller's memory, all in the arena's stock.  Tags made. */
 unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 void kva__btag_disown(kva_vmem_t *vm);
@@ -254,13 +255,58 @@ const char *kva__btag_check(struct kva_vmem_btag *bt);
 /* The same of all unused tags.  Frozen. */
 const char *kva__btag_store_check(void);
 
+/* ---- indexes (indexed.c) ------------------------------------------------ */
+
+void kva__indexed_bootstrap(void);
+/* The indexes of an arena made with VM_INDEX; false: no memory. */
+bool kva__indexed_init(kva_vmem_t *vm);
+void kva__indexed_fini(kva_vmem_t *vm);
+/* Nodes for one operation, beside those that imports on their way need and those
+ * that are promised to operations that were prepared. */
+bool kva__indexed_ensure(kva_vmem_t *vm);
+/* The same for what is promised, and keep as many; less is promised. */
+bool kva__indexed_reserve(kva_vmem_t *vm, unsigned promised);
+void kva__indexed_settle(kva_vmem_t *vm, unsigned promised);
+
+/* ---- the budget of tags (budget.c) ------------------------------------ */
+
 /*
- * Worst case of new tags.  Cutting a hole leaves at most two remainders, and
- * the hole's own tag serves one of the three parts.  A span needs its own tag
- * and one for the segment in it.
+ * A request on behalf of one that was prepared: it may use what is reserved.
+ * Import functions hand it from arena to arena with the other flags.
  */
-#define VMEM_TAGS_PER_ALLOC 2u
-#define VMEM_TAGS_PER_SPAN 2u
+#define KVA__VM_LENT 0x40000000u
+
+static inline bool
+budget_is_lent(kva_vm_flag_t flags)
+{
+    return (flags & KVA__VM_LENT) != 0;
+}
+
+/*
+ * See to it that the arena has what n new tags take, nodes of its index too,
+ * besides what is reserved; what was prepared has all that already, for what is
+ * done in its name.  All that operations take is ensured here, or by reserve in
+ * budget.c.  Arena lock held.
+ */
+static inline bool
+kva__budget_ensure(kva_vmem_t *vm, unsigned n, kva_vm_flag_t flags)
+{
+    bool lent = KVA_UNLIKELY(budget_is_lent(flags)) && vm->begun != 0;
+
+    n += lent ? 0 : vm->reserved;
+    return (KVA_LIKELY(vm->nspare >= n) || kva__btag_ensure(vm, n)) &&
+           (KVA_LIKELY(vm->index == NULL) || lent || kva__indexed_ensure(vm));
+}
+
+/* Begin a prepared operation; a misuse of func's caller if none is left.  End
+ * it: if it succeeded it is used up, else as if it had not begun. */
+void kva__budget_begin(kva_vmem_t *vm, const char *func);
+void kva__budget_end(kva_vmem_t *vm, bool used);
+/* Give up what is prepared and not begun, of an arena that ends. */
+void kva__budget_fini(kva_vmem_t *vm);
+/* Report if anything is reserved: what the arena imports, and from where, may
+ * not change then. */
+void kva__budget_expect_none(kva_vmem_t *vm, const char *func);
 
 /* ---- size classes (class.h) ----------------------------------------- */
 
@@ -284,15 +330,6 @@ class_of_tag(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
 {
     return class_of(bt_size(bt) >> vm->quantum_shift);
 }
-
-/* ---- indexes (indexed.c) ------------------------------------------------ */
-
-void kva__indexed_bootstrap(void);
-/* The indexes of an arena made with VM_INDEX; false: no memory. */
-bool kva__indexed_init(kva_vmem_t *vm);
-void kva__indexed_fini(kva_vmem_t *vm);
-/* Nodes for one operation, beside those that imports on their way need. */
-bool kva__indexed_ensure(kva_vmem_t *vm);
 
 /* ---- hash (hash.c) --------------------------------------------------- */
 
@@ -339,6 +376,19 @@ request_plain(const kva_vmem_t *vm, size_t size, kva_vm_flag_t flags)
     };
 }
 
+/*
+ * Tags that cutting the request out of a hole may take (budget.h).  A hole that
+ * serves without constraints is cut at its front or its end, but next fit may
+ * go on in the middle of one.
+ */
+static inline unsigned
+request_tags(const struct kva__vmem_request *rq)
+{
+    return rq->constrained || (rq->flags & VM_NEXTFIT) != 0
+               ? KVA_VMEM_TAGS_XALLOC
+               : KVA_VMEM_TAGS_ALLOC;
+}
+
 /* Does the request fit into [first, last]; sets *start. */
 bool kva__request_fits(const struct kva__vmem_request *rq, uintptr_t first,
                        uintptr_t last, uintptr_t *start);
@@ -350,9 +400,31 @@ kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
  * the hash when it becomes free. */
 struct kva_vmem_btag *
 kva__segment_at(kva_vmem_t *vm, uintptr_t addr, bool *hashed);
+/* The busy segment that starts at addr, of that size and state, or NULL. */
+struct kva_vmem_btag *kva__segment_lookup(kva_vmem_t *vm, uintptr_t addr,
+                                          size_t size, enum btag_state state);
 /* Make a busy segment free; returns the hole.  hashed: it is in the hash. */
 struct kva_vmem_btag *
 kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed);
+
+/*
+ * Keep [start, start + size - 1] of a busy segment.  So many tags, which the
+ * caller ensures, become holes of their own.  Returns the longest hole.
+ */
+unsigned kva__segment_trim_tags(const struct kva_vmem_btag *bt, uintptr_t start,
+                                size_t size);
+size_t kva__segment_trim(kva_vmem_t *vm, struct kva_vmem_btag *bt,
+                         uintptr_t start, size_t size);
+/* A busy segment becomes two, the second from at on; one tag was ensured. */
+void kva__segment_split(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t at);
+/* A busy segment and the one behind it, busy as well, become one. */
+void kva__segment_join(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+/* Make a busy segment [start, start + size - 1], which holds it; takes no tag.
+ * Only if it can: what is added is free and of the same span. */
+bool kva__segment_can_extend(const struct kva_vmem_btag *bt, uintptr_t start,
+                             size_t size);
+void kva__segment_extend(kva_vmem_t *vm, struct kva_vmem_btag *bt,
+                         uintptr_t start, size_t size);
 
 /*
  * The short ways of a request with no constraints and of a free (short.c), any
@@ -376,6 +448,9 @@ void kva__long_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size,
 /* Allocate by request; the segment's state tells who owns it. */
 int kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                     enum btag_state state, uintptr_t *addr);
+/* The same with VM_PREPARED (budget.c). */
+int kva__budget_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                     enum btag_state state, uintptr_t *addr, const char *func);
 /*
  * The same (persist.c) for a way of one's own to find memory: attempt is called
  * again after caches were drained, and as long as waiting may help; or once.
@@ -394,6 +469,9 @@ void kva__segment_give(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
 /* Free as above; if there is no such segment, report it and do not return. */
 void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
                      enum btag_state state, const char *func);
+/* There is no such segment: report what there is.  No lock held. */
+_Noreturn void kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                                 enum btag_state state, const char *func);
 
 /* Report what callers have of the arena, if anything. */
 void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
@@ -428,8 +506,9 @@ kva__segment_prepend(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size);
  * over the spans without an index. */
 struct kva_vmem_btag *
 kva__span_overlapping(kva_vmem_t *vm, uintptr_t addr, size_t size);
-int kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                  enum btag_state state);
+/* A span that is added as it is; tags ensured. */
+void kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                   enum btag_state state);
 void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);
 
 /* ---- quantum caches (qcache.c) --------------------------------------- */
@@ -485,6 +564,10 @@ size_t kva__qcache_live(kva_vmem_t *vm, uintptr_t *addr);
  * hit path did not want it.  x: the free is vmem_xfree. */
 void kva__qcache_expect_none(kva_vmem_t *vm, uintptr_t addr, size_t size,
                              bool x, const char *func);
+/* Is a live item of that size at addr?  Reports what else is there, if not
+ * nothing. */
+bool kva__qcache_is_item(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                         const char *func);
 /* The most quanta of an item: RUN_MAX. */
 #define KVA__QCACHE_QUANTA_MAX 32u
 
@@ -544,6 +627,9 @@ arena_is_transparent(const kva_vmem_t *vm)
 #define KVA__VMEM_MAGIC ((uintptr_t)0x766d656du) /* "vmem" */
 
 _Noreturn void kva__vmem_dead(kva_vmem_t *vm, const char *func);
+/* A live arena and a size in whole quanta; reports 0 and what overflows. */
+size_t kva__vmem_size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr,
+                             size_t size);
 
 /* The list of arenas stands still; false: vmem was never used. */
 bool kva__vmem_list_lock(kva_irq_t *irq);

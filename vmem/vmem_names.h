@@ -30,6 +30,7 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define VM_XIMPORT KVA_VM_XIMPORT
 #define VM_PRIVTAGS KVA_VM_PRIVTAGS
 #define VM_ABORT KVA_VM_ABORT
+#define VM_PREPARED KVA_VM_PREPARED
 #define VMEM_ADDR_MIN KVA_VMEM_ADDR_MIN
 #define VMEM_ADDR_MAX KVA_VMEM_ADDR_MAX
 #define VMEM_ALLOC KVA_VMEM_ALLOC
@@ -46,6 +47,18 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define VMEM_KIND_LIVE KVA_VMEM_KIND_LIVE
 #define VMEM_KIND_CACHED KVA_VMEM_KIND_CACHED
 #define VMEM_EST_BTCOUNT KVA_VMEM_EST_BTCOUNT
+#define VMEM_BTS_FOR KVA_VMEM_BTS_FOR
+#define VMEM_TAGS_ALLOC KVA_VMEM_TAGS_ALLOC
+#define VMEM_TAGS_XALLOC KVA_VMEM_TAGS_XALLOC
+#define VMEM_TAGS_FREE KVA_VMEM_TAGS_FREE
+#define VMEM_TAGS_ADD KVA_VMEM_TAGS_ADD
+#define VMEM_TAGS_IMPORT KVA_VMEM_TAGS_IMPORT
+#define VMEM_TAGS_CHAIN KVA_VMEM_TAGS_CHAIN
+#define VMEM_TAGS_XTRIM KVA_VMEM_TAGS_XTRIM
+#define VMEM_TAGS_XSPLIT KVA_VMEM_TAGS_XSPLIT
+#define VMEM_TAGS_XJOIN KVA_VMEM_TAGS_XJOIN
+#define VMEM_TAGS_XEXTEND KVA_VMEM_TAGS_XEXTEND
+#define VMEM_TAGS_PREPARED KVA_VMEM_TAGS_PREPARED
 
 #define vmem_bootstrap kva_vmem_bootstrap
 #define vmem_fini kva_vmem_fini
@@ -68,8 +81,16 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define vmem_retry kva_vmem_retry
 #define vmem_xfree kva_vmem_xfree
 #define vmem_xfreeall kva_vmem_xfreeall
+#define vmem_xtrim kva_vmem_xtrim
+#define vmem_xtrim_prepared kva_vmem_xtrim_prepared
+#define vmem_xsplit kva_vmem_xsplit
+#define vmem_xsplit_prepared kva_vmem_xsplit_prepared
+#define vmem_xjoin kva_vmem_xjoin
+#define vmem_xextend kva_vmem_xextend
 #define vmem_add kva_vmem_add
 #define vmem_add_bts kva_vmem_add_bts
+#define vmem_prepare kva_vmem_prepare
+#define vmem_unprepare kva_vmem_unprepare
 #define vmem_roundup_size kva_vmem_roundup_size
 #define vmem_size kva_vmem_size
 #define vmem_walk kva_vmem_walk

@@ -129,6 +129,10 @@ struct kva_vmem {
     /* tags */
     struct kva_vmem_btag *spare; /* (a) the arena's own stock */
     unsigned nspare;             /* (a) */
+    unsigned reserved;           /* (a) of it, for prepared operations */
+    unsigned promised;           /* (a) those, here and above, begun too */
+    unsigned prepared;           /* (a) operations not begun */
+    unsigned begun;              /* (a) here, and in arenas that import */
     kva__btag_ref_t span_first;  /* (a) spans in the order they came */
     kva__btag_ref_t span_last;   /* (a) */
 

@@ -154,6 +154,10 @@ arena_make(enum make make)
     } else {
         chain_make();
     }
+    /* So that there are some in stock, but not as many as are unused behind a
+     * tag of the store that a damaged chain may lead to. */
+    CHECK_EQ(vmem_xalloc_addr(a.vm, BASE + 4341 * Q, Q, VM_NOSLEEP), 0);
+    CHECK_EQ(vmem_xalloc_addr(a.vm, BASE + 4345 * Q, Q, VM_NOSLEEP), 0);
     CHECK_PTR(vmem_check(a.vm), NULL);
     tags_collect();
 }
