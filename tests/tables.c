@@ -39,6 +39,7 @@ extern const struct test port_seam_tests[];
 extern const struct test port_sleep_tests[];
 extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
+extern const struct test resize_tests[];
 extern const struct test steps_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
@@ -91,6 +92,7 @@ const struct test *const test_tables[] = {
     print_tests,
     mtbf_tests,
     audit_tests,
+    resize_tests,
     window_tests,
     reclaim_tests,
     kva_tests,

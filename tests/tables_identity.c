@@ -22,6 +22,7 @@ extern const struct test vmem_misaligned_tests[];
 extern const struct test vmem_mixed_pair_tests[];
 extern const struct test vmem_wrong_arena_tests[];
 extern const struct test vmem_wrong_size_tests[];
+extern const struct test resize_tests[];
 extern const struct test window_tests[];
 
 /* A line for each, so that one more is one line more. */
@@ -29,6 +30,7 @@ extern const struct test window_tests[];
 const struct test *const test_tables[] = {
     port_identity_tests,
     window_tests,
+    resize_tests,
     kva_identity_tests,
     boot_tests,
     vmem_add_span_tests,

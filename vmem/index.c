@@ -814,24 +814,58 @@ kva__index_remove(struct kva__index *ix, uintptr_t start)
     erase(ix);
 }
 
+/* Can the entry at hand begin at to, no other being in between, in this leaf. */
+static bool
+move_reaches(struct kva__index *ix, uintptr_t to)
+{
+    struct index_leaf *leaf = ix->leaf;
+
+    if (ix->slot != 0) {
+        return leaf_reaches(leaf, to, ix->shift);
+    }
+    return leaf->n == 1 || (leaf_start(leaf, leaf->n - 1u, ix->shift) - to) >>
+                               ix->shift <= LEAF_REACH;
+}
+
+bool
+kva__index_move_stays(struct kva__index *ix, uintptr_t from, uintptr_t to)
+{
+    seek(ix, from);
+    return move_reaches(ix, to);
+}
+
 void
 kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to)
 {
+    struct index_leaf *leaf;
     kva__btag_ref_t ref;
+    unsigned slot;
     bool hole;
 
     seek(ix, from);
-    if (ix->slot != 0 && leaf_reaches(ix->leaf, to, ix->shift)) {
-        kva__leaf_set_key(ix->leaf, ix->slot,
-                          leaf_offset(ix->leaf, to, ix->shift));
-        ix->at = to;
-        refresh(ix);
+    leaf = ix->leaf;
+    slot = ix->slot;
+    if (!move_reaches(ix, to)) {
+        ref = *leaf_ref(leaf, slot);
+        hole = (leaf->hole & bit_of(slot)) != 0;
+        erase(ix);
+        put(ix, to, ref, hole);
         return;
     }
-    ref = *leaf_ref(ix->leaf, ix->slot);
-    hole = (ix->leaf->hole & bit_of(ix->slot)) != 0;
-    erase(ix);
-    put(ix, to, ref, hole);
+    if (slot == 0 && leaf->n == 1) {
+        leaf->base = to;
+    } else if (slot == 0) {
+        front_reaches(ix, to);
+    }
+    kva__leaf_set_key(leaf, slot, leaf_offset(leaf, to, ix->shift));
+    if (slot == 0) {
+        set_first(ix, to);
+    }
+    refresh(ix);
+    if (slot == 0) {
+        refresh_before(ix);
+    }
+    ix->at = to;
 }
 
 void

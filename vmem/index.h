@@ -137,6 +137,8 @@ void kva__index_insert(struct kva__index *ix, uintptr_t start,
 void kva__index_remove(struct kva__index *ix, uintptr_t start);
 /* What began at from begins at to; no other start is between. */
 void kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to);
+/* Does that change nothing but the start, and so takes no node. */
+bool kva__index_move_stays(struct kva__index *ix, uintptr_t from, uintptr_t to);
 /* What begins at start is a hole, or is not. */
 void kva__index_mark(struct kva__index *ix, uintptr_t start, bool hole);
 

@@ -223,3 +223,281 @@ kva__segment_prepend(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size)
     hole_enter(vm, first);
     return first;
 }
+
+/* ---- busy segments that change ---------------------------------------- */
+
+struct kva_vmem_btag *
+kva__segment_lookup(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                    enum btag_state state)
+{
+    struct kva_vmem_btag *bt;
+    bool hashed;
+
+    bt = kva__segment_at(vm, addr, &hashed);
+    return bt != NULL && bt_state(bt) == state && bt_size(bt) == size ? bt
+                                                                      : NULL;
+}
+
+/*
+ * A busy segment borders on a hole, on a busy segment, or on its span's tag.  An
+ * end that moves moves the hole beside it too, if there is one: then the hole's
+ * tag serves on, or goes when nothing is left of it.  Only what becomes free
+ * beside something busy needs a tag, and only what splits.
+ *
+ *      tail:  | bt | hole |     the hole's start moves
+ *      head:  | hole | bt |     that of bt moves
+ *
+ * Where the index takes a start that moves in its place, that needs no node.
+ * Where it does not (the leaf does not reach so far), it is one change of the
+ * index, as is each start that comes: two in all, for the two ends.
+ */
+
+static struct kva__index *
+segment_index(kva_vmem_t *vm)
+{
+    return vm->index == NULL ? NULL : &vm->index->segments;
+}
+
+/* A busy segment that starts elsewhere, or is none: out of the hash. */
+static void
+busy_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    if (vm->index == NULL) {
+        kva__hash_leave(vm, bt);
+    }
+    bt_set_state(bt, BT_FREE);
+}
+
+/*
+ * A start moves, of a segment that is not in the hash.  When it moves down, who
+ * stands there has visited what it takes in, and goes on to the next.
+ */
+static void
+tag_move(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start)
+{
+    struct kva__index *ix = segment_index(vm);
+    uintptr_t from = bt->start;
+
+    if (start < from) {
+        cursor_pass(vm, bt);
+    }
+    bt->start = start;
+    if (ix != NULL) {
+        kva__index_move(ix, from, start);
+    }
+}
+
+/* A hole that is in no class starts elsewhere. */
+static void
+hole_move(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start)
+{
+    if (bt_state(hole) == BT_FREE_HASHED) {
+        kva__hash_leave(vm, hole);
+        bt_set_state(hole, BT_FREE);
+    }
+    tag_move(vm, hole, start);
+}
+
+/* A new tag for what starts at start, within bt. */
+static struct kva_vmem_btag *
+tag_within(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start, bool hole)
+{
+    struct kva__index *ix = segment_index(vm);
+    struct kva_vmem_btag *second = tag_behind(vm, bt, start);
+
+    if (ix != NULL) {
+        kva__index_insert(ix, start, second, hole);
+    }
+    return second;
+}
+
+/* The start of a segment, free as far as its state goes, and its tag. */
+static void
+tag_without(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    struct kva__index *ix = segment_index(vm);
+
+    if (ix != NULL) {
+        kva__index_remove(ix, bt->start);
+    }
+    tag_drop(vm, bt);
+}
+
+/* What starts there became a hole, or busy. */
+static void
+index_mark(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hole)
+{
+    struct kva__index *ix = segment_index(vm);
+
+    if (ix != NULL) {
+        kva__index_mark(ix, bt->start, hole);
+    }
+}
+
+unsigned
+kva__segment_trim_tags(const struct kva_vmem_btag *bt, uintptr_t start,
+                       size_t size)
+{
+    bool head = bt->start != start && !bt_is_free(bt_prev(bt));
+    bool tail = bt_next(bt)->start != start + size && !bt_is_free(bt_next(bt));
+
+    return (unsigned)head + (unsigned)tail;
+}
+
+bool
+kva__segment_moves_far(kva_vmem_t *vm, const struct kva_vmem_btag *bt,
+                       uintptr_t start, size_t size)
+{
+    const struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
+    struct kva__index *ix = segment_index(vm);
+    uintptr_t end = start + size;
+
+    if (ix == NULL) {
+        return false;
+    }
+    return (bt->start != start && bt_is_free(prev) && prev->start != start &&
+            !kva__index_move_stays(ix, bt->start, start)) ||
+           (next->start != end && bt_is_free(next) &&
+            bt_next(next)->start != end &&
+            !kva__index_move_stays(ix, next->start, end));
+}
+
+/* What lies below start becomes free; returns the hole. */
+static struct kva_vmem_btag *
+trim_head(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start)
+{
+    struct kva_vmem_btag *prev = bt_prev(bt), *kept;
+    enum btag_state state = bt_state(bt);
+
+    vm->stat.mem_inuse -= start - bt->start;
+    if (bt_is_free(prev)) {
+        hole_leave(vm, prev);
+        busy_leave(vm, bt);
+        tag_move(vm, bt, start);
+        busy_enter(vm, bt, state);
+        hole_enter(vm, prev);
+        return prev;
+    }
+    busy_leave(vm, bt);
+    kept = tag_within(vm, bt, start, false);
+    busy_enter(vm, kept, state);
+    index_mark(vm, bt, true);
+    hole_enter(vm, bt);
+    return bt;
+}
+
+/* The same of what lies from end on. */
+static struct kva_vmem_btag *
+trim_tail(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t end)
+{
+    struct kva_vmem_btag *next = bt_next(bt);
+
+    vm->stat.mem_inuse -= next->start - end;
+    if (bt_is_free(next)) {
+        hole_leave(vm, next);
+        hole_move(vm, next, end);
+    } else {
+        next = tag_within(vm, bt, end, true);
+    }
+    hole_enter(vm, next);
+    return next;
+}
+
+void
+kva__segment_trim(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start,
+                  size_t size, struct kva__trimmed *holes)
+{
+    uintptr_t end = start + size;
+    struct kva_vmem_btag *hole;
+
+    *holes = (struct kva__trimmed){ 0, 0, 0, 0 };
+    if (bt_next(bt)->start != end) {
+        hole = trim_tail(vm, bt, end);
+        holes->tail = hole->start;
+        holes->tail_size = bt_size(hole);
+    }
+    if (bt->start != start) { /* last, since bt may end as the hole */
+        hole = trim_head(vm, bt, start);
+        holes->head = hole->start;
+        holes->head_size = bt_size(hole);
+    }
+}
+
+void
+kva__segment_split(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t at)
+{
+    busy_enter(vm, tag_within(vm, bt, at, false), bt_state(bt));
+}
+
+void
+kva__segment_join(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    struct kva_vmem_btag *second = bt_next(bt);
+
+    busy_leave(vm, second);
+    tag_without(vm, second);
+}
+
+bool
+kva__segment_can_extend(const struct kva_vmem_btag *bt, uintptr_t start,
+                        size_t size)
+{
+    const struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
+    size_t below = bt->start - start;
+    size_t above = size - below - bt_size(bt);
+
+    return (below == 0 || (bt_is_free(prev) && bt_size(prev) >= below)) &&
+           (above == 0 || (bt_is_free(next) && bt_size(next) >= above));
+}
+
+/* Down to start, out of the hole before; the tag that starts there goes on. */
+static void
+extend_head(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start)
+{
+    enum btag_state state = bt_state(bt);
+    struct kva_vmem_btag *hole = bt_prev(bt);
+
+    vm->stat.mem_inuse += bt->start - start;
+    hole_leave(vm, hole);
+    busy_leave(vm, bt);
+    if (hole->start == start) {
+        tag_without(vm, bt);
+        busy_enter(vm, hole, state);
+        index_mark(vm, hole, false);
+    } else {
+        tag_move(vm, bt, start);
+        busy_enter(vm, bt, state);
+        hole_enter(vm, hole);
+    }
+}
+
+/* Up to below end, out of the hole behind. */
+static void
+extend_tail(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t end)
+{
+    struct kva_vmem_btag *hole = bt_next(bt);
+
+    vm->stat.mem_inuse += end - hole->start;
+    hole_leave(vm, hole);
+    if (bt_next(hole)->start == end) {
+        tag_without(vm, hole);
+    } else {
+        hole_move(vm, hole, end);
+        hole_enter(vm, hole);
+    }
+}
+
+void
+kva__segment_extend(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start,
+                    size_t size)
+{
+    uintptr_t end = start + size;
+
+    KVA_ASSERT(kva__segment_can_extend(bt, start, size));
+    if (bt_next(bt)->start != end) {
+        extend_tail(vm, bt, end);
+    }
+    if (bt->start != start) { /* last, since bt may go */
+        extend_head(vm, bt, start);
+    }
+}

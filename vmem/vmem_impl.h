@@ -409,12 +409,23 @@ kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed);
 
 /*
  * Keep [start, start + size - 1] of a busy segment.  So many tags, which the
- * caller ensures, become holes of their own.  Returns the longest hole.
+ * caller ensures, become holes of their own.  Tells which holes there are now
+ * at either end, size 0: it did not move.
  */
+struct kva__trimmed {
+    uintptr_t head, tail;
+    size_t head_size, tail_size;
+};
+
 unsigned kva__segment_trim_tags(const struct kva_vmem_btag *bt, uintptr_t start,
                                 size_t size);
-size_t kva__segment_trim(kva_vmem_t *vm, struct kva_vmem_btag *bt,
-                         uintptr_t start, size_t size);
+void
+kva__segment_trim(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start,
+                  size_t size, struct kva__trimmed *holes);
+/* Does a start that moves, when a busy segment becomes [start, start + size - 1],
+ * need nodes of the index; the caller ensures them. */
+bool kva__segment_moves_far(kva_vmem_t *vm, const struct kva_vmem_btag *bt,
+                            uintptr_t start, size_t size);
 /* A busy segment becomes two, the second from at on; one tag was ensured. */
 void kva__segment_split(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t at);
 /* A busy segment and the one behind it, busy as well, become one. */
