@@ -11,6 +11,7 @@ extern const struct test boot_tests[];
 extern const struct test check_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
+extern const struct test budget_tests[];
 extern const struct test bounds_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
@@ -93,6 +94,7 @@ const struct test *const test_tables[] = {
     mtbf_tests,
     audit_tests,
     resize_tests,
+    budget_tests,
     window_tests,
     reclaim_tests,
     kva_tests,

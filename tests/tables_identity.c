@@ -5,6 +5,7 @@
 extern const struct test boot_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
+extern const struct test budget_tests[];
 extern const struct test kva_identity_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test port_identity_tests[];
@@ -31,6 +32,7 @@ const struct test *const test_tables[] = {
     port_identity_tests,
     window_tests,
     resize_tests,
+    budget_tests,
     kva_identity_tests,
     boot_tests,
     vmem_add_span_tests,
