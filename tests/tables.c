@@ -8,11 +8,11 @@
 
 extern const struct test audit_tests[];
 extern const struct test boot_tests[];
+extern const struct test bounds_tests[];
 extern const struct test check_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test budget_tests[];
-extern const struct test bounds_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_vmem_tests[];
 extern const struct test footprint_tests[];

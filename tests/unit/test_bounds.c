@@ -130,7 +130,7 @@ visits(vmem_t *vm)
     struct kva_vmem_stat st;
 
     vmem_stat(vm, &st);
-    return st.search + st.lookup;
+    return st.search + st.lookup + st.contains_search;
 }
 
 static size_t
@@ -283,6 +283,26 @@ bounds_alone(struct row *r, size_t size)
     }
 }
 
+/* What an address is in, be it the first of a segment or not. */
+static void
+looked_at(struct row *r)
+{
+    struct kva_vmem_segment seg;
+
+    for (unsigned i = 0; i < 64; i++) {
+        size_t n = i < GOOD ? r->good[i] : (r->nholes - 1) * i / 64;
+        uintptr_t first = r->hole[n], last = first + hole_size(r, n) - 1;
+
+        BOUNDED(r->vm, CHECK_EQ(vmem_find(r->vm, last, &seg), 0));
+        CHECK_EQ(seg.addr, first);
+        BOUNDED(r->vm, CHECK_EQ(vmem_find(r->vm, last + 1, &seg), 0));
+        CHECK_EQ(seg.addr, last + 1);
+        BOUNDED(r->vm, CHECK(vmem_contains(r->vm, first, r->end - first)));
+        BOUNDED(r->vm, CHECK(!vmem_contains(r->vm, first, r->end - first + 1)));
+    }
+    BOUNDED(r->vm, CHECK_EQ(vmem_find(r->vm, r->end, &seg), KVA_ENOENT));
+}
+
 static void
 unconstrained(struct row *r, size_t size)
 {
@@ -311,6 +331,7 @@ bounded_with_an_index(struct test_ctx *t)
     PORT(NULL);
     for (unsigned i = 0; i < KVA_COUNT(layouts); i++) {
         row_begin(&r, &layouts[i], t->count, VM_INDEX);
+        looked_at(&r);
         unconstrained(&r, r.longest + 1);
         bounds_alone(&r, r.longest + 1);
         every_window(&r, r.longest + 1, 0);
