@@ -128,9 +128,16 @@ import_stacked(kva_vmem_t *source, const struct kva_vmem_request *rq,
         .optional = true,
     };
 
-    *actual = wide.size;
-    return wide.size == 0 ? KVA_ENOMEM
-                          : kva__arena_take(source, &ask, BT_ALLOC, addr);
+    *actual =
+        rq->size + (rq->phase & (((size_t)1 << source->quantum_shift) - 1));
+    if (wide.size == 0 || inject(source, ask.flags) ||
+        kva__arena_take(source, &ask, BT_ALLOC, addr) != 0) {
+        kva__wait_failed(source);
+        return KVA_ENOMEM;
+    }
+    audit_note(source, KVA_VMEM_AUDIT_ALLOC, *addr, ask.size,
+               __builtin_return_address(0));
+    return 0;
 }
 
 /* Bytes above the size that any position may cost; false: too many. */

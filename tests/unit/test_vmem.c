@@ -289,6 +289,46 @@ quanta_may_differ(struct test_ctx *t)
     vmem_destroy(source);
 }
 
+/* Constraints that are finer than the source's quantum: what is imported holds
+ * the place, in whole quanta of the source. */
+static void
+constraints_within_a_quantum(struct test_ctx *t)
+{
+    static const struct {
+        size_t size, align, phase, nocross;
+    } fine[] = {
+        { 1, 2 * Q, 5, 0 },     { 100, 0, 0, 128 },  { Q, 2 * Q, Q + 8, 0 },
+        { 16, 16, 0, 16 },      { 10, 4 * Q, 7, Q }, { Q, 64, 63, 0 },
+        { 3 * Q, Q, 1, 8 * Q },
+    };
+    vmem_t *source, *vm;
+    uintptr_t a;
+
+    (void)t;
+    PORT(NULL);
+    source = arena_new(BASE, 64 * Q, Q, 0);
+    vm = vmem_create("bytes", 0, 0, 1, vmem_alloc, vmem_free, source, 0,
+                     VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    for (unsigned i = 0; i < KVA_COUNT(fine); i++) {
+        size_t align = fine[i].align == 0 ? 1 : fine[i].align;
+
+        CHECK_EQ(vmem_xalloc(vm, fine[i].size, fine[i].align, fine[i].phase,
+                             fine[i].nocross, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                             VM_NOSLEEP, &a),
+                 0);
+        CHECK_EQ(a % align, fine[i].phase);
+        CHECK(fine[i].nocross == 0 ||
+              a / fine[i].nocross == (a + fine[i].size - 1) / fine[i].nocross);
+        CHECK_PTR(vmem_check(source), NULL);
+        CHECK_PTR(vmem_check(vm), NULL);
+        vmem_xfree(vm, a, fine[i].size);
+        CHECK_EQ(vmem_size(source, VMEM_ALLOC), 0);
+    }
+    vmem_destroy(vm);
+    vmem_destroy(source);
+}
+
 /* Spans far from each other, and below the first: those that the quantum caches
  * cannot track are served by tags. */
 static void
@@ -654,6 +694,7 @@ const struct test vmem_tests[] = { TEST("vmem", whole_address_space),
                                    TEST("vmem", own_import_function),
                                    TEST("vmem", imports_that_do_not_serve),
                                    TEST("vmem", quanta_may_differ),
+                                   TEST("vmem", constraints_within_a_quantum),
                                    TEST("vmem", spans_far_apart),
                                    TEST("vmem", private_tags_suffice),
                                    TEST("vmem", tags_of_both_kinds),
