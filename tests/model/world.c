@@ -22,6 +22,8 @@
 #define TEXT_MAX 256u
 #define BTS KVA_VMEM_EST_BTCOUNT(4, 24)
 #define QCACHE 8u /* quanta */
+/* How far the clock goes at a time, while somebody sleeps. */
+#define STEP_NS UINT64_C(20000000)
 /* What a sleeper's friends do for him until he is cancelled. */
 #define FRIENDS_MAX 200u
 
@@ -32,6 +34,7 @@ enum kind {
     KIND_ROUNDED, /* by one that brings more than asked for */
     KIND_LARGE,   /* VM_LARGEIMPORT */
     KIND_KEEPS,   /* never gives back */
+    KIND_REQUEST, /* by whole requests, through vmem_rimport */
     KINDS
 };
 
@@ -57,6 +60,11 @@ struct arena {
     size_t quantum;
     bool cached;
     bool private_tags;
+    bool indexed;
+    size_t import_quantum; /* 0: none */
+    size_t limit;          /* 0: none */
+    uintptr_t rotor;       /* where the last next fit ended */
+    bool rotor_known;
     struct unit map[UNITS_MAX];
     struct live live[LIVE_MAX];
     unsigned nlive;
@@ -74,6 +82,7 @@ struct request {
     size_t size, align, phase, nocross;
     uintptr_t min, max;
     vm_flag_t flags;
+    uint64_t timeout; /* 0: none, and no vmem_xalloc_timed */
 };
 
 struct world {
@@ -95,9 +104,10 @@ struct world {
     /* the sleeper */
     struct arena *waiter;
     const struct request *wanted;
-    bool cached_wanted;
+    uint64_t began;
     unsigned friends;
     bool cancelled;
+    bool lenient; /* a request may be refused in this step */
     char text[TEXT_MAX];
     bool wrong;
 };
@@ -230,40 +240,65 @@ draw_origin(struct world *w)
     }
 }
 
+static const char *const names[ARENAS_MAX] = { "zero", "one", "two", "three" };
+
+/* From where it imports, and how. */
+static void
+set_import(struct world *w, struct arena *a)
+{
+    vmem_t *source = w->arena[a->source].vm;
+
+    switch (a->kind) {
+    case KIND_REQUEST:
+        vmem_set_rimport(a->vm, vmem_rimport, vmem_xfree, source,
+                         a->import_quantum);
+        break;
+    case KIND_DIRECT:
+        vmem_set_import(a->vm, vmem_alloc, vmem_free, source,
+                        a->import_quantum);
+        break;
+    case KIND_PLAIN:
+        vmem_set_import(a->vm, import_plain, release, source,
+                        a->import_quantum);
+        break;
+    default: /* was said at its creation */
+        break;
+    }
+}
+
 static bool
 arena_make(struct world *w, struct arena *a)
 {
-    static const char *const names[ARENAS_MAX] = { "zero", "one", "two",
-                                                   "three" };
     const char *name = names[number(w, a)];
     vmem_t *source = a->source < 0 ? NULL : w->arena[a->source].vm;
     size_t qcache_max = a->cached ? QCACHE * a->quantum : 0;
-    vmem_release_t *give = a->kind == KIND_KEEPS ? NULL : release;
+    vm_flag_t flags = VM_NOSLEEP | (a->indexed ? VM_INDEX : 0);
 
     switch (a->kind) {
-    case KIND_ROOT:
+    case KIND_ROUNDED:
+        a->vm = vmem_xcreate(name, 0, 0, a->quantum, import_rounded, release,
+                             source, qcache_max, flags, KVA_IPL_NONE);
+        break;
+    case KIND_KEEPS:
+        a->vm = vmem_create(name, 0, 0, a->quantum, import_plain, NULL, source,
+                            qcache_max, flags, KVA_IPL_NONE);
+        break;
+    case KIND_LARGE:
+        a->vm =
+            vmem_create(name, 0, 0, a->quantum, vmem_alloc, vmem_free, source,
+                        qcache_max, flags | VM_LARGEIMPORT, KVA_IPL_NONE);
+        break;
+    default:
         if (a->private_tags) {
             a->vm = vmem_init(&w->store, name, 0, 0, a->quantum, NULL, NULL,
-                              NULL, 0, VM_NOSLEEP | VM_PRIVTAGS, KVA_IPL_NONE);
+                              NULL, 0, flags | VM_PRIVTAGS, KVA_IPL_NONE);
             return a->vm != NULL && vmem_add_bts(a->vm, w->bts, BTS) == 0;
         }
         a->vm = vmem_create(name, w->origin, 0, a->quantum, NULL, NULL, NULL,
-                            qcache_max, VM_NOSLEEP, KVA_IPL_NONE);
-        break;
-    case KIND_ROUNDED:
-        a->vm = vmem_xcreate(name, 0, 0, a->quantum, import_rounded, give,
-                             source, qcache_max, VM_NOSLEEP, KVA_IPL_NONE);
-        break;
-    case KIND_PLAIN:
-    case KIND_KEEPS:
-        a->vm = vmem_create(name, 0, 0, a->quantum, import_plain, give, source,
-                            qcache_max, VM_NOSLEEP, KVA_IPL_NONE);
-        break;
-    default:
-        a->vm = vmem_create(
-            name, 0, 0, a->quantum, vmem_alloc, vmem_free, source, qcache_max,
-            VM_NOSLEEP | (a->kind == KIND_LARGE ? VM_LARGEIMPORT : 0),
-            KVA_IPL_NONE);
+                            qcache_max, flags, KVA_IPL_NONE);
+    }
+    if (a->vm != NULL && a->source >= 0) {
+        set_import(w, a);
     }
     return a->vm != NULL;
 }
@@ -285,10 +320,18 @@ arena_draw(struct world *w, struct arena *a)
     if (a->source >= 0) {
         most = w->arena[a->source].shift - w->shift;
     }
-    a->shift = w->shift + most - draw(w, most + 1);
+    /* Requests for a source are in its quanta. */
+    a->shift =
+        w->shift + most - (a->kind == KIND_REQUEST ? 0 : draw(w, most + 1));
     a->quantum = (size_t)1 << a->shift;
     a->cached = draw(w, 2) != 0;
     a->private_tags = i == 0 && !a->cached && draw(w, 4) == 3;
+    a->indexed = !a->private_tags && draw(w, 2) != 0;
+    a->rotor_known = true;
+    if (a->kind == KIND_DIRECT || a->kind == KIND_PLAIN ||
+        a->kind == KIND_REQUEST) {
+        a->import_quantum = draw(w, 4) == 3 ? 8 * a->quantum : 0;
+    }
 }
 
 static void
@@ -656,13 +699,27 @@ hole_around(const struct world *w, const struct arena *a, uintptr_t addr)
     return hole_at(w, a, i) * w->unit;
 }
 
-/* A plain request of size bytes, as vmem_alloc of a would see it. */
+static size_t
+rounded(size_t size, size_t to)
+{
+    return to == 0 ? size : (size + to - 1) / to * to;
+}
+
+/* A request of size bytes without constraints. */
+static struct request
+wholly_open(const struct arena *a, size_t size)
+{
+    return (struct request){ .size = rounded(size, a->quantum),
+                             .align = a->quantum,
+                             .max = UINTPTR_MAX };
+}
+
+/* The same, as vmem_alloc of a would see it. */
 static struct request
 plain(const struct arena *a, size_t size)
 {
-    struct request rq = { .align = a->quantum, .max = UINTPTR_MAX };
+    struct request rq = wholly_open(a, size);
 
-    rq.size = (size + a->quantum - 1) / a->quantum * a->quantum;
     if (a->cached && rq.size <= QCACHE * a->quantum &&
         (rq.size & (rq.size - 1)) == 0) {
         rq.align = rq.size; /* quantum caches refuse what is not aligned */
@@ -670,9 +727,18 @@ plain(const struct arena *a, size_t size)
     return rq;
 }
 
+/* May a span of size bytes come: the arena stays within its limit. */
+static bool
+may_grow(const struct arena *a, size_t size)
+{
+    return a->limit == 0 || (a->bytes[BYTES_SPAN] <= a->limit &&
+                             size <= a->limit - a->bytes[BYTES_SPAN]);
+}
+
 /*
- * Is there room for the request, here or in an arena below?  With constraints a
- * span from below need not serve: then what is below does not count.
+ * Is there room for the request, here or in an arena below?  Constraints are
+ * passed on where the source is as fine as the arena and its whole answer is
+ * what was asked for; else a span from below need not serve, and does not count.
  */
 static bool
 has_room(const struct world *w, const struct arena *a, struct request rq)
@@ -680,16 +746,25 @@ has_room(const struct world *w, const struct arena *a, struct request rq)
     while (smallest_hole(w, a, &rq) == 0) {
         bool open = rq.align == a->quantum && rq.phase == 0 &&
                     rq.nocross == 0 && rq.min == 0 && rq.max == UINTPTR_MAX;
+        bool passed = (a->kind == KIND_DIRECT || a->kind == KIND_REQUEST) &&
+                      a->import_quantum == 0;
+        const struct arena *source;
 
-        if (a->source < 0 || !open) {
+        if (a->source < 0) {
             return false;
         }
-        if (a->kind == KIND_ROUNDED) {
-            rq.size =
-                (rq.size + 4 * w->unit - 1) / (4 * w->unit) * (4 * w->unit);
+        source = &w->arena[a->source];
+        rq.size = rounded(rq.size, a->kind == KIND_ROUNDED ? 4 * w->unit
+                                                           : a->import_quantum);
+        if (!may_grow(a, rq.size) ||
+            (!open && (!passed || source->quantum != a->quantum))) {
+            return false;
         }
-        a = &w->arena[a->source];
-        rq = plain(a, rq.size);
+        if (open) {
+            rq = a->kind == KIND_REQUEST ? wholly_open(source, rq.size)
+                                         : plain(source, rq.size);
+        }
+        a = source;
     }
     return true;
 }
@@ -779,6 +854,23 @@ on_reclaim(vmem_t *vm, vm_flag_t flags)
 /* ---- waiting ------------------------------------------------------------- */
 
 #if KVA_TIER >= 3
+/* Nobody can help him any more, or has the patience. */
+static void
+give_up(struct world *w)
+{
+    w->cancelled = true;
+    w->count[WORLD_CANCELLED]++;
+    if (draw(w, 2) == 0) {
+        (void)kva_posix_cancel_waits();
+    } else if (vmem_cancel(w->waiter->vm, w) != 0 || /* nobody's cookie */
+               vmem_cancel(w->waiter->vm,
+                           w->wanted->timeout != 0 ? w->wanted : NULL) != 1) {
+        (void)wrong(w, "%u: who waits is not found to be cancelled",
+                    number(w, w->waiter));
+        (void)kva_posix_cancel_waits();
+    }
+}
+
 /*
  * A request is about to sleep; what others do meanwhile is done here.  He must
  * not sleep while there is room, and be woken once there is.
@@ -799,15 +891,14 @@ on_wait(void *arg, const void *channel)
                         first ? "at once" : "on");
         }
         first = false;
-        if (w->friends == FRIENDS_MAX || !free_any(w)) {
-            (void)kva_posix_cancel_waits();
-            w->count[WORLD_CANCELLED]++;
-            w->cancelled = true;
+        if (w->friends++ == FRIENDS_MAX || !free_any(w)) {
+            give_up(w);
         } else if (draw(w, 16) == 15) {
-            kva_posix_clock_advance(UINT64_C(20000000));
+            kva_posix_clock_advance(STEP_NS);
             w->count[WORLD_TIMED]++;
+        } else if (draw(w, 16) == 15) {
+            vmem_retry(w->waiter->vm);
         }
-        w->friends++;
     }
     if (w->wrong) {
         (void)kva_posix_cancel_waits();
@@ -833,14 +924,49 @@ draw_size(struct world *w, const struct arena *a)
     }
 }
 
-static vm_flag_t
-draw_flags(struct world *w, bool may_sleep)
+/* May a constrained request wait: not where an import on the way may bring and
+ * take back what does not serve, over and over. */
+static bool
+may_wait(const struct world *w, const struct arena *a)
 {
-    static const vm_flag_t fits[] = { 0, VM_INSTANTFIT, VM_BESTFIT };
-    vm_flag_t flags = fits[draw(w, KVA_COUNT(fits))];
-    bool sleep = draw(w, 8) == 7;
+    for (;;) {
+        if (a->kind == KIND_PLAIN || a->kind == KIND_ROUNDED ||
+            a->kind == KIND_KEEPS) {
+            return false;
+        }
+        if (a->source < 0) {
+            return true;
+        }
+        a = &w->arena[a->source];
+    }
+}
 
-    return flags | (sleep && may_sleep ? VM_SLEEP : VM_NOSLEEP);
+static vm_flag_t
+draw_flags(struct world *w, const struct arena *a, bool open)
+{
+    static const vm_flag_t fits[] = {
+        0,
+        VM_INSTANTFIT,
+        VM_BESTFIT,
+        VM_ENDALLOC,
+        VM_BESTFIT | VM_ENDALLOC,
+        VM_FIRSTFIT,
+        VM_NEXTFIT,
+    };
+    vm_flag_t flags =
+        fits[draw(w, (uint32_t)KVA_COUNT(fits) - (a->indexed ? 0 : 2))];
+
+    switch (draw(w, 16)) {
+    case 15:
+    case 14:
+        return flags | (open || may_wait(w, a) ? VM_SLEEP : VM_NOSLEEP);
+    case 13:
+        return flags | VM_NOSLEEP | VM_ABORT;
+    case 12:
+        return flags | VM_NOSLEEP | VM_ONESTEP;
+    default:
+        return flags | VM_NOSLEEP;
+    }
 }
 
 /* Each constraint is there half of the time. */
@@ -873,30 +999,95 @@ draw_request(struct world *w, const struct arena *a)
     return rq;
 }
 
-/* What a request did is right; before: the smallest hole that would have
- * served. */
-static const char *
-judge(struct world *w, struct arena *a, const struct request *rq, int err,
-      uintptr_t addr, size_t before)
+/* Where the map would put the request with that fit; false: anywhere. */
+static bool
+place_for(const struct world *w, const struct arena *a,
+          const struct request *rq, uintptr_t *place)
 {
-    bool lenient = w->faults || a->private_tags || w->cancelled;
+    struct request from = *rq;
 
-    if (err != 0) {
-        if (check(w) != NULL) {
-            return w->text;
+    if ((rq->flags & VM_NEXTFIT) != 0 && !a->rotor_known) {
+        return false;
+    }
+    if ((rq->flags & VM_NEXTFIT) != 0 && a->rotor > rq->min &&
+        a->rotor <= rq->max) {
+        from.min = a->rotor;
+        if (smallest_hole(w, a, &from) == 0) {
+            from.min = rq->min;
         }
-        w->count[WORLD_FULL]++;
-        if ((err != KVA_ENOMEM &&
-             !(err == KVA_EINTR && (w->cancelled || w->faults))) ||
-            (!lenient && has_room(w, a, *rq))) {
-            return wrong(w,
-                         "%u: %zu (align %zu, phase %zu, nocross %zu, 0x%zx "
-                         "to 0x%zx) is refused with %d, and there is room",
-                         number(w, a), rq->size, rq->align, rq->phase,
-                         rq->nocross, (size_t)rq->min, (size_t)rq->max, err);
+    } else if ((rq->flags & (VM_FIRSTFIT | VM_NEXTFIT)) == 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < w->units; i++) {
+        if (hole_at(w, a, i) >= units_in(w, rq->size) &&
+            obeys(&from, address_of(w, i))) {
+            *place = address_of(w, i);
+            return true;
         }
+    }
+    return false;
+}
+
+/* What the maps say before a request. */
+struct forecast {
+    size_t smallest; /* hole that serves, 0: none */
+    bool placed;
+    uintptr_t place;
+};
+
+static unsigned
+holes(const struct world *w, const struct arena *a)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < w->units; i++) {
+        count += is_free(a, i) && (i == 0 || !is_free(a, i - 1) ||
+                                   a->map[i - 1].span != a->map[i].span);
+    }
+    return count;
+}
+
+/* A request was refused: rightly? */
+static const char *
+judge_refusal(struct world *w, struct arena *a, const struct request *rq,
+              int err)
+{
+    bool lenient = w->faults || w->lenient || a->private_tags;
+
+    if (check(w) != NULL) {
+        return w->text;
+    }
+    w->count[WORLD_FULL]++;
+    if (err == KVA_EAGAIN) { /* it may have looked at so many */
+        return (rq->flags & VM_ONESTEP) != 0 && holes(w, a) >= 64
+                   ? NULL
+                   : wrong(w, "%u: one step, and %u holes", number(w, a),
+                           holes(w, a));
+    }
+    if (err == KVA_EINTR && (w->cancelled || w->faults)) {
         return NULL;
     }
+#if KVA_TIER >= 3
+    if (err == KVA_ETIMEDOUT && rq->timeout != 0 &&
+        kva_port_clock() - w->began >= rq->timeout) {
+        err = KVA_ENOMEM;
+    }
+#endif
+    if (err != KVA_ENOMEM || (!lenient && has_room(w, a, *rq))) {
+        return wrong(w,
+                     "%u: %zu (align %zu, phase %zu, nocross %zu, 0x%zx to "
+                     "0x%zx, flags 0x%x) is refused with %d",
+                     number(w, a), rq->size, rq->align, rq->phase, rq->nocross,
+                     (size_t)rq->min, (size_t)rq->max, rq->flags, err);
+    }
+    return NULL;
+}
+
+/* It was met: as it should be? */
+static const char *
+judge_place(struct world *w, struct arena *a, const struct request *rq,
+            uintptr_t addr, const struct forecast *f)
+{
     w->count[WORLD_DONE]++;
     if (!obeys(rq, addr)) {
         return wrong(w,
@@ -905,14 +1096,19 @@ judge(struct world *w, struct arena *a, const struct request *rq, int err,
                      number(w, a), (size_t)addr, rq->size, rq->align, rq->phase,
                      rq->nocross, (size_t)rq->min, (size_t)rq->max);
     }
-    if ((rq->flags & VM_BESTFIT) != 0 && before != 0) {
+    if (f->placed && addr != f->place) {
+        return wrong(w, "%u: flags 0x%x put %zu at 0x%zx, not at 0x%zx",
+                     number(w, a), rq->flags, rq->size, (size_t)addr,
+                     (size_t)f->place);
+    }
+    if ((rq->flags & VM_BESTFIT) != 0 && f->smallest != 0) {
         w->count[WORLD_BEST]++;
-        if (hole_around(w, a, addr) != before) {
+        if (hole_around(w, a, addr) != f->smallest) {
             return wrong(w,
                          "%u: best fit of %zu is in a hole of %zu, and there "
                          "is one of %zu",
                          number(w, a), rq->size, hole_around(w, a, addr),
-                         before);
+                         f->smallest);
         }
     }
     return NULL;
@@ -924,6 +1120,47 @@ enum call {
     CALL_ADDR
 };
 
+/* A next fit has ended there if there was a hole for it at once.  Otherwise an
+ * import may have been one in a source, and a reclaim may have made room. */
+static void
+note_rotor(struct world *w, struct arena *a, uintptr_t end, bool known)
+{
+    a->rotor = end;
+    a->rotor_known = known;
+    while (!known && a->source >= 0) {
+        a = &w->arena[a->source];
+        a->rotor_known = false;
+    }
+}
+
+static int
+call_it(struct arena *a, enum call call, const struct request *rq, size_t size,
+        uintptr_t *addr)
+{
+    struct vmem_request timed = {
+        .size = size,
+        .align = rq->align,
+        .phase = rq->phase,
+        .nocross = rq->nocross,
+        .minaddr = rq->min,
+        .maxaddr = rq->max,
+        .flags = rq->flags,
+    };
+
+    if (call == CALL_ALLOC) {
+        return vmem_alloc(a->vm, size, rq->flags, addr);
+    }
+    if (call == CALL_ADDR) {
+        return vmem_xalloc_addr(a->vm, rq->min, size, rq->flags);
+    }
+    if (rq->timeout != 0) {
+        return vmem_xalloc_timed(a->vm, &timed, rq->timeout, rq, addr);
+    }
+    return vmem_xalloc(a->vm, size, rq->align == a->quantum ? 0 : rq->align,
+                       rq->phase, rq->nocross, rq->min, rq->max, rq->flags,
+                       addr);
+}
+
 static const char *
 request(struct world *w, struct arena *a, enum call call,
         const struct request *rq)
@@ -931,35 +1168,44 @@ request(struct world *w, struct arena *a, enum call call,
     size_t size = rq->size - draw(w, (uint32_t)a->quantum);
     bool served =
         call == CALL_ALLOC && a->cached && rq->size <= QCACHE * a->quantum;
-    size_t before = served ? 0 : smallest_hole(w, a, rq);
     unsigned long waited = w->count[WORLD_WAITED];
+    struct forecast f = { 0, false, 0 };
     uintptr_t addr = rq->min;
     const char *bad;
     int err;
 
+    if (!served) {
+        f.smallest = smallest_hole(w, a, rq);
+        f.placed = place_for(w, a, rq, &f.place);
+    }
     w->waiter = a;
     w->wanted = rq;
     w->friends = 0;
     w->cancelled = false;
-    if (call == CALL_ALLOC) {
-        err = vmem_alloc(a->vm, size, rq->flags, &addr);
-    } else if (call == CALL_ADDR) {
-        err = vmem_xalloc_addr(a->vm, addr, size, rq->flags);
-    } else {
-        err = vmem_xalloc(a->vm, size, rq->align == a->quantum ? 0 : rq->align,
-                          rq->phase, rq->nocross, rq->min, rq->max, rq->flags,
-                          &addr);
-    }
+#if KVA_TIER >= 3
+    w->began = kva_port_clock();
+#endif
+    err = call_it(a, call, rq, size, &addr);
     w->waiter = NULL;
     if (waited != w->count[WORLD_WAITED]) {
         w->count[WORLD_WOKEN] += err == 0;
-        before = 0; /* others were busy meanwhile */
+        f = (struct forecast){ 0, false, 0 }; /* others were busy meanwhile */
     }
-    bad = w->wrong ? w->text : judge(w, a, rq, err, addr, before);
-    if (bad == NULL && err == 0) {
-        add_live(w, a, addr, rq->size, call != CALL_ALLOC);
+    if (w->wrong) {
+        return w->text;
     }
-    return bad;
+    if ((rq->flags & VM_NEXTFIT) != 0) {
+        note_rotor(w, a, addr + rq->size, err == 0 && f.smallest != 0);
+    }
+    if (err != 0) {
+        return judge_refusal(w, a, rq, err);
+    }
+    bad = judge_place(w, a, rq, addr, &f);
+    if (bad != NULL) {
+        return bad;
+    }
+    add_live(w, a, addr, rq->size, call != CALL_ALLOC);
+    return w->wrong ? w->text : NULL;
 }
 
 static const char *
@@ -967,7 +1213,7 @@ step_alloc(struct world *w, struct arena *a)
 {
     struct request rq = plain(a, draw_size(w, a));
 
-    rq.flags = draw_flags(w, true);
+    rq.flags = draw_flags(w, a, true);
     return request(w, a, CALL_ALLOC, &rq);
 }
 
@@ -976,7 +1222,8 @@ step_xalloc(struct world *w, struct arena *a)
 {
     struct request rq = draw_request(w, a);
 
-    rq.flags = draw_flags(w, a->source < 0);
+    rq.flags = draw_flags(w, a, false);
+    rq.timeout = draw(w, 4) == 3 ? 1 + draw(w, 3) * STEP_NS : 0;
     return request(w, a, CALL_XALLOC, &rq);
 }
 
@@ -990,7 +1237,7 @@ step_addr(struct world *w, struct arena *a)
 
     rq.min = address_of(w, i * q);
     rq.max = rq.min + (rq.size - 1);
-    rq.flags = draw_flags(w, a->source < 0);
+    rq.flags = draw_flags(w, a, false);
     return request(w, a, CALL_ADDR, &rq);
 }
 
@@ -1069,9 +1316,6 @@ step_cpu(struct world *w, struct arena *a)
 static void
 book_of(const struct world *w, const struct arena *a, struct book *b)
 {
-    static const char *const names[ARENAS_MAX] = { "zero", "one", "two",
-                                                   "three" };
-
     b->vm = a->vm;
     b->name = names[number(w, a)];
     b->quantum = a->quantum;
