@@ -439,14 +439,12 @@ kva__node_give_inner(struct kva__index *ix, struct index_inner *node)
 void
 kva__index_settle(struct kva__index *ix, unsigned nops)
 {
-    unsigned nleaf, ninner;
-
     ix->keep = nops;
-    stock_needed(ix, stock_kept(ix), &nleaf, &ninner);
-    for (; ix->nleaf_stock > nleaf; ix->nleaf_stock--) {
+    for (nops = stock_kept(ix); ix->nleaf_stock > kva__index_leaves(nops);
+         ix->nleaf_stock--) {
         kva__meta_put(&leaf_store, stock_pop(&ix->leaf_stock));
     }
-    for (; ix->ninner_stock > ninner; ix->ninner_stock--) {
+    for (; ix->ninner_stock > kva__index_inners(ix, nops); ix->ninner_stock--) {
         kva__meta_put(&inner_store, stock_pop(&ix->inner_stock));
     }
 }

@@ -8,14 +8,11 @@
  * imports are on their way, whoever takes nodes leaves theirs.
  *
  * The same goes for operations that were prepared (budget.c).  Those themselves
- * ask for nothing any more: k changes of a tree that has h levels when the last
- * one asked take no more than the k * (h + 1) inner nodes which that had to leave
- * (stock_needed).  Each change splits a node that was full then at most once on
- * each of the h - 1 inner levels, k * (h - 1) in all.  A node that was split, or
- * made, or joined since is full again after 16 insertions at the soonest, so
- * those are split k / 16 times on the lowest level, less above, and the root
- * grows once, and again 62 changes later at the soonest.  All this is less than
- * 2 * k, k being 2 or more.  What frees join comes back, and is kept.
+ * ask for nothing any more: what is left by the last one who asked, for k changes
+ * of a tree as it was then (kva__index_inners), serves k changes with frees in
+ * between.  For what a free joins comes back, and is kept; and a node that was
+ * joined, split or made since has room for 16 more, so that of k changes k / 16
+ * fill it once more, as those do which index.c counts.
  */
 #include "vmem/indexed.h"
 
