@@ -88,8 +88,8 @@ ask_by_request(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
 /*
  * The request in quanta of the source, which may be larger than the arena's: from
  * whole quanta to whole quanta around what is wanted.  What is wanted begins
- * phase modulo the quantum into it.  Bounds and nocross may then not hold for
- * all of it, so whoever imports looks whether it serves.
+ * phase modulo the quantum into it.  Bounds hold for all of it, so what comes
+ * serves; only a nocross within a quantum is left to the arena to see.
  */
 static struct kva_vmem_request
 request_widen(const kva_vmem_t *source, const struct kva_vmem_request *rq)
@@ -100,9 +100,7 @@ request_widen(const kva_vmem_t *source, const struct kva_vmem_request *rq)
     wide.size = (rq->size + (rq->phase & low) + low) & ~low;
     wide.align = rq->align > low ? rq->align : low + 1;
     wide.phase = rq->phase & ~low;
-    wide.nocross = rq->nocross < wide.size ? 0 : rq->nocross;
-    wide.minaddr = rq->minaddr & ~low;
-    wide.maxaddr = rq->maxaddr | low;
+    wide.nocross = rq->nocross > low ? rq->nocross : 0;
     if (wide.size < rq->size) {
         wide.size = 0; /* it does not exist */
     }

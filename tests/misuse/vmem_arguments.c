@@ -325,6 +325,7 @@ random_arguments(struct test_ctx *t, struct scene *s)
     a.flags = below(t, 4) == 0 ? (vm_flag_t)1 << below(t, 32) : 0;
     a.flags |= below(t, 16) == 0 ? (vm_flag_t)test_rand(t) : 0;
     a.flags |= VM_NOSLEEP;
+    a.flags &= ~(VM_PREPARED | KVA__VM_LENT); /* test_budget.c has these */
     a.size = below(t, 2) == 0 ? random_size(t, q) : q;
     a.align = below(t, 2) == 0 ? random_size(t, q) : 0;
     a.phase = below(t, 2) == 0 ? random_size(t, q) : 0;
@@ -406,6 +407,7 @@ bad_size_or_flags(struct test_ctx *t, struct scene *s)
         flags = below(t, 2) == 0 ? (vm_flag_t)test_rand(t) >> below(t, 32)
                                  : VM_NOSLEEP | ((vm_flag_t)test_rand(t) &
                                                  (REQUEST_FLAGS & ~VM_SLEEP));
+        flags &= ~(VM_PREPARED | KVA__VM_LENT);
     }
     rounded = size;
     text = size_text(&rounded, q, part);
