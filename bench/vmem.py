@@ -20,10 +20,10 @@ import counts
 
 # What, workload, n, warm-up pairs, pairs counted, aim, peers.
 INSTRUCTIONS = [
-    ("1 to 16 quanta, 10^4 live", "range", 10000, 400000, 100000, 220,
+    ("1 to 16 quanta, 10^4 live", "range", 10000, 300000, 100000, 220,
      "OffsetAllocator 206 (no look-up), TLSF 216, FreeBSD 422, NetBSD 539, "
      "illumos 618"),
-    ("  with an index", "range-index", 10000, 400000, 100000, 450,
+    ("  with an index", "range-index", 10000, 300000, 100000, 450,
      "VmaVirtual 566, libumem 985 (both best fit)"),
     ("1 to 1023 quanta, log-uniform, 10^4 live", "log", 10000, 200000, 100000,
      None, "not counted"),
@@ -140,7 +140,7 @@ def constrained(table, program):
                                             ""), *CONSTRAINED]:
             counts.say(f"instructions: {workload}{index} 10000")
             ours = counts.per_pair(program, workload + index, 10000, 100000,
-                                   100000)["instructions"]
+                                   50000)["instructions"]
             base = base or ours
             table.row(f"{what} ({ours:.0f} instructions)",
                       f"ratio {workload}{index}", [ours / base],

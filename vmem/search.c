@@ -10,10 +10,12 @@
  * nothing shorter, so their first hole does, in constant work.  Unconstrained,
  * that is s itself, and the first hole of the own class may do as well.
  *
- * WALK.  If there is no such hole, or bounds on the address make all lengths
- * unsure, or the smallest hole is wanted, the holes from the own class on are
- * visited one by one until one fits: if there is a hole that serves the request,
- * it is found.  That may be long, so it goes in steps of KVA__SEARCH_STEP holes,
+ * Bounds on the address make all lengths unsure; but the first holes of these
+ * classes are tried all the same, of up to FIRSTS of them.
+ *
+ * WALK.  If none of that does, or the smallest hole is wanted, the holes from
+ * the own class on are visited one by one until one fits: if there is a hole
+ * that serves the request, it is found.  That may be long, so it goes in steps of KVA__SEARCH_STEP holes,
  * and the arena is unlocked between them.
  *
  *      class c      h1 -> h2 -> h3 -> h4      class c+1    h5 -> ...
@@ -163,13 +165,16 @@ kva__search_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
     return rq->size + more < rq->size ? 0 : rq->size + more;
 }
 
+/* Within bounds no length is sure, but the first hole of a class may do; so many
+ * classes are asked before holes are walked, half a step. */
+#define FIRSTS (KVA__SEARCH_STEP / 2)
+
 /* A hole that must do by its length; of the own class, the first may. */
 static bool
 find_sure(kva_vmem_t *vm, struct kva__search *s)
 {
     const struct kva__vmem_request *rq = s->rq;
-    bool bounded = rq->min != VMEM_ADDR_MIN || rq->max != VMEM_ADDR_MAX;
-    size_t size = bounded ? 0 : kva__search_sure(vm, rq);
+    size_t size = kva__search_sure(vm, rq);
     unsigned own = class_of(rq->size >> vm->quantum_shift), c;
 
     if (!rq->constrained && vm->class_head[own] != BT_NONE) {
@@ -180,12 +185,13 @@ find_sure(kva_vmem_t *vm, struct kva__search *s)
     }
     c = size == 0 ? KVA__VMEM_CLASSES
                   : class_next(vm, class_sure(size >> vm->quantum_shift));
-    if (c < KVA__VMEM_CLASSES) {
+    for (unsigned i = 0; i < FIRSTS && c < KVA__VMEM_CLASSES; i++) {
         s->hole = bt_at(vm->class_head[c]);
         vm->stat.search++;
         if (kva__search_fits(s->hole, rq, &s->start)) {
             return true;
         }
+        c = class_next(vm, c + 1);
     }
     s->hole = NULL;
     return false;
@@ -231,10 +237,12 @@ kva__search_step(kva_vmem_t *vm, struct kva__search *s)
 {
     bool best = (s->rq->flags & VM_BESTFIT) != 0;
     uintptr_t start;
+    size_t before;
 
     if (vm->index != NULL) {
         return kva__search_index(vm, s);
     }
+    before = vm->stat.search;
     if (!s->walking) {
         if (!best && find_sure(vm, s)) {
             return KVA__SEARCH_FOUND;
@@ -242,7 +250,7 @@ kva__search_step(kva_vmem_t *vm, struct kva__search *s)
         s->walking = true;
         s->next_class = class_of(s->rq->size >> vm->quantum_shift);
     }
-    for (unsigned i = 0; i < KVA__SEARCH_STEP; i++) {
+    while (vm->stat.search - before < KVA__SEARCH_STEP) {
         struct kva_vmem_btag *hole;
 
         if (s->hole != NULL && (!best || s->at == BT_NONE)) {
