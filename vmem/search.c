@@ -15,8 +15,8 @@
  *
  * WALK.  If none of that does, or the smallest hole is wanted, the holes from
  * the own class on are visited one by one until one fits: if there is a hole
- * that serves the request, it is found.  That may be long, so it goes in steps of KVA__SEARCH_STEP holes,
- * and the arena is unlocked between them.
+ * that serves the request, it is found.  That may be long, so it goes in steps
+ * of KVA__SEARCH_STEP holes, and the arena is unlocked between them.
  *
  *      class c      h1 -> h2 -> h3 -> h4      class c+1    h5 -> ...
  *                   visited     ^ at                       to be visited
@@ -165,7 +165,7 @@ kva__search_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
     return rq->size + more < rq->size ? 0 : rq->size + more;
 }
 
-/* Within bounds no length is sure, but the first hole of a class may do; so many
+/* Within bounds no length is sure, but the first of a class may do; so many
  * classes are asked before holes are walked, half a step. */
 #define FIRSTS (KVA__SEARCH_STEP / 2)
 
