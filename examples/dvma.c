@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bus addresses for DMA (DVMA).  A device whose address counter has 24 bits must
- * not be given a buffer across a multiple of 16 MiB; another reaches the lower
- * half only.  The space is small, so drivers wait for it, first come first
- * served: here until a transfer ends, or until their patience does.
+ * Bus addresses for DMA (DVMA).  A device whose address counter has 24 bits
+ * must not be given a buffer across a multiple of 16 MiB; another reaches the
+ * lower half only.  The space is small, so drivers wait for it, first come
+ * first served: here until a transfer ends, or until their patience does.
  */
 #include <stdio.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Offsets in a file, or on a disk: extents of whole sectors.  Best fit keeps long
- * holes long; when no hole does, the import function makes the file longer, and
- * as nothing is ever given back at its end, what was added joins what was there.
- * Offsets have the width of an address; where that is 32 bits, a larger file
- * would count in sectors.
+ * Offsets in a file, or on a disk: extents of whole sectors.  Best fit keeps
+ * long holes long; when no hole does, the import function makes the file
+ * longer, and as nothing is ever given back at its end, what was added joins
+ * what was there.  Offsets have the width of an address; where that is 32 bits,
+ * a larger file would count in sectors.
  */
 #include <stdio.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Interrupt vectors.  Some are where the hardware or an old interface wants them
- * and are claimed by number; a device takes one, or with MSI a power of two of
- * them, aligned to their number since it puts the low bits in itself.  Urgent
- * ones come from the top, where a local APIC has the high priorities.
+ * Interrupt vectors.  Some are where the hardware or an old interface wants
+ * them and are claimed by number; a device takes one, or with MSI a power of
+ * two of them, aligned to their number since it puts the low bits in itself.
+ * Urgent ones come from the top, where a local APIC has the high priorities.
  */
 #include <stdio.h>
 

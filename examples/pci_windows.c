@@ -3,8 +3,8 @@
  * PCI windows.  The host bridge has address space in units of 1 MiB.  The bus
  * behind a bridge imports from it by whole requests (vmem_rimport): when a BAR
  * wants an address that is aligned to its size and below 4 GiB, so does the
- * window that is opened for it.  When the last BAR in a window goes, the window
- * goes back to the host bridge.
+ * window that is opened for it.  When the last BAR in a window goes, the
+ * window goes back to the host bridge.
  */
 #include <stdio.h>
 
