@@ -190,6 +190,39 @@ kva__budget_expect_none(kva_vmem_t *vm, const char *func)
 
 /* ---- using ------------------------------------------------------------ */
 
+bool
+kva__budget_lends(kva_vmem_t *vm)
+{
+    kva_irq_t irq;
+    bool lends;
+
+    irq = kva_port_lock(&vm->lock);
+    lends = vm->begun != 0;
+    kva_port_unlock(&vm->lock, irq);
+    return lends;
+}
+
+static _Noreturn void
+none_left(kva_vmem_t *vm, const char *func)
+{
+    kva__misuse(func, "arena", vm->name, 0,
+                "expected a prepared operation, found none left");
+}
+
+void
+kva__budget_expect(kva_vmem_t *vm, const char *func)
+{
+    kva_irq_t irq;
+    bool left;
+
+    irq = kva_port_lock(&vm->lock);
+    left = vm->prepared != 0;
+    kva_port_unlock(&vm->lock, irq);
+    if (!left) {
+        none_left(vm, func);
+    }
+}
+
 void
 kva__budget_begin(kva_vmem_t *vm, const char *func)
 {
@@ -202,8 +235,7 @@ kva__budget_begin(kva_vmem_t *vm, const char *func)
     vm->begun += left;
     kva_port_unlock(&vm->lock, irq);
     if (!left) {
-        kva__misuse(func, "arena", vm->name, 0,
-                    "expected a prepared operation, found none left");
+        none_left(vm, func);
     }
     while ((vm = vm->source) != NULL) {
         irq = kva_port_lock(&vm->lock);

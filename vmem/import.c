@@ -87,21 +87,29 @@ ask_by_request(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
 
 /*
  * The request in quanta of the source, which may be larger than the arena's: from
- * whole quanta to whole quanta around what is wanted.  What is wanted begins
- * phase modulo the quantum into it.  Bounds hold for all of it, so what comes
- * serves; only a nocross within a quantum is left to the arena to see.
+ * whole quanta to whole quanta around what is wanted, which begins phase modulo
+ * the quantum into it.  The bounds are put to where that range may start, so that
+ * what is wanted keeps to them.  A nocross may then not hold for all of the
+ * range, so whoever imports looks whether it serves.
  */
 static struct kva_vmem_request
 request_widen(const kva_vmem_t *source, const struct kva_vmem_request *rq)
 {
     size_t low = ((size_t)1 << source->quantum_shift) - 1;
+    size_t within = rq->phase & low, span = within + (rq->size - 1);
     struct kva_vmem_request wide = *rq;
+    uintptr_t first, last;
 
-    wide.size = (rq->size + (rq->phase & low) + low) & ~low;
+    wide.size = (span | low) + 1;
     wide.align = rq->align > low ? rq->align : low + 1;
     wide.phase = rq->phase & ~low;
-    wide.nocross = rq->nocross > low ? rq->nocross : 0;
-    if (wide.size < rq->size) {
+    wide.nocross = rq->nocross < wide.size ? 0 : rq->nocross;
+    first = rq->minaddr > within ? rq->minaddr - within : 0;
+    last = (rq->maxaddr - span) & ~low;
+    wide.minaddr = (first + low) & ~low;
+    wide.maxaddr = last + (wide.size - 1);
+    if (span < within || wide.size == 0 || rq->maxaddr < span ||
+        wide.minaddr < first || wide.minaddr > last) {
         wide.size = 0; /* it does not exist */
     }
     return wide;
@@ -152,6 +160,13 @@ slack(const kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t *size)
     return *size >= before;
 }
 
+/* Does the source see the request as it is, or only a size. */
+static bool
+import_by_request(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
+{
+    return vm->rimportfn != NULL && (rq->constrained || vm->importfn == NULL);
+}
+
 /* One span of size bytes or more for the request. */
 static int
 ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
@@ -162,11 +177,8 @@ ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
                       KVA__VM_ADMITTED | KVA__VM_LENT)) |
         VM_NOSLEEP;
 
-    if (vm->rimportfn != NULL && (rq->constrained || vm->importfn == NULL)) {
+    if (import_by_request(vm, rq)) {
         return ask_by_request(vm, rq, size, actual, addr);
-    }
-    if (!slack(vm, rq, &size)) {
-        return KVA_ENOMEM;
     }
     *actual = size;
     if ((vm->flags & VM_XIMPORT) != 0) {
@@ -231,13 +243,16 @@ ask_amplified(kva_vmem_t *vm, const struct kva__vmem_request *rq,
         most = least;
     }
     for (; err != 0; most = least) {
-        if (limit_allows(vm, most)) {
-            err = ask(vm, rq, most, actual, addr);
-            *counted = most;
+        size_t size = most;
+
+        if ((import_by_request(vm, rq) || slack(vm, rq, &size)) &&
+            limit_allows(vm, size)) {
+            err = ask(vm, rq, size, actual, addr);
+            *counted = size;
             if (err == 0) {
                 break;
             }
-            limit_return(vm, most);
+            limit_return(vm, size);
         }
         if (most == least) {
             break;

@@ -445,9 +445,13 @@ flags_verify(kva_vmem_t *vm, const char *func, vm_flag_t flags)
                     "found flags 0x%x",
                     flags);
     }
-    if (KVA_UNLIKELY((flags & ~(ALLOC_FLAGS | BUDGET_FLAGS)) != 0)) {
+    if (KVA_UNLIKELY((flags & ~(ALLOC_FLAGS | BUDGET_FLAGS)) != 0 ||
+                     ((flags & KVA__VM_LENT) != 0 && !kva__budget_lends(vm)))) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected flags for a request, found flags 0x%x", flags);
+    }
+    if (KVA_UNLIKELY((flags & VM_PREPARED) != 0)) {
+        kva__budget_expect(vm, func);
     }
 }
 

@@ -298,6 +298,10 @@ kva__budget_ensure(kva_vmem_t *vm, unsigned n, kva_vm_flag_t flags)
            (KVA_LIKELY(vm->index == NULL) || lent || kva__indexed_ensure(vm));
 }
 
+/* Is a prepared operation under way, here or above: a request may be lent to. */
+bool kva__budget_lends(kva_vmem_t *vm);
+/* Report if no prepared operation is left. */
+void kva__budget_expect(kva_vmem_t *vm, const char *func);
 /* Begin a prepared operation; a misuse of func's caller if none is left.  End
  * it: if it succeeded it is used up, else as if it had not begun. */
 void kva__budget_begin(kva_vmem_t *vm, const char *func);
