@@ -54,6 +54,7 @@ extern const struct test vmem_foreign_tests[];
 extern const struct test vmem_free_span_tests[];
 extern const struct test vmem_interior_tests[];
 extern const struct test vmem_legal_tests[];
+extern const struct test vmem_at_flush_tests[];
 extern const struct test vmem_misaligned_tests[];
 extern const struct test vmem_mixed_pair_tests[];
 extern const struct test vmem_tests[];
@@ -113,6 +114,7 @@ const struct test *const test_tables[] = {
     vmem_interior_tests,
     vmem_legal_tests,
     vmem_misaligned_tests,
+    vmem_at_flush_tests,
     vmem_mixed_pair_tests,
     vmem_wrong_arena_tests,
     vmem_wrong_size_tests,

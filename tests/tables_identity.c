@@ -19,6 +19,7 @@ extern const struct test vmem_foreign_tests[];
 extern const struct test vmem_free_span_tests[];
 extern const struct test vmem_interior_tests[];
 extern const struct test vmem_legal_tests[];
+extern const struct test vmem_at_flush_tests[];
 extern const struct test vmem_misaligned_tests[];
 extern const struct test vmem_mixed_pair_tests[];
 extern const struct test vmem_wrong_arena_tests[];
@@ -46,6 +47,7 @@ const struct test *const test_tables[] = {
     vmem_interior_tests,
     vmem_legal_tests,
     vmem_misaligned_tests,
+    vmem_at_flush_tests,
     vmem_mixed_pair_tests,
     vmem_wrong_arena_tests,
     vmem_wrong_size_tests,

@@ -267,7 +267,7 @@ gate_place(struct kva__qcache *qc, uintptr_t addr)
     qc->gate_origin = from;
     qc->gate_above = from - qc->origin;
     __atomic_store_n(&qc->gate_limit, GATE_QUANTA, __ATOMIC_RELEASE);
-    vm->hot_origin = from;
+    __atomic_store_n(&vm->hot_origin, from, __ATOMIC_RELAXED);
     kva__qcache_hits(vm);
 }
 

@@ -239,7 +239,8 @@ xfreeall_with_quantum_caches(struct test_ctx *t)
 
     (void)t;
     PORT(NULL);
-    vm = cached_arena();
+    vm = vmem_create("cached", BASE, 256 * Q, Q, NULL, NULL, NULL, 8 * Q,
+                     NOSLEEP, KVA_IPL_NONE);
     a = xget(vm, Q);
     CHECK_MISUSE(vm, vmem_xfreeall(vm),
                  "vmem_xfreeall: arena cached: 0x0: "

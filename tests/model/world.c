@@ -324,7 +324,8 @@ arena_draw(struct world *w, struct arena *a)
     a->shift =
         w->shift + most - (a->kind == KIND_REQUEST ? 0 : draw(w, most + 1));
     a->quantum = (size_t)1 << a->shift;
-    a->cached = draw(w, 2) != 0;
+    /* What is in magazines would look live. */
+    a->cached = draw(w, 2) != 0 && KVA_CONFIG_CHECKS != 0;
     a->private_tags = i == 0 && !a->cached && draw(w, 4) == 3;
     a->indexed = !a->private_tags && draw(w, 2) != 0;
     a->rotor_known = true;
