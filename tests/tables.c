@@ -42,6 +42,7 @@ extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
 extern const struct test steps_tests[];
+extern const struct test step_qcache_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
 extern const struct test vmem_add_span_tests[];
@@ -132,6 +133,7 @@ const struct test *const test_tables[] = {
     exhaustive_import_tests,
     model_vmem_tests,
     model_object_tests,
+    step_qcache_tests,
     stress_vmem_tests,
     stress_object_tests,
     NULL
