@@ -42,7 +42,6 @@ extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
 extern const struct test steps_tests[];
-extern const struct test step_qcache_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
 extern const struct test vmem_add_span_tests[];
@@ -133,7 +132,6 @@ const struct test *const test_tables[] = {
     exhaustive_import_tests,
     model_vmem_tests,
     model_object_tests,
-    step_qcache_tests,
     stress_vmem_tests,
     stress_object_tests,
     NULL
