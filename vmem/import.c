@@ -190,6 +190,15 @@ ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
     return vm->importfn(vm->source, size, flags, addr);
 }
 
+/* May the arena grow by size bytes beside what is on its way.  Locked. */
+static bool
+limit_holds(const kva_vmem_t *vm, size_t size)
+{
+    return vm->limit == 0 ||
+           (size <= vm->limit &&
+            vm->stat.mem_total + vm->importing <= vm->limit - size);
+}
+
 /* May the arena grow by size bytes; if so they are counted as on their way. */
 static bool
 limit_allows(kva_vmem_t *vm, size_t size)
@@ -198,9 +207,7 @@ limit_allows(kva_vmem_t *vm, size_t size)
     kva_irq_t irq;
 
     irq = kva_port_lock(&vm->lock);
-    ok = vm->limit == 0 ||
-         (size <= vm->limit &&
-          vm->stat.mem_total + vm->importing <= vm->limit - size);
+    ok = limit_holds(vm, size);
     vm->importing += ok ? size : 0;
     vm->crowded |= !ok && vm->importing != 0;
     kva_port_unlock(&vm->lock, irq);
@@ -326,7 +333,7 @@ arrive(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     if (!keep && addr != NULL) {
         a->served = served_meanwhile(vm, rq, state, addr);
         a->joined =
-            !a->served &&
+            !a->served && limit_holds(vm, a->size) &&
             kva__request_fits(rq, a->start, a->start + (a->size - 1), &at);
     }
     if (!a->joined) {
