@@ -67,11 +67,33 @@ struct creation {
     vm_flag_t flags;
 };
 
+#define TEXT_MAX 160
+
+/* What is wrong with an arena of a caller's tags. */
+static bool
+tags_text(const struct creation *c, char text[TEXT_MAX])
+{
+    if ((c->flags & VM_INDEX) != 0) {
+        (void)snprintf(text, TEXT_MAX,
+                       "VM_PRIVTAGS or VM_INDEX, found both: an index takes "
+                       "metadata");
+        return true;
+    }
+    if (c->size != 0 || c->qcache_max != 0) {
+        (void)snprintf(text, TEXT_MAX,
+                       "no span and no quantum caches with VM_PRIVTAGS, found "
+                       "size %zu",
+                       c->size);
+        return true;
+    }
+    return false;
+}
+
 static bool
 create_text(const struct creation *c, char what[KVA_MESSAGE_MAX])
 {
     uintptr_t at = 0;
-    char text[160];
+    char text[TEXT_MAX];
     size_t q = c->quantum;
 
     if (q == 0 || (q & (q - 1)) != 0) {
@@ -84,16 +106,8 @@ create_text(const struct creation *c, char what[KVA_MESSAGE_MAX])
     } else if ((c->flags & ~CREATE_FLAGS) != 0) {
         (void)snprintf(text, sizeof(text),
                        "flags for an arena, found flags 0x%x", c->flags);
-    } else if ((c->flags & VM_PRIVTAGS) != 0 && (c->flags & VM_INDEX) != 0) {
-        (void)snprintf(text, sizeof(text),
-                       "VM_PRIVTAGS or VM_INDEX, found both: an index takes "
-                       "metadata");
-    } else if ((c->flags & VM_PRIVTAGS) != 0 &&
-               (c->size != 0 || c->qcache_max != 0)) {
-        (void)snprintf(text, sizeof(text),
-                       "no span and no quantum caches with VM_PRIVTAGS, found "
-                       "size %zu",
-                       c->size);
+    } else if ((c->flags & VM_PRIVTAGS) != 0 && tags_text(c, text)) {
+        at = 0;
     } else if (c->size != 0 && (c->size % q != 0 || c->base % q != 0)) {
         at = c->base;
         (void)snprintf(text, sizeof(text),

@@ -134,18 +134,25 @@ make_source(const struct model *m, const char *name, vmem_t *source,
                        VM_NOSLEEP, KVA_IPL_NONE);
 }
 
+static bool
+make_private(struct model *m)
+{
+    m->vm = vmem_init(&m->store, "model", 0, 0, m->quantum, NULL, NULL, NULL, 0,
+                      VM_NOSLEEP | VM_PRIVTAGS, KVA_IPL_NONE);
+    return m->vm != NULL && vmem_add_bts(m->vm, m->bts, BTS) == 0;
+}
+
 /* The arena with what is below it; false: no memory. */
 static bool
 make(struct model *m)
 {
     vm_flag_t flags = VM_NOSLEEP;
     size_t qcache_max = m->cached ? 8 * m->quantum : 0;
+    bool large = m->cf.kind == MODEL_LARGE;
     vmem_t *source = NULL;
 
     if (m->cf.kind == MODEL_PRIVATE) {
-        m->vm = vmem_init(&m->store, "model", 0, 0, m->quantum, NULL, NULL,
-                          NULL, 0, VM_NOSLEEP | VM_PRIVTAGS, KVA_IPL_NONE);
-        return m->vm != NULL && vmem_add_bts(m->vm, m->bts, BTS) == 0;
+        return make_private(m);
     }
     if (m->dynamic) {
         m->below[0] = source = make_source(m, "below", NULL, 0);
@@ -158,16 +165,12 @@ make(struct model *m)
     if (m->dynamic && source == NULL) {
         return false;
     }
-    if (m->cf.kind == MODEL_LARGE) {
-        flags |= VM_LARGEIMPORT;
-    }
-    if (m->cf.index) {
-        flags |= VM_INDEX;
-    }
+    flags |= large ? VM_LARGEIMPORT : 0;
+    flags |= m->cf.index ? VM_INDEX : 0;
     m->vm = vmem_create(
         "model", m->origin, 0, m->quantum, m->dynamic ? vmem_alloc : NULL,
         m->dynamic ? vmem_free : NULL, source, qcache_max, flags, KVA_IPL_NONE);
-    if (m->vm != NULL && m->dynamic && m->cf.kind != MODEL_LARGE) {
+    if (m->vm != NULL && m->dynamic && !large) {
         /* More than is asked for, so that there are holes. */
         vmem_set_import(m->vm, vmem_alloc, vmem_free, source, 8 * m->quantum);
     }
