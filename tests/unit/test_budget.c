@@ -910,7 +910,8 @@ surplus_goes_back(struct test_ctx *t)
 
 /* ---- nodes of a large index ----------------------------------------------- */
 
-#define PLACES 20000u
+/* Fewer where each operation is followed by a check of the whole arena. */
+#define PLACES (KVA_CONFIG_PARANOID ? 400u : 20000u)
 
 /* With all the tags one can want, but no page for a node: until nobody gets one
  * any more, by long ways and by short ones. */
@@ -939,6 +940,7 @@ nodes_are_enough(struct test_ctx *t)
 {
     static struct kva_vmem_btag bts[4 * PLACES];
     static uint8_t cut[PLACES];
+    unsigned long nops = KVA_CONFIG_PARANOID ? 60 : t->count;
     vmem_t *vm;
 
     PORT(NULL);
@@ -950,12 +952,12 @@ nodes_are_enough(struct test_ctx *t)
         CHECK_EQ(vmem_xalloc_addr(vm, AT(4 * i), Q, VM_NOSLEEP), 0);
     }
     memset(cut, 0, sizeof(cut));
-    CHECK_EQ(vmem_prepare(vm, (unsigned)t->count, VM_NOSLEEP), 0);
+    CHECK_EQ(vmem_prepare(vm, (unsigned)nops, VM_NOSLEEP), 0);
     kva_posix_fault_arm(KVA_POSIX_ANY, 1, true);
     nodes_eaten(vm, cut);
     /* Leaves are not shared out: two for each of two changes an operation. */
-    CHECK_GE(vm->index->segments.nleaf_stock, 4 * t->count);
-    for (unsigned long left = t->count; left > 0;) {
+    CHECK_GE(vm->index->segments.nleaf_stock, 4 * nops);
+    for (unsigned long left = nops; left > 0;) {
         unsigned i = (unsigned)test_rand_below(t, PLACES);
         vm_flag_t prepared =
             test_random_one_in(&t->random, 2) ? VM_PREPARED : 0;
