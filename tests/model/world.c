@@ -736,6 +736,14 @@ may_grow(const struct arena *a, size_t size)
                              size <= a->limit - a->bytes[BYTES_SPAN]);
 }
 
+/* No constraint at all. */
+static bool
+is_open(const struct arena *a, const struct request *rq)
+{
+    return rq->align == a->quantum && rq->phase == 0 && rq->nocross == 0 &&
+           rq->min == 0 && rq->max == UINTPTR_MAX;
+}
+
 /*
  * Is there room for the request, here or in an arena below?  Constraints are
  * passed on where the source is as fine as the arena and its whole answer is
@@ -745,8 +753,7 @@ static bool
 has_room(const struct world *w, const struct arena *a, struct request rq)
 {
     while (smallest_hole(w, a, &rq) == 0) {
-        bool open = rq.align == a->quantum && rq.phase == 0 &&
-                    rq.nocross == 0 && rq.min == 0 && rq.max == UINTPTR_MAX;
+        bool open = is_open(a, &rq);
         bool passed = (a->kind == KIND_DIRECT || a->kind == KIND_REQUEST) &&
                       a->import_quantum == 0;
         const struct arena *source;
@@ -1048,6 +1055,27 @@ holes(const struct world *w, const struct arena *a)
     return count;
 }
 
+/* It gave up, since it was told to or its time had come. */
+static bool
+gave_up(const struct world *w, int err)
+{
+    return err == KVA_EINTR && (w->cancelled || w->faults);
+}
+
+static bool
+timed_out(const struct world *w, const struct request *rq, int err)
+{
+#if KVA_TIER >= 3
+    return err == KVA_ETIMEDOUT && rq->timeout != 0 &&
+           kva_port_clock() - w->began >= rq->timeout;
+#else
+    (void)w;
+    (void)rq;
+    (void)err;
+    return false;
+#endif
+}
+
 /* A request was refused: rightly? */
 static const char *
 judge_refusal(struct world *w, struct arena *a, const struct request *rq,
@@ -1065,15 +1093,12 @@ judge_refusal(struct world *w, struct arena *a, const struct request *rq,
                    : wrong(w, "%u: one step, and %u holes", number(w, a),
                            holes(w, a));
     }
-    if (err == KVA_EINTR && (w->cancelled || w->faults)) {
+    if (gave_up(w, err)) {
         return NULL;
     }
-#if KVA_TIER >= 3
-    if (err == KVA_ETIMEDOUT && rq->timeout != 0 &&
-        kva_port_clock() - w->began >= rq->timeout) {
+    if (timed_out(w, rq, err)) {
         err = KVA_ENOMEM;
     }
-#endif
     if (err != KVA_ENOMEM || (!lenient && has_room(w, a, *rq))) {
         return wrong(w,
                      "%u: %zu (align %zu, phase %zu, nocross %zu, 0x%zx to "
