@@ -35,14 +35,15 @@ _Static_assert(sizeof(struct kva__magazine) == 2u * sizeof(uintptr_t),
                "a magazine's header has two words");
 
 /* Nobody's row, for caches with rows of their own, and a table of them. */
-static uintptr_t nobody[KVA__MAG_PARTS];
+uintptr_t kva__mag_nobody[1u + KVA__MAG_PARTS];
 static uintptr_t *no_rows[KVA_CPU_MAX + 1];
 
 void
-kva__mag_row_init(uintptr_t *row, unsigned width, size_t at)
+kva__mag_row_init(uintptr_t *row, unsigned width)
 {
+    row[KVA__MAG_OPEN] = (uintptr_t)row;
     for (unsigned i = 0; i < width; i++) {
-        row[i] = at;
+        row[i] = KVA__MAG_WORD;
         row[width + i] = (uintptr_t)kva__mag_sentinel;
     }
 }
@@ -60,9 +61,9 @@ kva__mag_bootstrap(void)
     for (unsigned i = 0; i < KVA__MAG_WORDS_MAX; i++) {
         kva__mag_sentinel->word[i] = KVA__MAG_END;
     }
-    kva__mag_row_init(nobody, 1, 0);
+    kva__mag_row_init(KVA__MAG_NOBODYS, 1);
     for (unsigned i = 0; i < KVA_COUNT(no_rows); i++) {
-        no_rows[i] = nobody;
+        no_rows[i] = KVA__MAG_NOBODYS;
     }
     kva__mag_registry_bootstrap();
 #if KVA_TIER >= 1
@@ -90,7 +91,7 @@ store_for(size_t bytes)
 
 /* ---- magazines -------------------------------------------------------- */
 
-/* With its header, and END at either end. */
+/* With its header, next and END. */
 static size_t
 mag_bytes(const struct kva__magcache *mc, unsigned capacity)
 {
@@ -290,11 +291,14 @@ kva__mag_slot_enter(struct kva__magcache *mc, struct mag_entry *e)
 {
     e->cpu = kva_cpu_enter();
     e->row = mc->row[e->cpu + 1u];
-    e->at = kva__mag_at(part(mc, e->row, KVA__MAG_AT));
-    e->in = e->at != 0;
+    e->open =
+        (uintptr_t *)__atomic_load_n(&e->row[KVA__MAG_OPEN], __ATOMIC_RELAXED);
+    e->in = e->open != mc->nobodys;
     if (e->in) {
-        __atomic_store_n(part(mc, e->row, KVA__MAG_AT), 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&e->row[KVA__MAG_OPEN], (uintptr_t)mc->nobodys,
+                         __ATOMIC_RELAXED);
         KVA_COMPILER_BARRIER();
+        e->at = at_now(mc, e->row);
         e->irq = kva_port_lock(&mc->lock);
     }
     return e->in;
@@ -306,6 +310,8 @@ kva__mag_slot_exit(struct kva__magcache *mc, struct mag_entry *e)
     if (e->in) {
         kva_port_unlock(&mc->lock, e->irq);
         __atomic_store_n(part(mc, e->row, KVA__MAG_AT), e->at,
+                         __ATOMIC_RELAXED);
+        __atomic_store_n(&e->row[KVA__MAG_OPEN], (uintptr_t)e->open,
                          __ATOMIC_RELEASE);
     }
     kva_cpu_exit(e->cpu);
@@ -329,7 +335,6 @@ static void
 load(struct kva__magcache *mc, struct mag_entry *e, struct kva__magazine *mag)
 {
     if (mag != NULL) {
-        mag->word[0] = KVA__MAG_END;
         e->at = at_of(mc, mag->rounds);
         loaded_set(mc, e->row, mag);
     }
@@ -478,22 +483,23 @@ static bool
 slot_push(struct kva__magcache *mc, const uintptr_t *from)
 {
     unsigned cpu = kva_cpu_enter();
-    uintptr_t *row = mc->row[cpu + 1u], *round;
-    size_t at = mc->part[KVA__MAG_AT], pos;
+    struct kva__mag_hit hit = { .row = kva__mag_row(mc, cpu),
+                                .at = mc->part[KVA__MAG_AT] };
     struct kva__magazine *mag;
-    bool hit = false;
+    uintptr_t *round;
+    bool put = false;
 
-    mag = kva__mag_enter(
-        &row, &at, (mc->part[KVA__MAG_LOADED] - at) * KVA__MAG_WORD, &pos);
-    round = kva__mag_round(mag, pos);
+    mag = kva__mag_enter(&hit, mc->nobodys,
+                         (mc->part[KVA__MAG_LOADED] - hit.at) * KVA__MAG_WORD);
+    round = kva__mag_round(mag, hit.pos);
     if (*round != KVA__MAG_END) {
         round_copy(mc, round, from);
-        pos += mag->step;
-        hit = true;
+        hit.pos += mag->step;
+        put = true;
     }
-    kva__mag_leave(row, at, pos);
+    kva__mag_leave(&hit);
     kva_cpu_exit(cpu);
-    return hit;
+    return put;
 }
 
 /* From the caller's slot or the depot; *want: how many to ask for otherwise. */
@@ -625,7 +631,7 @@ kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
 {
     for (unsigned c = 0; c < ncpu; c++) {
         if (table[c + 1u] != nobodys) {
-            kva__meta_put(store, table[c + 1u]);
+            kva__meta_put(store, &table[c + 1u][KVA__MAG_OPEN]);
         }
         table[c + 1u] = nobodys;
     }
@@ -636,23 +642,23 @@ kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
                    uintptr_t *nobodys, unsigned width, unsigned ncpu)
 {
     for (unsigned c = 0; c < ncpu; c++) {
-        uintptr_t *row = kva__meta_get(store);
+        uintptr_t *block = kva__meta_get(store);
 
-        if (row == NULL) {
+        if (block == NULL) {
             kva__mag_rows_free(table, store, nobodys, c);
             return false;
         }
-        kva__mag_row_init(row, width, KVA__MAG_WORD);
-        table[c + 1u] = row;
+        table[c + 1u] = block + 1;
+        kva__mag_row_init(table[c + 1u], width);
     }
     return true;
 }
 
 /* Bytes of a row of one cache: a cache line. */
-#define ROW_BYTES                                    \
-    (KVA__MAG_PARTS * KVA__MAG_WORD < KVA_CACHE_LINE \
-         ? (size_t)KVA_CACHE_LINE                    \
-         : KVA__MAG_PARTS * KVA__MAG_WORD)
+#define ROW_BYTES                                           \
+    ((1u + KVA__MAG_PARTS) * KVA__MAG_WORD < KVA_CACHE_LINE \
+         ? (size_t)KVA_CACHE_LINE                           \
+         : (1u + KVA__MAG_PARTS) * KVA__MAG_WORD)
 
 /* Rows of the cache's own, and a table of them. */
 static void
@@ -673,11 +679,11 @@ own_rows_make(struct kva__magcache *mc)
         return;
     }
     for (unsigned i = 0; i <= ncpu_named; i++) {
-        table[i] = nobody;
+        table[i] = KVA__MAG_NOBODYS;
     }
     mc->row = table;
     mc->ntable = (uint16_t)(ncpu_named + 1u);
-    if (kva__mag_rows_make(table, store_for(ROW_BYTES), nobody, 1,
+    if (kva__mag_rows_make(table, store_for(ROW_BYTES), KVA__MAG_NOBODYS, 1,
                            ncpu_default)) {
         mc->ncpu = (uint16_t)ncpu_default;
     }
@@ -692,7 +698,7 @@ own_rows_free(struct kva__magcache *mc)
     if (mc->ntable == 0) {
         return;
     }
-    kva__mag_rows_free(table, store_for(ROW_BYTES), nobody, mc->ncpu);
+    kva__mag_rows_free(table, store_for(ROW_BYTES), KVA__MAG_NOBODYS, mc->ncpu);
     if (bytes > MAG_BYTES_MAX) {
         kva__meta_page_put(table, KVA_META_MAGAZINES);
     } else {
@@ -758,9 +764,11 @@ kva__magcache_init(struct kva__magcache *mc,
         for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {
             mc->part[p] = (uint16_t)p;
         }
+        mc->nobodys = KVA__MAG_NOBODYS;
         own_rows_make(mc);
     } else {
         mc->row = config->row;
+        mc->nobodys = config->nobodys;
         mc->ncpu = (uint16_t)config->ncpu;
         for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {
             mc->part[p] = config->part[p];
@@ -782,15 +790,15 @@ kva__magcache_fini(struct kva__magcache *mc)
 
 /* ---- looking ---------------------------------------------------------- */
 
-/* Rounds in a slot's magazines.  Locked; whoever is just inside is not seen. */
+/* Rounds in a slot's magazines.  Locked; what its owner does now is not seen. */
 static size_t
 slot_rounds(struct kva__magcache *mc, uintptr_t *row)
 {
-    size_t at = kva__mag_at(part(mc, row, KVA__MAG_AT)), n = 0;
     uintptr_t held = *part(mc, row, KVA__MAG_HELD) & ~HELD_TAKEN;
+    size_t n = 0;
 
-    if (at != 0 && (loaded(mc, row) != kva__mag_sentinel || held != 0)) {
-        n = rounds_of(mc, at);
+    if (loaded(mc, row) != kva__mag_sentinel || held != 0) {
+        n = rounds_of(mc, at_now(mc, row));
     }
     return n + (spare(mc, row) != NULL ? spare(mc, row)->rounds : 0u);
 }

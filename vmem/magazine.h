@@ -12,37 +12,47 @@
  * arena, pool caches over slabs.  The idea is Bonwick and Adams, "Magazines
  * and Vmem", 2001; the owner/drainer protocol is ours.
  *
- *      at = 0      at of an empty one               at of a full one
- *       |               |                                  |
- *     | END | (words of) round 0 | round 1 | ... | last round | END |
+ *            at of an empty one                    at of a full one
+ *              |                                        |
+ *     | next | (words of) round 0 | round 1 | ... | last round | END |
  *
  * A slot's counter at says how many bytes into the loaded magazine the next
  * round goes.  Where a round cannot go stands END, so a put needs to know
  * nothing of capacities; a get takes the length of a round from at, and has
- * nothing to get if as much is not there.  at 0 says that the owner is inside:
- * END is there and nothing below it, so whoever interrupts him finds a magazine
- * that is both empty and full.
+ * nothing to get if as much is not there.
  *
- * Owner (hit path): take at and leave 0 in its place; then read loaded; pop or
- * push; put the new at in place, or the old one if nothing was there.  No lock,
- * no atomic read-modify-write, no interrupt masking, and no test but the one for
- * empty or full.
+ *      row of a CPU                       nobody's row
+ *     | open | at ... | loaded ... |     | open | at ... | loaded ... |
+ *         |  ^                              |  ^               |
+ *         +--+ nobody is inside             +--+               +-> sentinel
+ *         +------------------------------------+ somebody is
+ *
+ * The slots of a CPU, one in a row of its own or several that share one, have a
+ * word open before them: it says whose slots they are for who comes now.
+ *
+ * Owner (hit path): take open and leave nobody's row in its place; read at and
+ * loaded in the row that was open; pop or push; write at, and open as it was.
+ * No lock, no atomic read-modify-write, no interrupt masking, and no test but
+ * the one for empty or full.  In nobody's row the sentinel is loaded, in which
+ * END is everywhere and a round is longer than any at: whoever interrupts an
+ * owner who is inside misses, changes nothing, and leaves open as he found it.
+ * That is also why open can be taken in two steps: an interrupt between them
+ * may change at and loaded, but open it restores.
  *
  * Drainer (any thread, no lock held): puts the sentinel in the place of loaded,
- * in which END is everywhere and a round is longer than any at, so every hit
- * path misses and changes nothing; asks for an asymmetric barrier on all CPUs;
- * waits for at to be anything but 0, for a bounded time; then the magazine is
- * its own, with as many rounds as at says.  If there is no barrier, or the owner
- * does not get out in time, the magazine stays withheld: the owner, whose next
- * operation misses, hands in what was in it.
+ * so every hit path misses and changes nothing; asks for an asymmetric barrier
+ * on all CPUs; waits, for a bounded time, for open to say that nobody is inside;
+ * then the magazine is its own, with as many rounds as at says.  If there is no
+ * barrier, or the owner does not get out in time, the magazine stays withheld:
+ * the owner, whose next operation misses, hands in what was in it.
  *
  * Whoever has no slot (a thread that found none left, a CPU above the number
- * configured, no CPU layer at all) uses a slot in which at is always 0.
+ * configured, no CPU layer at all) uses nobody's row.
  *
  * Invariants
- *   M1  at is written by the owner only.
- *   M2  loaded is written by the owner while at is 0 and with the depot lock
- *       held, or by a drainer with the depot lock held.
+ *   M1  open and at are written by the owner only, at while he is inside.
+ *   M2  loaded is written by the owner while he is inside and with the depot
+ *       lock held, or by a drainer with the depot lock held.
  *   M3  spare and held are read and written with the depot lock held only.
  *   M4  a magazine is in one place: loaded, spare, held, full list, empty list,
  *       or in the hands of a drainer.
@@ -64,17 +74,19 @@ struct kva_vmem;
 
 /* The largest magazine is a kilobyte: the most words behind its header. */
 #define KVA__MAG_WORDS_MAX 126u
-/* Rounds that fit, between END at either end, if they have that many words. */
+/* Rounds that fit, between next and END, if they have that many words. */
 #define KVA__MAG_ROUNDS_MAX(words) ((KVA__MAG_WORDS_MAX - 2u) / (words))
 
 struct kva__magazine {
     size_t step;       /* (c) bytes of a round; SIZE_MAX: the sentinel */
     uint16_t capacity; /* (c) rounds that it holds */
     uint16_t rounds;   /* (d) in it while it is not loaded */
-    uintptr_t word[];  /* END while loaded, next in a depot list; rounds; END */
+    uintptr_t word[];  /* next in a depot list; rounds; END */
 };
 
-/* Words of a slot, from the first one on: the owner's two, and (d). */
+/* A row is named by the word behind open; and the words of a slot in it: the
+ * owner's two, and (d). */
+#define KVA__MAG_OPEN (-1)
 enum kva__mag_part {
     KVA__MAG_AT,
     KVA__MAG_LOADED, /* never NULL */
@@ -99,6 +111,7 @@ struct kva__mag_supplier {
 struct kva__magcache {
     /* (c) the row of CPU n is row[n + 1]; row[0] is nobody's */
     uintptr_t **row;
+    uintptr_t *nobodys;            /* (c) */
     uint16_t part[KVA__MAG_PARTS]; /* (c) where in a row its words are */
     uint16_t words;                /* (c) of a round */
     uint16_t ncpu;                 /* (c) rows in use, 0: no CPU layer */
@@ -143,6 +156,7 @@ struct kva__mag_config {
     /* Rows to share with other caches (qcache.c), and which word of each part is
      * this one's; NULL: rows of its own. */
     uintptr_t **row;
+    uintptr_t *nobodys;
     unsigned ncpu;
     uint16_t part[KVA__MAG_PARTS];
 };
@@ -162,17 +176,17 @@ void kva__magcache_fini(struct kva__magcache *mc);
 
 /*
  * Rows for several caches.  table has room for KVA_CPU_MAX + 1 of them and is
- * full of nobody's, in which the counters are 0; store has blocks of a row.  A
- * row starts with width counters and as many magazines.  False, and nothing
- * done, if there is no memory for all.
+ * full of nobody's; store has blocks of a row and open.  A row has width
+ * counters first, then as many magazines.  False, and nothing done, if there is no
+ * memory for all.
  */
 struct kva__meta_store;
 bool kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
                         uintptr_t *nobodys, unsigned width, unsigned ncpu);
 void kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
                         uintptr_t *nobodys, unsigned ncpu);
-/* A row's first words: counters at so many bytes, nothing loaded. */
-void kva__mag_row_init(uintptr_t *row, unsigned width, size_t at);
+/* A row's first words: open, nothing in any slot. */
+void kva__mag_row_init(uintptr_t *row, unsigned width);
 
 /*
  * The slow path of a get: true and the round, or false if the supplier has none.
@@ -276,43 +290,49 @@ kva__mag_round(struct kva__magazine *mag, size_t at)
                          offsetof(struct kva__magazine, word));
 }
 
-static inline size_t
-kva__mag_at(const uintptr_t *at)
-{
-    return __atomic_load_n(at, __ATOMIC_RELAXED);
-}
+/* Who is in a slot on the hit path. */
+struct kva__mag_hit {
+    uintptr_t *row;  /* the CPU's */
+    uintptr_t *open; /* the row that was open: the same, or nobody's */
+    size_t at;       /* which of its words is the counter */
+    size_t pos;      /* what that says, and will say */
+};
 
 /*
- * Into a slot of a row: its magazine, and where in it; 0 is left in place of at,
- * which is word *at of *row, and loaded is so many bytes further.  Both stay what
- * they are.  The store stays before the load; between CPUs the drainer's barrier
- * does the ordering.
+ * Into slot hit->at of hit->row: its magazine, and where in it; loaded is so many
+ * bytes behind at.  The store stays before the loads behind it; between CPUs the
+ * drainer's barrier does the ordering.
  */
 static inline struct kva__magazine *
-kva__mag_enter(uintptr_t **row, size_t *at, size_t bytes, size_t *pos)
+kva__mag_enter(struct kva__mag_hit *hit, uintptr_t *nobodys, size_t bytes)
 {
     uintptr_t mag;
 
-    *pos = __atomic_load_n(&(*row)[*at], __ATOMIC_RELAXED);
-    KVA__OPAQUE(*row);
-    KVA__OPAQUE(*at);
-    __atomic_store_n(&(*row)[*at], 0, __ATOMIC_RELAXED);
+    hit->open = (uintptr_t *)__atomic_load_n(&hit->row[KVA__MAG_OPEN],
+                                             __ATOMIC_RELAXED);
+    __atomic_store_n(&hit->row[KVA__MAG_OPEN], (uintptr_t)nobodys,
+                     __ATOMIC_RELAXED);
     KVA_COMPILER_BARRIER();
-    KVA__OPAQUE(*row);
-    KVA__OPAQUE(*at);
+    KVA__OPAQUE(hit->open);
+    KVA__OPAQUE(hit->at);
+    hit->pos = __atomic_load_n(&hit->open[hit->at], __ATOMIC_RELAXED);
+    KVA__OPAQUE(hit->open);
+    KVA__OPAQUE(hit->at);
     mag = __atomic_load_n(
-        (uintptr_t *)((uintptr_t)*row + *at * KVA__MAG_WORD + bytes),
+        (uintptr_t *)((uintptr_t)hit->open + hit->at * KVA__MAG_WORD + bytes),
         __ATOMIC_ACQUIRE);
-    KVA__OPAQUE(*row);
-    KVA__OPAQUE(*at);
+    KVA__OPAQUE(hit->open);
+    KVA__OPAQUE(hit->at);
     return (struct kva__magazine *)mag;
 }
 
-/* Out of it; whoever sees it, sees the rounds as they are. */
+/* Out of it; whoever sees it, sees the rounds and their number as they are. */
 static inline void
-kva__mag_leave(uintptr_t *row, size_t at, size_t pos)
+kva__mag_leave(const struct kva__mag_hit *hit)
 {
-    __atomic_store_n(&row[at], pos, __ATOMIC_RELEASE);
+    __atomic_store_n(&hit->open[hit->at], hit->pos, __ATOMIC_RELAXED);
+    __atomic_store_n(&hit->row[KVA__MAG_OPEN], (uintptr_t)hit->open,
+                     __ATOMIC_RELEASE);
 }
 
 static inline uintptr_t *
@@ -321,46 +341,51 @@ kva__mag_row(const struct kva__magcache *mc, unsigned cpu)
     return mc->row[cpu + 1u];
 }
 
+/* Nobody's row of caches with rows of their own, from open on. */
+extern uintptr_t kva__mag_nobody[1u + KVA__MAG_PARTS];
+#define KVA__MAG_NOBODYS (&kva__mag_nobody[1])
+
 /* For caches with rows of their own, one word to a round. */
 static inline bool
 kva__mag_get(struct kva__magcache *mc, uintptr_t *thing)
 {
     unsigned cpu = kva_cpu_enter_hit();
-    uintptr_t *row = kva__mag_row(mc, cpu);
-    size_t at = KVA__MAG_AT, pos;
+    struct kva__mag_hit hit = { .row = kva__mag_row(mc, cpu),
+                                .at = KVA__MAG_AT };
     struct kva__magazine *mag;
-    bool hit = false;
+    bool got = false;
 
-    mag = kva__mag_enter(&row, &at, KVA__MAG_WORD, &pos);
-    if (KVA_LIKELY(pos > mag->step)) {
-        pos -= KVA__MAG_WORD;
-        *thing = *kva__mag_round(mag, pos);
-        hit = true;
+    mag = kva__mag_enter(&hit, KVA__MAG_NOBODYS, KVA__MAG_WORD);
+    if (KVA_LIKELY(hit.pos > mag->step)) {
+        hit.pos -= KVA__MAG_WORD;
+        *thing = *kva__mag_round(mag, hit.pos);
+        got = true;
     }
-    kva__mag_leave(row, at, pos);
+    kva__mag_leave(&hit);
     kva_cpu_exit(cpu);
-    return hit;
+    return got;
 }
 
 static inline bool
 kva__mag_put(struct kva__magcache *mc, uintptr_t thing)
 {
     unsigned cpu = kva_cpu_enter_hit();
-    uintptr_t *row = kva__mag_row(mc, cpu), *round;
-    size_t at = KVA__MAG_AT, pos;
+    struct kva__mag_hit hit = { .row = kva__mag_row(mc, cpu),
+                                .at = KVA__MAG_AT };
     struct kva__magazine *mag;
-    bool hit = false;
+    uintptr_t *round;
+    bool put = false;
 
-    mag = kva__mag_enter(&row, &at, KVA__MAG_WORD, &pos);
-    round = kva__mag_round(mag, pos);
+    mag = kva__mag_enter(&hit, KVA__MAG_NOBODYS, KVA__MAG_WORD);
+    round = kva__mag_round(mag, hit.pos);
     if (KVA_LIKELY(*round != KVA__MAG_END)) {
         *round = thing;
-        pos += KVA__MAG_WORD;
-        hit = true;
+        hit.pos += KVA__MAG_WORD;
+        put = true;
     }
-    kva__mag_leave(row, at, pos);
+    kva__mag_leave(&hit);
     kva_cpu_exit(cpu);
-    return hit;
+    return put;
 }
 
 #endif

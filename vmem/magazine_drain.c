@@ -90,20 +90,18 @@ slots_shut(struct kva__magcache *mc, struct mine *mine)
     return any;
 }
 
-/* Wait for the owner to leave: his counter, or 0 if he does not in time. */
-static size_t
-slot_wait(struct kva__magcache *mc, uintptr_t *row)
+/* Wait for the owner to leave: false if he does not in time. */
+static bool
+slot_wait(const uintptr_t *row)
 {
-    size_t at;
-
     for (unsigned i = 0; i < DRAIN_SPINS; i++) {
-        at = __atomic_load_n(part(mc, row, KVA__MAG_AT), __ATOMIC_ACQUIRE);
-        if (at != 0) {
-            return at;
+        if (__atomic_load_n(&row[KVA__MAG_OPEN], __ATOMIC_ACQUIRE) ==
+            (uintptr_t)row) {
+            return true;
         }
         kva_port_relax();
     }
-    return 0;
+    return false;
 }
 
 enum verdict {
@@ -115,7 +113,7 @@ enum verdict {
 /* End with a slot that we shut: what comes out of it to mags. */
 static void
 slot_end(struct kva__magcache *mc, uintptr_t *row, enum verdict verdict,
-         size_t at, struct kva__magazine *mags[2])
+         struct kva__magazine *mags[2])
 {
     uintptr_t *held = part(mc, row, KVA__MAG_HELD);
     struct kva__magazine *mag;
@@ -129,7 +127,7 @@ slot_end(struct kva__magcache *mc, uintptr_t *row, enum verdict verdict,
         loaded_set(mc, row, mag);
     }
     if (verdict == TAKE && mag != NULL) {
-        mag->rounds = (uint16_t)rounds_of(mc, at);
+        mag->rounds = (uint16_t)rounds_of(mc, at_now(mc, row));
         mags[0] = mag;
     }
     if (verdict != RETURN) {
@@ -155,17 +153,16 @@ slots_drain(struct kva__magcache *mc, size_t most, bool alone)
         uintptr_t *row = mc->row[c + 1u];
         struct kva__magazine *mags[2];
         enum verdict verdict = LEAVE;
-        size_t at = 0;
 
         if ((mine.bits[c / 32] >> (c % 32) & 1) == 0) {
             continue;
         }
         if (done >= most && !kva__mag_closed(mc)) {
             verdict = RETURN;
-        } else if (barrier && (at = slot_wait(mc, row)) != 0) {
+        } else if (barrier && slot_wait(row)) {
             verdict = TAKE;
         }
-        slot_end(mc, row, verdict, at, mags);
+        slot_end(mc, row, verdict, mags);
         for (unsigned i = 0; i < 2; i++) {
             if (mags[i] != NULL) {
                 done +=

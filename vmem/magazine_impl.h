@@ -25,7 +25,8 @@ extern struct kva__magazine *kva__mag_sentinel;
 /* Who is in a slot the slow way. */
 struct mag_entry {
     uintptr_t *row;
-    size_t at; /* what the counter will be on exit */
+    uintptr_t *open; /* as in struct kva__mag_hit */
+    size_t at;       /* what the counter will be on exit */
     unsigned cpu;
     kva_irq_t irq;
     bool in; /* it is the caller's, and the depot is locked */
@@ -35,6 +36,12 @@ static inline uintptr_t *
 part(const struct kva__magcache *mc, uintptr_t *row, enum kva__mag_part p)
 {
     return &row[mc->part[p]];
+}
+
+static inline size_t
+at_now(const struct kva__magcache *mc, uintptr_t *row)
+{
+    return __atomic_load_n(part(mc, row, KVA__MAG_AT), __ATOMIC_RELAXED);
 }
 
 /* The counter when so many rounds are in, and back; a round has one word or

@@ -58,10 +58,9 @@ static struct kva__meta_store qcaches, qsizes, windows, gates, rows;
 
 /* What an arena without quantum caches of its own has, or one whose caches
  * nobody has used yet: a gate that nothing gets through. */
-static struct kva__gate no_gate;
-static uintptr_t no_row[ROW_WORDS];
+static struct gate_block no_gate;
 static uint8_t no_state[WINDOW_QUANTA];
-struct kva__gate *const kva__qcache_no_gate = &no_gate;
+struct kva__gate *const kva__qcache_no_gate = &no_gate.gate;
 
 static size_t
 up8(size_t bytes)
@@ -80,6 +79,7 @@ leaf_of_none(unsigned leaf)
 static void
 gate_init(struct kva__gate *gate, unsigned shift)
 {
+    kva__mag_row_init(gate->nobodys, ROW_WIDTH);
     for (unsigned n = 1; shift != 0 && n <= RUN_MAX; n++) {
         gate->size[n] = (size_t)n << shift;
     }
@@ -87,7 +87,7 @@ gate_init(struct kva__gate *gate, unsigned shift)
         gate->leaf[i] = leaf_of_none(i);
     }
     for (unsigned i = 0; i <= KVA_CPU_MAX; i++) {
-        gate->row[i] = no_row;
+        gate->row[i] = gate->nobodys;
     }
 }
 
@@ -100,15 +100,14 @@ kva__qcache_bootstrap(void)
                          KVA_META_QCACHE, 0);
     kva__meta_store_init(&windows, "windows", up8(sizeof(struct window)),
                          KVA_META_STATE, 0);
-    kva__meta_store_init(&gates, "gates", up8(sizeof(struct kva__gate)),
+    kva__meta_store_init(&gates, "gates", up8(sizeof(struct gate_block)),
                          KVA_META_QCACHE, 0);
     /* Whole cache lines, so that a CPU's row is its own. */
     kva__meta_store_init(
         &rows, "gate rows",
-        kva_round_up(ROW_WORDS * sizeof(uintptr_t), KVA_CACHE_LINE),
+        kva_round_up((1u + ROW_WORDS) * sizeof(uintptr_t), KVA_CACHE_LINE),
         KVA_META_QCACHE, 0);
-    kva__mag_row_init(no_row, ROW_WIDTH, 0);
-    gate_init(&no_gate, 0);
+    gate_init(&no_gate.gate, 0);
 }
 
 /* ---- windows by address ----------------------------------------------- */
@@ -238,7 +237,7 @@ kva__qcache_hits(kva_vmem_t *vm)
         max = __atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED);
         sizes = limit = 0;
         if (max != 0 && qc != NULL && vm->quantum_shift == KVA_PAGE_SHIFT &&
-            __atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate) {
+            __atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate.gate) {
             sizes = (max >> KVA_PAGE_SHIFT) + 1u;
             limit = __atomic_load_n(&qc->gate_limit, __ATOMIC_ACQUIRE);
         }
@@ -721,9 +720,9 @@ window_end(struct kva__qcache *qc, struct window *w, void *arg)
 static void
 gate_end(struct kva__gate *gate, unsigned ncpu)
 {
-    if (gate != &no_gate) {
-        kva__mag_rows_free(gate->row, &rows, no_row, ncpu);
-        kva__meta_put(&gates, gate);
+    if (gate != &no_gate.gate) {
+        kva__mag_rows_free(gate->row, &rows, gate->nobodys, ncpu);
+        kva__meta_put(&gates, KVA_CONTAINER(gate, struct gate_block, gate));
     }
 }
 
@@ -748,7 +747,7 @@ kva__qcache_destroy(kva_vmem_t *vm)
         }
     }
     gate_end(vm->gate, qc->ncpu);
-    vm->gate = &no_gate;
+    vm->gate = &no_gate.gate;
     kva_port_lock_fini(&qc->lock);
     vm->qcache = NULL;
     kva__meta_put(&qcaches, qc);
@@ -759,24 +758,26 @@ static bool
 gate_make(struct kva__qcache *qc)
 {
     kva_vmem_t *vm = qc->vm;
+    struct gate_block *block;
     struct kva__gate *gate;
     unsigned ncpu = kva__mag_ncpu();
     kva_irq_t irq;
     bool first;
 
-    if (__atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate) {
+    if (__atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate.gate) {
         return true;
     }
-    gate = kva__meta_get(&gates);
-    if (gate == NULL) {
+    block = kva__meta_get(&gates);
+    if (block == NULL) {
         return false;
     }
+    gate = &block->gate;
     gate_init(gate, vm->quantum_shift);
-    if (!kva__mag_rows_make(gate->row, &rows, no_row, ROW_WIDTH, ncpu)) {
+    if (!kva__mag_rows_make(gate->row, &rows, gate->nobodys, ROW_WIDTH, ncpu)) {
         ncpu = 0;
     }
     irq = kva_port_lock(&qc->lock);
-    first = vm->gate == &no_gate;
+    first = vm->gate == &no_gate.gate;
     if (first) {
         qc->ncpu = ncpu;
         __atomic_store_n(&vm->gate, gate, __ATOMIC_RELEASE);
@@ -821,6 +822,7 @@ qsize_make(struct kva__qcache *qc, unsigned n)
     config.arg = qs;
     config.arena = &qs->vm;
     config.row = qc->vm->gate->row;
+    config.nobodys = qc->vm->gate->nobodys;
     config.ncpu = qc->ncpu;
     kva__magcache_init(&qs->mc, &config);
     irq = kva_port_lock(&qc->lock);
@@ -1059,8 +1061,9 @@ kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st)
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
         st->qcache_bytes += qc->root[i] != NULL ? KVA_PAGE_SIZE : 0;
     }
-    st->qcache_bytes += vm->gate != &no_gate ? sizeof(struct kva__gate) : 0;
-    st->qcache_bytes += qc->ncpu * ROW_WORDS * sizeof(uintptr_t);
+    st->qcache_bytes +=
+        vm->gate != &no_gate.gate ? sizeof(struct gate_block) : 0;
+    st->qcache_bytes += qc->ncpu * (1u + ROW_WORDS) * sizeof(uintptr_t);
     kva_port_unlock(&qc->lock, irq);
     for (unsigned i = 0; i < RUN_MAX; i++) {
         struct qsize *qs = __atomic_load_n(&qc->size[i], __ATOMIC_ACQUIRE);

@@ -68,14 +68,21 @@ struct window *kva__qcache_window(const struct kva__qcache *qc, uintptr_t addr);
 #define GATE_ROOM                                             \
     ((4096u - (KVA_CACHE_LINE < 64 ? 64u : KVA_CACHE_LINE)) / \
          (unsigned)sizeof(uintptr_t) -                        \
-     (KVA_CPU_MAX + 1u) - RUN_CODES)
+     (KVA_CPU_MAX + 1u) - RUN_CODES - (1u + 2u * ROW_WIDTH))
 #define GATE_LEAVES (GATE_ROOM < 256u ? GATE_ROOM & ~1u : 256u)
 #define GATE_QUANTA ((uintptr_t)GATE_LEAVES << LEAF_SHIFT)
 
+/* A gate begins with nobody's row, so that this is always at hand. */
 struct kva__gate {
+    uintptr_t nobodys[2u * ROW_WIDTH];
     size_t size[RUN_CODES];          /* (c) bytes of a run, by state byte */
     uintptr_t leaf[GATE_LEAVES];     /* set once each: see leaf_at */
     uintptr_t *row[KVA_CPU_MAX + 1]; /* (c) */
+};
+
+struct gate_block {
+    uintptr_t open; /* of nobody's row */
+    struct kva__gate gate;
 };
 
 _Static_assert(GATE_LEAVES >= 64u, "a gate reaches far enough to be worth it");
@@ -123,30 +130,31 @@ leaf_at(const struct kva__gate *gate, uintptr_t q)
  * The state byte is set.  *quanta stays what it is.
  */
 static inline bool
-gate_get(const struct kva__gate *gate, size_t *quanta, uintptr_t *addr)
+gate_get(struct kva__gate *gate, size_t *quanta, uintptr_t *addr)
 {
     unsigned cpu = kva_cpu_enter_hit();
-    uintptr_t *row = gate->row[cpu + 1u], got;
+    struct kva__mag_hit hit = { .row = gate->row[cpu + 1u], .at = *quanta };
     struct kva__magazine *mag;
-    size_t n = *quanta, pos;
     uint8_t *state;
+    uintptr_t got;
 
-    mag = kva__mag_enter(&row, &n, ROW_WIDTH * KVA__MAG_WORD, &pos);
-    *quanta = n;
-    if (KVA_UNLIKELY(__builtin_sub_overflow(pos, mag->step, &pos))) {
-        KVA__OPAQUE(pos);
+    mag = kva__mag_enter(&hit, gate->nobodys, ROW_WIDTH * KVA__MAG_WORD);
+    *quanta = hit.at;
+    if (KVA_UNLIKELY(__builtin_sub_overflow(hit.pos, mag->step, &hit.pos))) {
+        KVA__OPAQUE(hit.pos);
         KVA__OPAQUE(mag);
-        kva__mag_leave(row, n, pos + mag->step);
+        hit.pos += mag->step;
+        kva__mag_leave(&hit);
         kva_cpu_exit(cpu);
         return false;
     }
-    state = (uint8_t *)*kva__mag_round(mag, pos);
+    state = (uint8_t *)*kva__mag_round(mag, hit.pos);
     KVA__OPAQUE(mag);
-    got = *kva__mag_round(mag, pos + KVA__MAG_WORD);
-    kva__mag_leave(row, n, pos);
+    got = *kva__mag_round(mag, hit.pos + KVA__MAG_WORD);
+    kva__mag_leave(&hit);
     kva_cpu_exit(cpu);
     if (KVA_CONFIG_CHECKS) {
-        __atomic_store_n(state, (uint8_t)n, __ATOMIC_RELAXED);
+        __atomic_store_n(state, (uint8_t)hit.at, __ATOMIC_RELAXED);
     }
     *addr = got;
     return true;
@@ -157,28 +165,27 @@ gate_get(const struct kva__gate *gate, size_t *quanta, uintptr_t *addr)
  * it again if there is no room.
  */
 static inline bool
-gate_put(const struct kva__gate *gate, size_t n, uint8_t *state, uintptr_t addr)
+gate_put(struct kva__gate *gate, size_t n, uint8_t *state, uintptr_t addr)
 {
     unsigned cpu = kva_cpu_enter_hit();
-    uintptr_t *row = gate->row[cpu + 1u];
+    struct kva__mag_hit hit = { .row = gate->row[cpu + 1u], .at = n };
     struct kva__magazine *mag;
-    size_t pos;
 
-    mag = kva__mag_enter(&row, &n, ROW_WIDTH * KVA__MAG_WORD, &pos);
-    if (KVA_UNLIKELY(*kva__mag_round(mag, pos) == KVA__MAG_END)) {
-        kva__mag_leave(row, n, pos);
+    mag = kva__mag_enter(&hit, gate->nobodys, ROW_WIDTH * KVA__MAG_WORD);
+    if (KVA_UNLIKELY(*kva__mag_round(mag, hit.pos) == KVA__MAG_END)) {
+        kva__mag_leave(&hit);
         kva_cpu_exit(cpu);
         return false;
     }
-    pos += 2u * KVA__MAG_WORD;
-    KVA__OPAQUE(pos);
+    hit.pos += 2u * KVA__MAG_WORD;
+    KVA__OPAQUE(hit.pos);
     if (KVA_CONFIG_CHECKS) {
         __atomic_store_n(state, (uint8_t)RUN_CACHED, __ATOMIC_RELAXED);
-        *kva__mag_round(mag, pos - 2u * KVA__MAG_WORD) = (uintptr_t)state;
+        *kva__mag_round(mag, hit.pos - 2u * KVA__MAG_WORD) = (uintptr_t)state;
         KVA__OPAQUE(mag);
     }
-    *kva__mag_round(mag, pos - KVA__MAG_WORD) = addr;
-    kva__mag_leave(row, n, pos);
+    *kva__mag_round(mag, hit.pos - KVA__MAG_WORD) = addr;
+    kva__mag_leave(&hit);
     kva_cpu_exit(cpu);
     return true;
 }

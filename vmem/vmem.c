@@ -546,6 +546,9 @@ other_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
     }
 }
 
+/* Where it is needed, which is not on the hit path. */
+#define CALLER __builtin_return_address(0)
+
 /*
  * The hit paths.  One way to wait and no fit but the usual one; all else misses.
  * The number of quanta takes the size's place, from which it comes back, and
@@ -554,29 +557,28 @@ other_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 int
 vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
-    const void *caller = __builtin_return_address(0);
     unsigned other = (flags - 1u) & ~(VM_INSTANTFIT | 1u);
     uintptr_t n;
 
     if (KVA_UNLIKELY(vm == NULL)) {
-        return kva__long_alloc(vm, size, flags, addr, caller);
+        return kva__long_alloc(vm, size, flags, addr, CALLER);
     }
     n = rotate_right(size, KVA_PAGE_SHIFT);
     KVA__OPAQUE(n);
     if (n >= ONCE(vm->hot_sizes)) {
         return other_alloc(vm, rotate_left(n, KVA_PAGE_SHIFT), flags, addr,
-                           caller);
+                           CALLER);
     }
     if (KVA_UNLIKELY(other != 0)) {
         return kva__long_alloc(vm, rotate_left(n, KVA_PAGE_SHIFT), flags, addr,
-                               caller);
+                               CALLER);
     }
     KVA__RESULT(other);
     KVA__ARGUMENT(3, flags);
     KVA__ARGUMENT(4, addr);
     if (KVA_UNLIKELY(!gate_get(ONCE(vm->gate), &n, addr))) {
         return kva__long_alloc(vm, rotate_left(n, KVA_PAGE_SHIFT), flags, addr,
-                               caller);
+                               CALLER);
     }
     return (int)other;
 }
@@ -584,11 +586,9 @@ vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 void
 vmem_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
-    const void *caller = __builtin_return_address(0);
-
     if (KVA_UNLIKELY(vm == NULL) || !qcache_hit_free(vm, addr, size)) {
         KVA__OPAQUE(vm);
-        other_free(vm, addr, size, caller);
+        other_free(vm, addr, size, CALLER);
     }
 }
 

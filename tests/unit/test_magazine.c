@@ -287,27 +287,27 @@ interrupt_inside(void)
 }
 
 /* A CPU is inside its slot, as if the interrupt came in the middle of a get;
- * what its counter was. */
+ * what was open. */
 static uintptr_t
 step_inside(unsigned cpu)
 {
-    uintptr_t *row = kva__mag_row(&cache, cpu), at = row[KVA__MAG_AT];
+    uintptr_t *row = kva__mag_row(&cache, cpu), open = row[KVA__MAG_OPEN];
 
-    row[KVA__MAG_AT] = 0;
-    return at;
+    row[KVA__MAG_OPEN] = (uintptr_t)KVA__MAG_NOBODYS;
+    return open;
 }
 
 static void
-step_out(unsigned cpu, uintptr_t at)
+step_out(unsigned cpu, uintptr_t open)
 {
-    kva__mag_row(&cache, cpu)[KVA__MAG_AT] = at;
+    kva__mag_row(&cache, cpu)[KVA__MAG_OPEN] = open;
 }
 
 /* An interrupt finds its slot busy, and is served all the same. */
 static void
 interrupts_use_the_locked_path(struct test_ctx *t)
 {
-    uintptr_t thing = 0, at;
+    uintptr_t thing = 0, open;
 
     (void)t;
     start(2, 4, 1);
@@ -319,12 +319,13 @@ interrupts_use_the_locked_path(struct test_ctx *t)
     put(thing);
     fill_slot(1, 4);
     CHECK_EQ(kva_posix_cpu_set(1), 0);
-    at = step_inside(1);
+    open = step_inside(1);
     interrupt_thing = 0;
     kva_posix_interrupt();
     CHECK_NE(interrupt_thing, 0);
-    CHECK_EQ(kva__mag_row(&cache, 1)[KVA__MAG_AT], 0);
-    step_out(1, at);
+    CHECK_EQ(kva__mag_row(&cache, 1)[KVA__MAG_OPEN],
+             (uintptr_t)KVA__MAG_NOBODYS);
+    step_out(1, open);
     kva_posix_interrupt_set(NULL, NULL);
     finish(0);
 }
@@ -337,16 +338,16 @@ static void
 stuck_owners_hand_in(struct test_ctx *t)
 {
     for (unsigned k = 0; k < 2; k++) {
-        uintptr_t at, thing;
+        uintptr_t open, thing;
 
         (void)t;
         kva_posix_fini();
         start(2, 4, 1);
         fill_slot(1, 4);
         CHECK_EQ(kva_posix_cpu_set(0), 0);
-        at = step_inside(1);
+        open = step_inside(1);
         (void)kva__magcache_drain(&cache, 0);
-        step_out(1, at);
+        step_out(1, open);
         CHECK_EQ(kva__magcache_rounds(&cache), 4);
         if (k == 0) {
             CHECK_EQ(kva__magcache_drain(&cache, 0), 4);
