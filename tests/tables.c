@@ -41,6 +41,7 @@ extern const struct test port_sleep_tests[];
 extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
+extern const struct test single_step_tests[];
 extern const struct test steps_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
@@ -132,6 +133,7 @@ const struct test *const test_tables[] = {
     exhaustive_import_tests,
     model_vmem_tests,
     model_object_tests,
+    single_step_tests,
     stress_vmem_tests,
     stress_object_tests,
     NULL

@@ -29,10 +29,11 @@
 
 struct arena {
     vmem_t *vm, *source;
-    uintptr_t base; /* of the table */
-    bool memory;    /* ranges are memory, and written to */
-    bool sleeping;  /* requests wait */
-    unsigned n_max; /* quanta of a request */
+    uintptr_t base;       /* of the table */
+    bool memory;          /* ranges are memory, and written to */
+    bool sleeping;        /* requests wait */
+    unsigned n_max;       /* quanta of a request */
+    unsigned n_interrupt; /* and of an interrupt's */
     unsigned long count;
     uint8_t owner[QUANTA];
     uintptr_t slot[SLOTS];
@@ -139,7 +140,8 @@ on_interrupt(void *arg)
         interrupt_range = 0;
         bad = disclaim(a, range);
         vmem_free(a->vm, RANGE_ADDR(range), RANGE_N(range) * Q);
-    } else if (!finished && range_get(a, 2, false, VM_NOSLEEP, &range) == 0) {
+    } else if (!finished &&
+               range_get(a, a->n_interrupt, false, VM_NOSLEEP, &range) == 0) {
         bad = claim(a, range, 0xff);
         interrupt_range = range;
     }
@@ -209,6 +211,43 @@ worker_run(void *arg)
     if (interrupted != NULL) {
         kva_posix_interrupt();
     }
+    pthread_cleanup_pop(1);
+    return NULL;
+}
+
+/*
+ * One size, that of the interrupts, and as little as can be between one hit and
+ * the next, until as many interrupts have come; or their sender gets no time.
+ */
+static void *
+hot_run(void *arg)
+{
+    struct worker *w = arg;
+    struct arena *a = w->a;
+    uintptr_t held[2] = { 0, 0 };
+
+    pthread_cleanup_push(worker_end, w);
+    for (unsigned long i = 0;
+         i < a->count * 100 &&
+         __atomic_load_n(&a->interrupts, __ATOMIC_RELAXED) < a->count;
+         i++) {
+        uintptr_t *range = &held[i % 2];
+        const char *bad;
+
+        if (*range != 0) {
+            range_put(a, *range);
+        }
+        CHECK_EQ(range_get(a, a->n_interrupt, false, VM_NOSLEEP, range), 0);
+        bad = claim(a, *range, (uint8_t)(w->id + 1));
+        if (bad != NULL) {
+            FAIL("%s: 0x%zx", bad, (size_t)*range);
+        }
+    }
+    for (unsigned k = 0; k < 2; k++) {
+        range_put(a, held[k]);
+    }
+    finished = true;
+    kva_posix_interrupt();
     pthread_cleanup_pop(1);
     return NULL;
 }
@@ -369,6 +408,7 @@ arena_make(struct arena *a, size_t quanta, size_t qcache_max)
     memset(a, 0, sizeof(*a));
     a->base = BASE;
     a->n_max = 12;
+    a->n_interrupt = 2;
     a->source = vmem_create("source", BASE, quanta * Q, Q, NULL, NULL, NULL, 0,
                             VM_NOSLEEP, KVA_IPL_VM);
     a->vm = vmem_create("stress", 0, 0, Q, vmem_alloc, vmem_free, a->source,
@@ -432,6 +472,19 @@ interrupts(struct test_ctx *t)
     PORT(&(struct kva_posix_config){ .cpus = 4 });
     arena_make(&arena, QUANTA, 8);
     run(t, &arena, worker_run, 1, true);
+    CHECK_GT(arena.interrupts, 0);
+    arena_end(&arena);
+}
+
+/* Signals at random instants of the hot path, whose handler takes and frees what
+ * the thread does. */
+static void
+interrupts_in_hits(struct test_ctx *t)
+{
+    PORT(&(struct kva_posix_config){ .cpus = 4 });
+    arena_make(&arena, QUANTA, 8);
+    arena.n_interrupt = 1;
+    run(t, &arena, hot_run, 1, true);
     CHECK_GT(arena.interrupts, 0);
     arena_end(&arena);
 }
@@ -511,6 +564,7 @@ const struct test stress_vmem_tests[] = {
     TEST_COUNT("stress", scarce_memory, 20000, 400000, 10000000),
     TEST_COUNT("stress", without_quantum_caches, 20000, 400000, 10000000),
     TEST_COUNT("stress", interrupts, 20000, 400000, 10000000),
+    TEST_COUNT("stress", interrupts_in_hits, 20000, 400000, 10000000),
     TEST_COUNT("stress", sleepers, 4000, 100000, 2000000),
     TEST_COUNT("stress", sleepers_and_drainers, 4000, 100000, 2000000),
     TEST_COUNT("stress", sleepers_and_pushers, 2000, 40000, 500000),
