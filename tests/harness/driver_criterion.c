@@ -60,7 +60,6 @@ run_row(void)
                                        criterion_current_test->name);
     struct test_report report;
     struct test_options o;
-    char replay[512];
 
     if (test == NULL || !test_options_init(&o)) {
         cr_assert_fail("no row of the tables, or bad KVA_TEST_ variables");
@@ -72,8 +71,7 @@ run_row(void)
     if (report.result == TEST_SKIPPED) {
         cr_skip_test("%s", report.text);
     } else if (report.result == TEST_FAILED) {
-        test_replay(replay, sizeof(replay), "plain driver", test, &o);
-        cr_assert_fail("%s (again: %s)", report.text, replay);
+        cr_assert_fail("%s", report.text);
     }
 }
 
@@ -116,11 +114,77 @@ row_register(struct criterion_test_set *set, const struct test *test,
     criterion_register_test(set, t);
 }
 
+/* Why a test failed, in words. */
+static void
+reason(const struct criterion_test_stats *t, char *buf, size_t size)
+{
+    const struct criterion_assert_stats *a = t->asserts;
+
+    while (a != NULL && a->passed) {
+        a = a->next;
+    }
+    if (t->timed_out) {
+        (void)snprintf(buf, size, "timed out after %.0f s",
+                       t->test->data->timeout);
+    } else if (a != NULL) {
+        (void)snprintf(buf, size, "%s", a->message);
+    } else if (t->signal != 0) {
+        (void)snprintf(buf, size, "killed by signal %d (%s)", t->signal,
+                       strsignal(t->signal));
+    } else {
+        (void)snprintf(buf, size, "exit status %d (a sanitizer's report?)",
+                       t->exit_code);
+    }
+}
+
+/* The plain driver's program, which has the same tests. */
+static char plain[256];
+
+static void
+plain_name(const char *program)
+{
+    static const char ending[] = "-criterion";
+    size_t n = strlen(program), cut = sizeof(ending) - 1;
+
+    if (n > cut && strcmp(program + n - cut, ending) == 0) {
+        n -= cut;
+    }
+    (void)snprintf(plain, sizeof(plain), "%.*s", (int)n, program);
+}
+
+/* As the plain driver says it.  Criterion has said it too, but in its own way
+ * and among all that other tests print. */
+static void
+print_failure(const struct criterion_test_stats *t)
+{
+    const struct test *test = row_find(t->test->category, t->test->name);
+    char why[TEST_TEXT_MAX], replay[512];
+    struct test_options o;
+
+    if (test != NULL && test_options_init(&o)) {
+        reason(t, why, sizeof(why));
+        test_replay(replay, sizeof(replay), plain, test, &o);
+        (void)printf("FAIL %s/%s: %s\n     again: %s\n", test->suite,
+                     test->name, why, replay);
+    }
+}
+
 /* Criterion owns the counts and drops them before it returns. */
 static size_t passed, failed, skipped;
 
 ReportHook(POST_ALL)(struct criterion_global_stats *stats)
 {
+    (void)fflush(stderr);
+    for (const struct criterion_suite_stats *s = stats->suites; s != NULL;
+         s = s->next) {
+        for (const struct criterion_test_stats *t = s->tests; t != NULL;
+             t = t->next) {
+            if (t->test_status == CR_STATUS_FAILED || t->crashed ||
+                t->timed_out) {
+                print_failure(t);
+            }
+        }
+    }
     passed = stats->tests_passed;
     failed = stats->tests_failed; /* those that crashed among them */
     skipped = stats->tests_skipped;
@@ -203,6 +267,7 @@ main(int argc, char **argv)
     }
     (void)snprintf(seed, sizeof(seed), "0x%" PRIx64, o.seed);
     (void)setenv("KVA_TEST_SEED", seed, 1);
+    plain_name(argv[0]);
     npatterns = take_patterns(&argc, argv, pattern);
     register_all(set, &o, pattern, npatterns);
     if (criterion_handle_args(argc, argv, true) != 0) {

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -255,6 +256,11 @@ run_forked(const struct driver *d, const struct test *test,
 
 /* ---- results ----------------------------------------------------------- */
 
+/* Seconds a test took; of the processors, 0 with --no-fork. */
+struct took {
+    double wall, cpu;
+};
+
 static void
 json_string(FILE *f, const char *s)
 {
@@ -273,7 +279,7 @@ json_string(FILE *f, const char *s)
 
 static void
 json_result(struct driver *d, const struct test *test,
-            const struct test_report *report, double seconds)
+            const struct test_report *report, const struct took *took)
 {
     static const char *const names[] = { "passed", "failed", "skipped" };
     bool first = d->passed + d->failed + d->skipped == 1;
@@ -284,16 +290,17 @@ json_result(struct driver *d, const struct test *test,
     json_string(d->json, test->name);
     (void)fprintf(d->json,
                   ", \"result\": \"%s\", \"count\": %lu, \"seed\": "
-                  "\"0x%" PRIx64 "\", \"seconds\": %.3f, \"text\": ",
+                  "\"0x%" PRIx64 "\", \"seconds\": %.3f, \"cpu\": %.3f, "
+                  "\"text\": ",
                   names[report->result], test_count(test, &d->options),
-                  d->options.seed, seconds);
+                  d->options.seed, took->wall, took->cpu);
     json_string(d->json, report->text);
     (void)fprintf(d->json, "}");
 }
 
 static void
 result(struct driver *d, const struct test *test,
-       const struct test_report *report, double seconds)
+       const struct test_report *report, const struct took *took)
 {
     char replay[512];
 
@@ -302,7 +309,7 @@ result(struct driver *d, const struct test *test,
         d->passed++;
         if (d->verbose) {
             (void)printf("ok   %s/%s %.3f s\n", test->suite, test->name,
-                         seconds);
+                         took->wall);
         }
         break;
     case TEST_SKIPPED:
@@ -316,7 +323,7 @@ result(struct driver *d, const struct test *test,
                      test->name, report->text, replay);
     }
     if (d->json != NULL) {
-        json_result(d, test, report, seconds);
+        json_result(d, test, report, took);
     }
 }
 
@@ -329,6 +336,17 @@ now(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* Of all processors, for the processes that have ended. */
+static double
+cpu_now(void)
+{
+    struct rusage u;
+
+    (void)getrusage(RUSAGE_CHILDREN, &u);
+    return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
 static void
 run_all(struct driver *d)
 {
@@ -336,7 +354,7 @@ run_all(struct driver *d)
 
     for (size_t n = 0; (test = test_at(n)) != NULL; n++) {
         struct test_report report = { .result = TEST_PASSED };
-        double start = now();
+        struct took took = { now(), cpu_now() };
 
         if (!selected(d, test)) {
             continue;
@@ -346,7 +364,9 @@ run_all(struct driver *d)
         } else {
             run_forked(d, test, &report);
         }
-        result(d, test, &report, now() - start);
+        took.wall = now() - took.wall;
+        took.cpu = cpu_now() - took.cpu;
+        result(d, test, &report, &took);
     }
 }
 
