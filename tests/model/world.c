@@ -22,6 +22,7 @@
 #define TEXT_MAX 256u
 #define BTS KVA_VMEM_EST_BTCOUNT(4, 24)
 #define QCACHE 8u /* quanta */
+#define RING 8u   /* entries of an audit ring */
 /* How far the clock goes at a time, while somebody sleeps. */
 #define STEP_NS UINT64_C(20000000)
 /* What a sleeper's friends do for him until he is cancelled. */
@@ -63,8 +64,13 @@ struct arena {
     bool indexed;
     size_t import_quantum; /* 0: none */
     size_t limit;          /* 0: none */
-    uintptr_t rotor;       /* where the last next fit ended */
+    size_t spanned;        /* bytes of spans at the last check */
+    bool added;            /* a span, since */
+    bool audited;
+    struct kva_vmem_audit ring[RING];
+    uintptr_t rotor; /* where the last next fit ended */
     bool rotor_known;
+    unsigned prepared; /* operations */
     struct unit map[UNITS_MAX];
     struct live live[LIVE_MAX];
     unsigned nlive;
@@ -101,13 +107,15 @@ struct world {
     bool no_barrier; /* one failed */
     unsigned long count[WORLD_OUTCOMES];
     size_t spans_before;
+    unsigned long walks;
     /* the sleeper */
     struct arena *waiter;
     const struct request *wanted;
     uint64_t began;
     unsigned friends;
     bool cancelled;
-    bool lenient; /* a request may be refused in this step */
+    bool lenient;  /* a request may be refused in this step */
+    bool prepared; /* the operation is one of those prepared */
     char text[TEXT_MAX];
     bool wrong;
 };
@@ -479,7 +487,10 @@ walk(struct world *w, struct arena *a)
     a->nspans = a->nalloc = 0;
     a->max_free = 0;
     a->next = a->end = 0;
-    vmem_walk(a->vm, VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN, see, &s);
+    vmem_walk(a->vm,
+              VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN |
+                  (w->walks++ % 4 == 0 ? VMEM_REENTRANT : 0),
+              see, &s);
     if (a->next != a->end) {
         (void)wrong(w, "%u: the last segments do not fill their span",
                     number(w, a));
@@ -597,6 +608,13 @@ check_map(struct world *w, struct arena *a)
     unsigned count = check_live(w, a);
 
     check_spans(w, a);
+    if (a->limit != 0 && a->bytes[BYTES_SPAN] > a->limit &&
+        a->bytes[BYTES_SPAN] > a->spanned && !a->added) {
+        (void)wrong(w, "%u: spans of %zu, and the limit is %zu", number(w, a),
+                    a->bytes[BYTES_SPAN], a->limit);
+    }
+    a->spanned = a->bytes[BYTES_SPAN];
+    a->added = false;
     for (unsigned c = number(w, a) + 1; c < w->narenas; c++) {
         if (w->arena[c].source == (int)number(w, a)) {
             count += check_child(w, a, &w->arena[c]);
@@ -805,22 +823,38 @@ add_live(struct world *w, struct arena *a, uintptr_t addr, size_t size, bool x)
     a->live[a->nlive++] = (struct live){ addr, size, x };
 }
 
+/* The newest entry of the ring is this. */
+static void
+expect_noted(struct world *w, struct arena *a, const struct live *l,
+             enum kva_vmem_event op)
+{
+    struct kva_vmem_audit event = { .number = 0 };
+
+    if (a->audited &&
+        (vmem_audit_find(a->vm, l->addr, &event) != 0 ||
+         event.addr != l->addr || event.size != l->size || event.op != op)) {
+        (void)wrong(w, "%u: the ring has 0x%zx of %zu, event %u", number(w, a),
+                    (size_t)event.addr, event.size, event.op);
+    }
+}
+
 static void
 free_live(struct world *w, struct arena *a, unsigned k)
 {
-    struct live l = a->live[k];
+    const struct live l = a->live[k];
     unsigned i = unit_of(w, l.addr);
+    size_t size = l.size - draw(w, (uint32_t)a->quantum); /* rounds up to it */
 
     a->live[k] = a->live[--a->nlive];
     for (unsigned n = units_in(w, l.size); n > 0; n--) {
         a->map[i++].live = false;
     }
-    l.size -= draw(w, (uint32_t)a->quantum); /* any that rounds up to it */
     if (l.x) {
-        vmem_xfree(a->vm, l.addr, l.size);
+        vmem_xfree(a->vm, l.addr, size);
     } else {
-        vmem_free(a->vm, l.addr, l.size);
+        vmem_free(a->vm, l.addr, size);
     }
+    expect_noted(w, a, &l, l.x ? KVA_VMEM_AUDIT_XFREE : KVA_VMEM_AUDIT_FREE);
     w->count[WORLD_FREED]++;
 }
 
@@ -859,6 +893,218 @@ on_reclaim(vmem_t *vm, vm_flag_t flags)
     }
 }
 
+/* ---- ranges changed in place --------------------------------------------- */
+
+/* Tags are few here, or in an arena below. */
+static bool
+may_lack_tags(const struct world *w, const struct arena *a)
+{
+    while (!a->private_tags && a->source >= 0) {
+        a = &w->arena[a->source];
+    }
+    return w->faults || a->private_tags;
+}
+
+/* A prepared operation is used up. */
+static void
+spend(struct world *w, struct arena *a)
+{
+    if (w->prepared) {
+        a->prepared--;
+        w->count[WORLD_PREPARED]++;
+    }
+}
+
+static void
+mark(struct world *w, struct arena *a, const struct live *l, bool live)
+{
+    unsigned i = unit_of(w, l->addr);
+
+    for (unsigned n = units_in(w, l->size); n > 0; n--) {
+        a->map[i++].live = live;
+    }
+}
+
+/* A range of vmem_xalloc, the first from some on; NULL: there is none. */
+static struct live *
+draw_x(struct world *w, struct arena *a)
+{
+    unsigned k = draw(w, a->nlive);
+
+    for (unsigned n = 0; n < a->nlive; n++) {
+        struct live *l = &a->live[(k + n) % a->nlive];
+
+        if (l->x) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+/* Any size that rounds up to it. */
+static size_t
+draw_bytes(struct world *w, const struct arena *a, size_t size)
+{
+    return size - draw(w, (uint32_t)a->quantum);
+}
+
+/* A change that takes tags was done; false: it was not, for want of them. */
+static bool
+was_changed(struct world *w, struct arena *a, const char *what, int err)
+{
+    bool lenient = !w->prepared && (w->waiter != NULL || may_lack_tags(w, a));
+
+    if (err == 0) {
+        spend(w, a);
+    } else if (err != KVA_ENOMEM || !lenient) {
+        (void)wrong(w, "%u: %s: %d", number(w, a), what, err);
+    }
+    return err == 0;
+}
+
+static const char *
+step_trim(struct world *w, struct arena *a)
+{
+    struct live *l = draw_x(w, a);
+    struct live to;
+    unsigned n, from;
+    size_t old;
+    int err;
+
+    if (l == NULL) {
+        return NULL;
+    }
+    n = units_in(w, l->size) / units_in(w, a->quantum);
+    from = draw(w, n);
+    to.addr = l->addr + from * a->quantum;
+    to.size = (1 + draw(w, n - from)) * a->quantum;
+    to.x = true;
+    old = draw_bytes(w, a, l->size);
+    err = w->prepared ? vmem_xtrim_prepared(a->vm, l->addr, old, to.addr,
+                                            draw_bytes(w, a, to.size))
+                      : vmem_xtrim(a->vm, l->addr, old, to.addr,
+                                   draw_bytes(w, a, to.size));
+    if (was_changed(w, a, "vmem_xtrim", err)) {
+        mark(w, a, l, false);
+        mark(w, a, &to, true);
+        *l = to;
+        w->count[WORLD_TRIMMED]++;
+    }
+    return NULL;
+}
+
+static const char *
+step_split(struct world *w, struct arena *a)
+{
+    struct live *l = draw_x(w, a);
+    size_t first, old;
+    int err;
+
+    if (l == NULL || l->size == a->quantum || a->nlive == LIVE_MAX) {
+        return NULL;
+    }
+    first = (1 + draw(w, (uint32_t)(l->size / a->quantum) - 1)) * a->quantum;
+    old = draw_bytes(w, a, l->size);
+    err = w->prepared ? vmem_xsplit_prepared(a->vm, l->addr, old, first)
+                      : vmem_xsplit(a->vm, l->addr, old, first);
+    if (was_changed(w, a, "vmem_xsplit", err)) {
+        a->live[a->nlive++] =
+            (struct live){ l->addr + first, l->size - first, true };
+        l->size = first;
+        w->count[WORLD_SPLIT]++;
+    }
+    return NULL;
+}
+
+/* A range with one right behind it; both of vmem_xalloc. */
+static const char *
+step_join(struct world *w, struct arena *a)
+{
+    struct live *l = draw_x(w, a), *behind = NULL;
+    int err, want;
+
+    for (unsigned k = 0; l != NULL && k < a->nlive; k++) {
+        if (a->live[k].x && a->live[k].addr == l->addr + l->size) {
+            behind = &a->live[k];
+        }
+    }
+    if (behind == NULL) {
+        return NULL;
+    }
+    want = a->map[unit_of(w, l->addr)].span ==
+                   a->map[unit_of(w, behind->addr)].span
+               ? 0
+               : KVA_EINVAL;
+    err = vmem_xjoin(a->vm, l->addr, l->size, draw_bytes(w, a, behind->size));
+    if (err != want) {
+        return wrong(w, "%u: vmem_xjoin of %zu at 0x%zx and %zu: %d, not %d",
+                     number(w, a), l->size, (size_t)l->addr, behind->size, err,
+                     want);
+    }
+    w->count[err == 0 ? WORLD_JOINED : WORLD_UNCHANGED]++;
+    if (err == 0) {
+        l->size += behind->size;
+        *behind = a->live[--a->nlive];
+    }
+    return NULL;
+}
+
+/* Units around a range that are free, and of its span. */
+static bool
+is_room_around(const struct world *w, const struct arena *a,
+               const struct live *l, const struct live *to)
+{
+    unsigned first = unit_of(w, to->addr), own = unit_of(w, l->addr);
+
+    for (unsigned i = first; i < first + units_in(w, to->size); i++) {
+        if (i - own >= units_in(w, l->size) &&
+            (!is_free(a, i) || a->map[i].span != a->map[own].span)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* At both ends; it takes no tags. */
+static const char *
+step_extend(struct world *w, struct arena *a)
+{
+    struct live *l = draw_x(w, a);
+    unsigned before, behind, q = units_in(w, a->quantum);
+    struct live to;
+    size_t old;
+    int err, want;
+
+    if (l == NULL) {
+        return NULL;
+    }
+    before = draw(w, 4) * q;
+    behind = draw(w, 4) * q;
+    if (before > unit_of(w, l->addr) ||
+        behind > w->units - unit_of(w, l->addr) - units_in(w, l->size)) {
+        return NULL;
+    }
+    to.addr = l->addr - before * w->unit;
+    to.size = l->size + (before + behind) * w->unit;
+    to.x = true;
+    want = is_room_around(w, a, l, &to) ? 0 : KVA_ENOMEM;
+    old = draw_bytes(w, a, l->size);
+    err = vmem_xextend(a->vm, l->addr, old, to.addr, draw_bytes(w, a, to.size));
+    if (err != want) {
+        return wrong(w,
+                     "%u: vmem_xextend of %zu at 0x%zx to %zu at 0x%zx: %d, "
+                     "not %d",
+                     number(w, a), l->size, (size_t)l->addr, to.size,
+                     (size_t)to.addr, err, want);
+    }
+    w->count[err == 0 ? WORLD_EXTENDED : WORLD_UNCHANGED]++;
+    if (err == 0) {
+        mark(w, a, &to, true);
+        *l = to;
+    }
+    return NULL;
+}
+
 /* ---- waiting ------------------------------------------------------------- */
 
 #if KVA_TIER >= 3
@@ -877,6 +1123,17 @@ give_up(struct world *w)
                     number(w, w->waiter));
         (void)kva_posix_cancel_waits();
     }
+}
+
+/* Who waits may be using a prepared operation; his friend does not. */
+static void
+friend_trims(struct world *w)
+{
+    bool prepared = w->prepared;
+
+    w->prepared = false;
+    (void)step_trim(w, &w->arena[draw(w, w->narenas)]);
+    w->prepared = prepared;
 }
 
 /*
@@ -906,6 +1163,8 @@ on_wait(void *arg, const void *channel)
             w->count[WORLD_TIMED]++;
         } else if (draw(w, 16) == 15) {
             vmem_retry(w->waiter->vm);
+        } else if (draw(w, 8) == 7) {
+            friend_trims(w);
         }
     }
     if (w->wrong) {
@@ -933,7 +1192,8 @@ draw_size(struct world *w, const struct arena *a)
 }
 
 /* May a constrained request wait: not where an import on the way may bring and
- * take back what does not serve, over and over. */
+ * take back what does not serve, over and over: a function of the caller's own
+ * is told a size only, and a source with larger quanta not all. */
 static bool
 may_wait(const struct world *w, const struct arena *a)
 {
@@ -944,6 +1204,9 @@ may_wait(const struct world *w, const struct arena *a)
         }
         if (a->source < 0) {
             return true;
+        }
+        if (a->quantum != w->arena[a->source].quantum) {
+            return false;
         }
         a = &w->arena[a->source];
     }
@@ -964,6 +1227,7 @@ draw_flags(struct world *w, const struct arena *a, bool open)
     vm_flag_t flags =
         fits[draw(w, (uint32_t)KVA_COUNT(fits) - (a->indexed ? 0 : 2))];
 
+    flags |= w->prepared ? VM_PREPARED : 0;
     switch (draw(w, 16)) {
     case 15:
     case 14:
@@ -1081,7 +1345,7 @@ static const char *
 judge_refusal(struct world *w, struct arena *a, const struct request *rq,
               int err)
 {
-    bool lenient = w->faults || w->lenient || a->private_tags;
+    bool lenient = !w->prepared && (w->lenient || may_lack_tags(w, a));
 
     if (check(w) != NULL) {
         return w->text;
@@ -1122,6 +1386,9 @@ judge_place(struct world *w, struct arena *a, const struct request *rq,
                      number(w, a), (size_t)addr, rq->size, rq->align, rq->phase,
                      rq->nocross, (size_t)rq->min, (size_t)rq->max);
     }
+    if (w->faults && !is_free(a, unit_of(w, addr))) {
+        return NULL; /* a span came, since holes could not be cut */
+    }
     if (f->placed && addr != f->place) {
         return wrong(w, "%u: flags 0x%x put %zu at 0x%zx, not at 0x%zx",
                      number(w, a), rq->flags, rq->size, (size_t)addr,
@@ -1131,10 +1398,12 @@ judge_place(struct world *w, struct arena *a, const struct request *rq,
         w->count[WORLD_BEST]++;
         if (hole_around(w, a, addr) != f->smallest) {
             return wrong(w,
-                         "%u: best fit of %zu is in a hole of %zu, and there "
-                         "is one of %zu",
-                         number(w, a), rq->size, hole_around(w, a, addr),
-                         f->smallest);
+                         "%u: best fit of %zu (align %zu, phase %zu, nocross "
+                         "%zu, 0x%zx to 0x%zx, flags 0x%x) is in a hole of "
+                         "%zu, and there is one of %zu",
+                         number(w, a), rq->size, rq->align, rq->phase,
+                         rq->nocross, (size_t)rq->min, (size_t)rq->max,
+                         rq->flags, hole_around(w, a, addr), f->smallest);
         }
     }
     return NULL;
@@ -1192,8 +1461,8 @@ request(struct world *w, struct arena *a, enum call call,
         const struct request *rq)
 {
     size_t size = rq->size - draw(w, (uint32_t)a->quantum);
-    bool served =
-        call == CALL_ALLOC && a->cached && rq->size <= QCACHE * a->quantum;
+    bool served = call == CALL_ALLOC && a->cached && !w->prepared &&
+                  rq->size <= QCACHE * a->quantum;
     unsigned long waited = w->count[WORLD_WAITED];
     struct forecast f = { 0, false, 0 };
     uintptr_t addr = rq->min;
@@ -1230,7 +1499,11 @@ request(struct world *w, struct arena *a, enum call call,
     if (bad != NULL) {
         return bad;
     }
+    spend(w, a);
     add_live(w, a, addr, rq->size, call != CALL_ALLOC);
+    expect_noted(w, a, &a->live[a->nlive - 1],
+                 call == CALL_ALLOC ? KVA_VMEM_AUDIT_ALLOC
+                                    : KVA_VMEM_AUDIT_XALLOC);
     return w->wrong ? w->text : NULL;
 }
 
@@ -1302,13 +1575,17 @@ step_add(struct world *w, struct arena *a)
             return NULL;
         }
     }
-    err = vmem_add(a->vm, address_of(w, first), n * w->unit, VM_NOSLEEP);
+    err = vmem_add(a->vm, address_of(w, first), n * w->unit,
+                   VM_NOSLEEP | (w->prepared ? VM_PREPARED : 0));
     if (err != 0) {
-        return w->faults || a->private_tags ? NULL
-                                            : wrong(w, "vmem_add: %d", err);
+        return !w->prepared && may_lack_tags(w, a)
+                   ? NULL
+                   : wrong(w, "vmem_add: %d", err);
     }
+    spend(w, a);
     w->slot[slot] = (uint8_t)(number(w, a) + 1);
     w->count[WORLD_ADDED]++;
+    a->added = true;
     for (unsigned i = first; i < first + n; i++) {
         a->map[i].added = true;
     }
@@ -1362,6 +1639,168 @@ book_of(const struct world *w, const struct arena *a, struct book *b)
             (struct range){ a->live[k].addr, a->live[k].size, a->live[k].x };
     }
 }
+
+/* Imports stop at a limit; what is there stays. */
+static const char *
+step_limit(struct world *w, struct arena *a)
+{
+    if (a->source >= 0) {
+        a->limit = draw(w, 2) == 0 ? 0 : draw(w, w->units) * w->unit;
+        vmem_set_limit(a->vm, a->limit);
+        w->count[WORLD_LIMITED]++;
+    }
+    return NULL;
+}
+
+/* A request while every nth is let fail. */
+static const char *
+step_inject(struct world *w, struct arena *a)
+{
+    unsigned n = 1 + draw(w, 3);
+    const char *bad;
+
+    vmem_set_mtbf(a->vm, n);
+    w->lenient = true;
+    bad = step_alloc(w, a);
+    if (bad == NULL) {
+        bad = check(w);
+    }
+    if (bad == NULL && a->nlive < LIVE_MAX) {
+        bad = step_xalloc(w, a);
+    }
+    w->lenient = false;
+    vmem_set_mtbf(a->vm, 0);
+    w->count[WORLD_INJECTED]++;
+    return bad;
+}
+
+static const char *
+step_audit(struct world *w, struct arena *a)
+{
+    a->audited = !a->audited;
+    w->count[WORLD_AUDITED] += a->audited;
+    memset(a->ring, 0, sizeof(a->ring));
+    vmem_set_audit(a->vm, a->audited ? a->ring : NULL, a->audited ? RING : 0);
+    return NULL;
+}
+
+/* The kind of segment that the map has at unit i. */
+static bool
+is_kind(const struct world *w, const struct arena *a, unsigned i,
+        const struct kva_vmem_segment *seg)
+{
+    const struct live *l = NULL;
+
+    for (unsigned k = 0; k < a->nlive; k++) {
+        if (address_of(w, i) - a->live[k].addr < a->live[k].size) {
+            l = &a->live[k];
+        }
+    }
+    if (l != NULL) {
+        return seg->addr == l->addr && seg->size == l->size &&
+               (seg->kind ==
+                    (l->x ? KVA_VMEM_KIND_XALLOC : KVA_VMEM_KIND_ALLOC) ||
+                (!l->x && seg->kind == KVA_VMEM_KIND_LIVE));
+    }
+    if (a->map[i].cached) {
+        return seg->kind == KVA_VMEM_KIND_PIECE ||
+               seg->kind == KVA_VMEM_KIND_CACHED;
+    }
+    if (!a->map[i].live) {
+        return seg->kind == KVA_VMEM_KIND_FREE &&
+               seg->addr + seg->size ==
+                   address_of(w, i) + hole_at(w, a, i) * w->unit;
+    }
+    return a->start[unit_of(w, seg->addr)] == units_in(w, seg->size);
+}
+
+/* What an address is, and whether a range is in one span. */
+static const char *
+step_look(struct world *w, struct arena *a)
+{
+    unsigned i = draw(w, w->units), n = 1 + draw(w, w->units - i), last = i;
+    uintptr_t addr = address_of(w, i);
+    struct kva_vmem_segment seg;
+    bool in;
+    int err = vmem_find(a->vm, addr + draw(w, (uint32_t)w->unit), &seg);
+
+    if (err != (a->map[i].span != 0 ? 0 : KVA_ENOENT) ||
+        (err == 0 &&
+         (addr - seg.addr >= seg.size || !is_kind(w, a, i, &seg) ||
+          addr - seg.span_addr >= seg.span_size ||
+          (!a->map[i].added && a->kind != KIND_KEEPS) != seg.imported))) {
+        return wrong(w, "%u: vmem_find of 0x%zx: %d", number(w, a),
+                     (size_t)addr, err);
+    }
+    w->count[WORLD_LOOKED] += err == 0;
+    while (last + 1 < i + n && a->map[last + 1].span == a->map[i].span) {
+        last++;
+    }
+    in = a->map[i].span != 0 && last == i + n - 1;
+    if (vmem_contains(a->vm, addr, n * w->unit) != in) {
+        return wrong(w, "%u: vmem_contains of 0x%zx, %u units", number(w, a),
+                     (size_t)addr, n);
+    }
+    return NULL;
+}
+
+/* ---- prepared operations -------------------------------------------------- */
+
+static const char *
+prepare(struct world *w, struct arena *a)
+{
+    unsigned n = 1 + draw(w, 3);
+    int err = vmem_prepare(a->vm, n, VM_NOSLEEP);
+
+    if (err == 0) {
+        a->prepared = n;
+    } else if (err != KVA_ENOMEM || !may_lack_tags(w, a)) {
+        return wrong(w, "%u: vmem_prepare of %u: %d", number(w, a), n, err);
+    }
+    return NULL;
+}
+
+static void
+note_barrier(struct world *w)
+{
+    w->no_barrier |= kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0;
+}
+
+/* One of those prepared, with no page of metadata to be had: it may find no
+ * room, but not no tags. */
+static const char *
+step_prepared(struct world *w, struct arena *a)
+{
+    static const struct {
+        const char *(*step)(struct world *w, struct arena *a);
+    } uses[] = {
+        { step_alloc }, { step_xalloc }, { step_addr },
+        { step_add },   { step_trim },   { step_split },
+    };
+    const char *bad;
+
+    if (a->prepared == 0) {
+        return prepare(w, a);
+    }
+    if (draw(w, 8) == 7) {
+        unsigned n = 1 + draw(w, a->prepared);
+
+        vmem_unprepare(a->vm, n);
+        a->prepared -= n;
+        w->count[WORLD_UNPREPARED]++;
+        return NULL;
+    }
+    note_barrier(w);
+    kva_posix_fault_reset();
+    kva_posix_fault_arm(KVA_POSIX_META_GET, 1, true);
+    w->prepared = true;
+    bad = uses[draw(w, KVA_COUNT(uses))].step(w, a);
+    w->prepared = false;
+    kva_posix_fault_disarm(KVA_POSIX_META_GET);
+    return bad;
+}
+
+/* ---- misuse and the rest --------------------------------------------------- */
 
 /* A free that is wrong, or not; if it is, the book knows the report. */
 static const char *
@@ -1475,13 +1914,18 @@ typedef const char *step_t(struct world *w, struct arena *a);
 
 /* One after the other is as likely as it has rows. */
 static step_t *const steps[] = {
-    step_free,   step_free,   step_free,  step_free,   step_free,
-    step_free,   step_free,   step_free,  step_alloc,  step_alloc,
-    step_alloc,  step_alloc,  step_alloc, step_alloc,  step_xalloc,
-    step_xalloc, step_xalloc, step_addr,  step_addr,   step_add,
-    step_add,    step_drain,  step_cpu,   step_misuse, step_misuse,
+    step_free,     step_free,     step_free,  step_free,   step_free,
+    step_free,     step_free,     step_free,  step_alloc,  step_alloc,
+    step_alloc,    step_alloc,    step_alloc, step_alloc,  step_xalloc,
+    step_xalloc,   step_xalloc,   step_addr,  step_addr,   step_add,
+    step_add,      step_drain,    step_cpu,   step_misuse, step_misuse,
+    step_trim,     step_split,    step_join,  step_extend, step_extend,
+    step_prepared, step_prepared,
 };
-static step_t *const rare[] = { step_drain, step_free_all, step_remake };
+static step_t *const rare[] = {
+    step_drain, step_free_all, step_remake, step_limit,
+    step_look,  step_look,     step_inject, step_audit,
+};
 
 static void
 arm_fault(struct world *w)
@@ -1502,7 +1946,9 @@ world_step(struct world *w)
     step_t *step = op < KVA_COUNT(steps)
                        ? steps[op]
                        : rare[draw(w, (uint32_t)KVA_COUNT(rare))];
-    bool takes = step == step_alloc || step == step_xalloc || step == step_addr;
+    bool takes = step == step_alloc || step == step_xalloc ||
+                 step == step_addr || step == step_inject ||
+                 step == step_prepared;
     const char *bad;
 
     if (takes && a->nlive == LIVE_MAX) {
@@ -1513,7 +1959,7 @@ world_step(struct world *w)
     }
     bad = step(w, a);
     if (w->faults) {
-        w->no_barrier |= kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0;
+        note_barrier(w);
         kva_posix_fault_reset();
     }
     return bad != NULL ? bad : check(w);

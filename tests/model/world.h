@@ -14,9 +14,11 @@
  * a source has handed out is what others live in or import.
  *
  * Steps cover the interface: requests of every kind, with either fit and any
- * constraint, waiting included; frees; spans and tags added; drains, reclaim,
- * CPU slots; misuse, which must be reported and change nothing; faults; arenas
- * ended and made anew in another shape.  Numbers drawn behind the end of an
+ * constraint, waiting included; frees; ranges trimmed, split, joined and extended;
+ * operations prepared, which then find room for tags whatever fails; spans and
+ * tags added; limits, drains, reclaim, CPU slots; what an address is; audit and
+ * injected failures; misuse, which must be reported and change nothing; faults;
+ * arenas ended and made anew in another shape.  Numbers drawn behind the end of an
  * input are 0; every list of choices begins with what leads to an end.
  */
 #ifndef TESTS_WORLD_H
@@ -44,6 +46,17 @@ enum world_outcome {
     WORLD_ADDED,
     WORLD_REMADE,
     WORLD_FAULTED, /* steps with a fault armed */
+    WORLD_LIMITED,
+    WORLD_INJECTED,
+    WORLD_AUDITED,
+    WORLD_LOOKED, /* addresses looked up that are in a span */
+    WORLD_TRIMMED,
+    WORLD_SPLIT,
+    WORLD_JOINED,
+    WORLD_EXTENDED,
+    WORLD_UNCHANGED, /* joins and extensions refused, and rightly */
+    WORLD_PREPARED,  /* operations that succeeded as prepared, without tags */
+    WORLD_UNPREPARED,
     WORLD_OUTCOMES
 };
 
