@@ -313,10 +313,16 @@ first_live(kva_vmem_t *vm)
 void
 kva__arena_expect_idle(kva_vmem_t *vm, const char *func)
 {
+    unsigned waiting = kva__wait_count(vm);
     struct kva_vmem_btag *bt;
     uintptr_t addr = 0;
     size_t live;
 
+    if (waiting != 0) {
+        kva__misuse(func, "arena", vm->name, (uintptr_t)vm,
+                    "expected nobody who waits for memory, found %u waiting",
+                    waiting);
+    }
     if (!KVA_CONFIG_CHECKS && vm->qcache != NULL) {
         /* What is in magazines looks live. */
         kva__qcache_drain(vm, SIZE_MAX, 0, KVA__DRAIN_ALONE);

@@ -176,8 +176,10 @@ void kva_vmem_set_limit(kva_vmem_t *vm, kva_vmem_size_t limit);
 
 /*
  * End an arena: drains its quantum caches, releases imported spans, gives the
- * tags back.  Live ranges are a misuse.  The caller sees to it that nobody
- * else uses the arena any more.  May not be called from an interrupt.
+ * tags back.  Live ranges are a misuse, and so is a request that waits for
+ * memory of the arena or of one that imports from it.  The caller sees to it
+ * that nobody else uses the arena any more.  May not be called from an
+ * interrupt.  Linear in tags.
  */
 void kva_vmem_destroy(kva_vmem_t *vm);
 

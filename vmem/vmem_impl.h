@@ -488,7 +488,7 @@ void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
 _Noreturn void kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
                                  enum btag_state state, const char *func);
 
-/* Report what callers have of the arena, if anything. */
+/* Report what callers have of the arena, if anything, or that they wait for it. */
 void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
 
 /* ---- spans (import.c, span.c) ----------------------------------------- */

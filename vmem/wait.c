@@ -472,6 +472,21 @@ kva__wait_leave(struct kva__waiter *w, uintptr_t addr, size_t size)
 }
 
 unsigned
+kva__wait_count(const kva_vmem_t *vm)
+{
+    const struct kva__waitq *q = &arena_root(vm)->waitq;
+    unsigned n = 0;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wait.lock);
+    for (const struct kva__waiter *w = q->first; w != NULL; w = w->next) {
+        n += feeds(vm, w->vm) ? 1u : 0u;
+    }
+    kva_port_unlock(&wait.lock, irq);
+    return n;
+}
+
+unsigned
 vmem_cancel(kva_vmem_t *vm, const void *cookie)
 {
     struct kva__waitq *q;
@@ -659,6 +674,13 @@ kva__wait_wake(struct kva__waitq *q, size_t n)
 }
 
 #else /* nobody waits */
+
+unsigned
+kva__wait_count(const kva_vmem_t *vm)
+{
+    (void)vm;
+    return 0;
+}
 
 unsigned
 vmem_cancel(kva_vmem_t *vm, const void *cookie)

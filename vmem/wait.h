@@ -89,6 +89,9 @@ kva__wait_any(void)
  * root.  For slow paths: whoever keeps something empty gives it back then. */
 bool kva__wait_for(const kva_vmem_t *vm);
 
+/* How many wait for memory of vm, or of an arena that imports from it. */
+unsigned kva__wait_count(const kva_vmem_t *vm);
+
 /* May the caller sleep, and did he say that he wants to. */
 bool kva__wait_possible(kva_vm_flag_t flags);
 

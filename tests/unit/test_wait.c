@@ -3,7 +3,7 @@
  * Waiting for memory.  Claims: first in, first out; only those are woken whom
  * what became free may serve, and what one leaves over goes to the next; at most
  * 64 younger grants pass the head; waits end in time, or when cancelled; nobody
- * waits for what can never be.
+ * waits for what can never be, nor for an arena that is ended.
  *
  * Sleepers are threads.  The host port counts who is asleep, and a wake takes
  * its sleeper off that count before it returns, so "nobody was woken" can be
@@ -12,6 +12,7 @@
  */
 #include <pthread.h>
 
+#include "tests/misuse/digest.h"
 #include "tests/unit/tower.h"
 #include "vmem/vmem_store.h"
 
@@ -464,6 +465,49 @@ retry_is_told(struct test_ctx *t)
     sleeper_join(&s, 0);
     check_wakes(vm, 1, 2, 1);
     vmem_xfree(vm, s.addr, 16 * Q);
+    vmem_destroy(vm);
+}
+
+/* An arena in whose tree somebody waits cannot be ended, but one that feeds
+ * nobody who does can. */
+static void
+arenas_are_not_ended_under_waiters(struct test_ctx *t)
+{
+    static struct kva_vmem allowed;
+    vmem_t *vm, *child, *beside;
+    struct sleeper s[2];
+
+    (void)t;
+    PORT(NULL);
+    vm = vmem_create("own", 0, 0, Q, import_if_allowed, release_nowhere,
+                     &allowed, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    allowed.qcache_max = 0;
+    child = child_new(vm);
+    beside = child_new(vm);
+    s[0] = sleeper_make(child, 8);
+    s[1] = sleeper_make(vm, 16);
+    sleeper_start(&s[0]);
+    CHECK_MISUSE(vm, vmem_destroy(vm),
+                 "vmem_destroy: arena own: 0x%lx: expected nobody who waits "
+                 "for memory, found 1 waiting",
+                 (unsigned long)(uintptr_t)vm);
+    sleeper_start(&s[1]);
+    CHECK_MISUSE(vm, vmem_destroy(vm),
+                 "vmem_destroy: arena own: 0x%lx: expected nobody who waits "
+                 "for memory, found 2 waiting",
+                 (unsigned long)(uintptr_t)vm);
+    CHECK_MISUSE(child, vmem_destroy(child),
+                 "vmem_destroy: arena child: 0x%lx: expected nobody who waits "
+                 "for memory, found 1 waiting",
+                 (unsigned long)(uintptr_t)child);
+    vmem_destroy(beside);
+    CHECK_EQ(kva_posix_waiters(), 2);
+    CHECK_EQ(vmem_cancel(child, NULL), 1);
+    sleeper_join(&s[0], KVA_EINTR);
+    vmem_destroy(child);
+    CHECK_EQ(vmem_cancel(vm, NULL), 1);
+    sleeper_join(&s[1], KVA_EINTR);
     vmem_destroy(vm);
 }
 
@@ -936,6 +980,8 @@ const struct test wait_tests[] = { TEST("wait", first_in_first_out),
                                    TEST("wait", imports_are_constrained_too),
                                    TEST("wait", limits_are_waited_for),
                                    TEST("wait", retry_is_told),
+                                   TEST("wait",
+                                        arenas_are_not_ended_under_waiters),
                                    TEST("wait", tags_are_waited_for),
                                    TEST("wait", head_is_passed_64_times),
                                    TEST("wait",
