@@ -14,6 +14,10 @@
  * does not return: so it takes a number first (a ticket), and writes the entry
  * with that number when it is done.  What is refused leaves an old entry where
  * its own would have been.
+ *
+ * What changes in place (resize.c) takes its number and writes its entry while
+ * the arena is locked for the change itself.  Its entry is found by all addresses
+ * concerned, so it has the longer range of before and after.
  */
 #include "vmem/audit.h"
 
@@ -66,8 +70,9 @@ kva__audit_begin(kva_vmem_t *vm)
     return ticket;
 }
 
-/* Unless the ring is another by now, or has come round.  Arena locked. */
-static void
+/* The entry of a ticket, unless the ring is another by now, or has come round;
+ * or NULL.  Arena locked. */
+static struct kva_vmem_audit *
 entry_write(kva_vmem_t *vm, struct kva__audit_ticket ticket,
             enum kva_vmem_event op, uintptr_t addr, size_t size,
             const void *caller)
@@ -77,7 +82,7 @@ entry_write(kva_vmem_t *vm, struct kva__audit_ticket ticket,
 
     if (vm->audit == NULL || entry < vm->audit ||
         entry >= vm->audit + vm->audit_n || entry->number > ticket.number) {
-        return;
+        return NULL;
     }
     cpu = kva_cpu_enter();
     kva_cpu_exit(cpu);
@@ -90,6 +95,7 @@ entry_write(kva_vmem_t *vm, struct kva__audit_ticket ticket,
 #if KVA_TIER >= 3
     entry->time = kva_port_clock();
 #endif
+    return entry;
 }
 
 void
@@ -100,7 +106,7 @@ kva__audit_end(kva_vmem_t *vm, struct kva__audit_ticket ticket,
     kva_irq_t irq;
 
     irq = kva_port_lock(&vm->lock);
-    entry_write(vm, ticket, op, addr, size, caller);
+    (void)entry_write(vm, ticket, op, addr, size, caller);
     kva_port_unlock(&vm->lock, irq);
 }
 
@@ -114,9 +120,22 @@ kva__audit_write(kva_vmem_t *vm, enum kva_vmem_event op, uintptr_t addr,
     irq = kva_port_lock(&vm->lock);
     ticket = ticket_take(vm);
     if (ticket.entry != NULL) {
-        entry_write(vm, ticket, op, addr, size, caller);
+        (void)entry_write(vm, ticket, op, addr, size, caller);
     }
     kva_port_unlock(&vm->lock, irq);
+}
+
+void
+kva__audit_resize(kva_vmem_t *vm, enum kva_vmem_event op,
+                  const struct kva__audit_change *change, const void *caller)
+{
+    struct kva_vmem_audit *entry = entry_write(
+        vm, ticket_take(vm), op, change->addr, change->size, caller);
+
+    if (entry != NULL) {
+        entry->part_addr = change->part_addr;
+        entry->part_size = change->part_size;
+    }
 }
 
 const struct kva_vmem_audit *
@@ -161,7 +180,15 @@ kva__audit_op_name(enum kva_vmem_event op)
         return "xalloc";
     case KVA_VMEM_AUDIT_FREE:
         return "free  ";
-    default:
+    case KVA_VMEM_AUDIT_XFREE:
         return "xfree ";
+    case KVA_VMEM_AUDIT_XTRIM:
+        return "trim  ";
+    case KVA_VMEM_AUDIT_XSPLIT:
+        return "split ";
+    case KVA_VMEM_AUDIT_XJOIN:
+        return "join  ";
+    default:
+        return "extend";
     }
 }

@@ -13,12 +13,24 @@ struct kva__audit_ticket {
     size_t number;
 };
 
+/* What a segment that changes in place was and is: the longer range of the two,
+ * and what it has in common with the shorter one. */
+struct kva__audit_change {
+    uintptr_t addr, part_addr;
+    size_t size, part_size;
+};
+
 struct kva__audit_ticket kva__audit_begin(kva_vmem_t *vm);
 void kva__audit_end(kva_vmem_t *vm, struct kva__audit_ticket ticket,
                     enum kva_vmem_event op, uintptr_t addr, size_t size,
                     const void *caller);
 void kva__audit_write(kva_vmem_t *vm, enum kva_vmem_event op, uintptr_t addr,
                       size_t size, const void *caller);
+/* Of the range a part stays, or is by itself from now on or until now.  Arena
+ * locked. */
+void
+kva__audit_resize(kva_vmem_t *vm, enum kva_vmem_event op,
+                  const struct kva__audit_change *change, const void *caller);
 
 /* The newest entry for addr; NULL: none.  Arena locked, or stopped. */
 const struct kva_vmem_audit *
@@ -38,6 +50,16 @@ audit_note(kva_vmem_t *vm, enum kva_vmem_event op, uintptr_t addr, size_t size,
 {
     if (KVA_UNLIKELY(audit_is_on(vm))) {
         kva__audit_write(vm, op, addr, size, caller);
+    }
+}
+
+/* A segment was changed, and the arena has been locked since. */
+static inline void
+audit_resize(kva_vmem_t *vm, enum kva_vmem_event op,
+             struct kva__audit_change change, const void *caller)
+{
+    if (KVA_UNLIKELY(audit_is_on(vm))) {
+        kva__audit_resize(vm, op, &change, caller);
     }
 }
 

@@ -223,6 +223,32 @@ kva__print_event(const struct kva_vmem_audit *event, const char *before,
         (unsigned long)event->addr, event->size,
         (unsigned long)(uintptr_t)event->caller, (int)event->cpu,
         (unsigned long long)event->time);
+    if (event->part_size != 0) {
+        kva__print_line(pr, "%s%zu:   part " ADDR " of %zu bytes", before,
+                        event->number, (unsigned long)event->part_addr,
+                        event->part_size);
+    }
+}
+
+/* Was it this event by which [addr, addr + size - 1] came to be a range. */
+static bool
+event_made(const struct kva_vmem_audit *event, uintptr_t addr, size_t size)
+{
+    bool whole = event->addr == addr && event->size == size;
+    bool part = event->part_addr == addr && event->part_size == size;
+
+    switch (event->op) {
+    case KVA_VMEM_AUDIT_FREE:
+    case KVA_VMEM_AUDIT_XFREE:
+        return false;
+    case KVA_VMEM_AUDIT_XTRIM:
+        return part;
+    case KVA_VMEM_AUDIT_XSPLIT:
+        return part || (addr == event->addr + event->part_size &&
+                        size == event->size - event->part_size);
+    default:
+        return whole;
+    }
 }
 
 static void
@@ -316,8 +342,7 @@ print_range(void *arg, vmem_addr_t addr, vmem_size_t size, unsigned type)
         return;
     }
     event = kva__audit_last(live->vm, addr);
-    if (event == NULL || event->addr != addr || event->size != size ||
-        event->op == KVA_VMEM_AUDIT_FREE || event->op == KVA_VMEM_AUDIT_XFREE) {
+    if (event == NULL || !event_made(event, addr, size)) {
         kva__print_line(live->pr, "arena %s: live " ADDR " of %zu bytes",
                         live->vm->name, (unsigned long)addr, size);
     } else {

@@ -19,7 +19,7 @@
  * dropped; tags are ensured, and neighbours looked at, before the first change;
  * from there on nothing can fail.  The changes themselves are in segment.c.
  */
-#include "vmem/vmem_impl.h"
+#include "vmem/audit.h"
 
 /* ---- arguments -------------------------------------------------------- */
 
@@ -67,7 +67,7 @@ holds(uintptr_t outer, size_t outer_size, uintptr_t inner, size_t inner_size)
 
 static int
 trim(kva_vmem_t *vm, uintptr_t addr, size_t size, uintptr_t newaddr,
-     size_t newsize, vm_flag_t flags)
+     size_t newsize, vm_flag_t flags, const void *caller)
 {
     struct kva__trimmed holes = { 0, 0, 0, 0 };
     struct kva_vmem_btag *bt;
@@ -86,6 +86,9 @@ trim(kva_vmem_t *vm, uintptr_t addr, size_t size, uintptr_t newaddr,
     if ((tags == 0 && !kva__segment_moves_far(vm, bt, newaddr, newsize)) ||
         kva__budget_ensure(vm, tags, flags)) {
         kva__segment_trim(vm, bt, newaddr, newsize, &holes);
+        audit_resize(vm, KVA_VMEM_AUDIT_XTRIM,
+                     (struct kva__audit_change){ addr, newaddr, size, newsize },
+                     caller);
         vm->stat.resize++;
         err = 0;
     }
@@ -129,7 +132,8 @@ vmem_xtrim(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
     if (!trim_verify(vm, func, addr, &size, newaddr, &newsize)) {
         return KVA_EINVAL;
     }
-    err = trim(vm, addr, size, newaddr, newsize, 0);
+    err =
+        trim(vm, addr, size, newaddr, newsize, 0, __builtin_return_address(0));
     if (KVA_UNLIKELY(err == NOT_THERE)) {
         kva__arena_refuse(vm, addr, size, BT_XALLOC, func);
     }
@@ -147,7 +151,8 @@ vmem_xtrim_prepared(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
         return KVA_EINVAL;
     }
     kva__budget_begin(vm, func);
-    err = trim(vm, addr, size, newaddr, newsize, KVA__VM_LENT);
+    err = trim(vm, addr, size, newaddr, newsize, KVA__VM_LENT,
+               __builtin_return_address(0));
     kva__budget_end(vm, err == 0);
     if (KVA_UNLIKELY(err == NOT_THERE)) {
         kva__arena_refuse(vm, addr, size, BT_XALLOC, func);
@@ -174,7 +179,7 @@ first_verify(kva_vmem_t *vm, const char *func, uintptr_t addr, size_t size,
 
 static int
 split(kva_vmem_t *vm, uintptr_t addr, size_t size, size_t first,
-      vm_flag_t flags)
+      vm_flag_t flags, const void *caller)
 {
     struct kva_vmem_btag *bt;
     kva_irq_t irq;
@@ -188,6 +193,9 @@ split(kva_vmem_t *vm, uintptr_t addr, size_t size, size_t first,
     }
     if (kva__budget_ensure(vm, KVA_VMEM_TAGS_XSPLIT, flags)) {
         kva__segment_split(vm, bt, addr + first);
+        audit_resize(vm, KVA_VMEM_AUDIT_XSPLIT,
+                     (struct kva__audit_change){ addr, addr, size, first },
+                     caller);
         vm->stat.resize++;
         err = 0;
     }
@@ -208,7 +216,7 @@ vmem_xsplit(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
         return KVA_EINVAL;
     }
     first_verify(vm, func, addr, size, first);
-    err = split(vm, addr, size, first, 0);
+    err = split(vm, addr, size, first, 0, __builtin_return_address(0));
     if (KVA_UNLIKELY(err == NOT_THERE)) {
         kva__arena_refuse(vm, addr, size, BT_XALLOC, func);
     }
@@ -227,7 +235,8 @@ vmem_xsplit_prepared(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
     }
     first_verify(vm, func, addr, size, first);
     kva__budget_begin(vm, func);
-    err = split(vm, addr, size, first, KVA__VM_LENT);
+    err =
+        split(vm, addr, size, first, KVA__VM_LENT, __builtin_return_address(0));
     kva__budget_end(vm, err == 0);
     if (KVA_UNLIKELY(err == NOT_THERE)) {
         kva__arena_refuse(vm, addr, size, BT_XALLOC, func);
@@ -269,6 +278,10 @@ vmem_xjoin(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size1,
     }
     if (bt_next(bt) == second) {
         kva__segment_join(vm, bt);
+        audit_resize(
+            vm, KVA_VMEM_AUDIT_XJOIN,
+            (struct kva__audit_change){ addr, addr, size1 + size2, size1 },
+            __builtin_return_address(0));
         vm->stat.resize++;
         err = 0;
     }
@@ -309,6 +322,9 @@ vmem_xextend(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
         (!kva__segment_moves_far(vm, bt, newaddr, newsize) ||
          kva__budget_ensure(vm, KVA_VMEM_TAGS_XEXTEND, 0))) {
         kva__segment_extend(vm, bt, newaddr, newsize);
+        audit_resize(vm, KVA_VMEM_AUDIT_XEXTEND,
+                     (struct kva__audit_change){ newaddr, addr, newsize, size },
+                     __builtin_return_address(0));
         vm->stat.resize++;
         err = 0;
     }

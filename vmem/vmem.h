@@ -364,7 +364,7 @@ struct kva_vmem_segment {
     kva_vmem_addr_t addr; /* first address */
     kva_vmem_size_t size;
     enum kva_vmem_kind kind;
-    bool imported;             /* the span was */
+    bool imported;             /* the span was, and may go back */
     kva_vmem_addr_t span_addr; /* the span that it lies in */
     kva_vmem_size_t span_size;
 };
@@ -473,13 +473,21 @@ enum kva_vmem_event {
     KVA_VMEM_AUDIT_ALLOC = 1,
     KVA_VMEM_AUDIT_XALLOC,
     KVA_VMEM_AUDIT_FREE,
-    KVA_VMEM_AUDIT_XFREE
+    KVA_VMEM_AUDIT_XFREE,
+    KVA_VMEM_AUDIT_XTRIM,
+    KVA_VMEM_AUDIT_XSPLIT,
+    KVA_VMEM_AUDIT_XJOIN,
+    KVA_VMEM_AUDIT_XEXTEND
 };
 
 /* What happened to an address: an entry of the audit ring. */
 struct kva_vmem_audit {
     kva_vmem_addr_t addr;
-    kva_vmem_size_t size;
+    kva_vmem_size_t size; /* of a range that changed: the longer one */
+    /* Of the range: what a trim kept, what was extended, the first of the two
+     * that were split or joined.  0 for all else. */
+    kva_vmem_addr_t part_addr;
+    kva_vmem_size_t part_size;
     const void *caller; /* the return address of the call */
     uint64_t time;      /* kva_port_clock; below tier 3: 0 */
     size_t number;      /* counts up; 0: nothing was written here yet */
@@ -488,10 +496,11 @@ struct kva_vmem_audit {
 };
 
 /*
- * Write each allocation and free of the arena into ring, n entries of the
- * caller's, the newest over the oldest; ring NULL: no more.  All hit paths miss
- * meanwhile.  A free that is refused as misuse leaves no entry.  The ring must
- * stay until it is taken away again, with no request under way.
+ * Write each allocation, change in place and free of the arena into ring, n
+ * entries of the caller's, the newest over the oldest; ring NULL: no more.  All
+ * hit paths miss meanwhile.  What fails, or is refused as misuse, leaves no entry.
+ * The ring must stay until it is taken away again, with no request under way.
+ * Any context.  Linear in n.  The idea is illumos' vmem_audit.
  */
 void kva_vmem_set_audit(kva_vmem_t *vm, struct kva_vmem_audit *ring, size_t n);
 

@@ -14,6 +14,7 @@ typedef kva_vmem_import_t vmem_import_t;
 typedef kva_vmem_ximport_t vmem_ximport_t;
 typedef kva_vmem_release_t vmem_release_t;
 typedef kva_vmem_rimport_t vmem_rimport_t;
+typedef kva_vmem_pr_t vmem_pr_t;
 
 #define VM_SLEEP KVA_VM_SLEEP
 #define VM_NOSLEEP KVA_VM_NOSLEEP
@@ -46,19 +47,30 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define VMEM_KIND_PIECE KVA_VMEM_KIND_PIECE
 #define VMEM_KIND_LIVE KVA_VMEM_KIND_LIVE
 #define VMEM_KIND_CACHED KVA_VMEM_KIND_CACHED
+#define VMEM_AUDIT_ALLOC KVA_VMEM_AUDIT_ALLOC
+#define VMEM_AUDIT_XALLOC KVA_VMEM_AUDIT_XALLOC
+#define VMEM_AUDIT_FREE KVA_VMEM_AUDIT_FREE
+#define VMEM_AUDIT_XFREE KVA_VMEM_AUDIT_XFREE
+#define VMEM_AUDIT_XTRIM KVA_VMEM_AUDIT_XTRIM
+#define VMEM_AUDIT_XSPLIT KVA_VMEM_AUDIT_XSPLIT
+#define VMEM_AUDIT_XJOIN KVA_VMEM_AUDIT_XJOIN
+#define VMEM_AUDIT_XEXTEND KVA_VMEM_AUDIT_XEXTEND
 #define VMEM_EST_BTCOUNT KVA_VMEM_EST_BTCOUNT
 #define VMEM_BTS_FOR KVA_VMEM_BTS_FOR
+#define VMEM_BTS_GROUP KVA_VMEM_BTS_GROUP
 #define VMEM_TAGS_ALLOC KVA_VMEM_TAGS_ALLOC
 #define VMEM_TAGS_XALLOC KVA_VMEM_TAGS_XALLOC
 #define VMEM_TAGS_FREE KVA_VMEM_TAGS_FREE
 #define VMEM_TAGS_ADD KVA_VMEM_TAGS_ADD
 #define VMEM_TAGS_IMPORT KVA_VMEM_TAGS_IMPORT
 #define VMEM_TAGS_CHAIN KVA_VMEM_TAGS_CHAIN
+#define VMEM_TAGS_XTRIM_END KVA_VMEM_TAGS_XTRIM_END
 #define VMEM_TAGS_XTRIM KVA_VMEM_TAGS_XTRIM
 #define VMEM_TAGS_XSPLIT KVA_VMEM_TAGS_XSPLIT
 #define VMEM_TAGS_XJOIN KVA_VMEM_TAGS_XJOIN
 #define VMEM_TAGS_XEXTEND KVA_VMEM_TAGS_XEXTEND
 #define VMEM_TAGS_PREPARED KVA_VMEM_TAGS_PREPARED
+#define VMEM_TAGS_FOR KVA_VMEM_TAGS_FOR
 
 #define vmem_bootstrap kva_vmem_bootstrap
 #define vmem_fini kva_vmem_fini
@@ -75,6 +87,8 @@ typedef kva_vmem_rimport_t vmem_rimport_t;
 #define vmem_free kva_vmem_free
 #define vmem_xalloc kva_vmem_xalloc
 #define vmem_xalloc_addr kva_vmem_xalloc_addr
+#define vmem_segment kva_vmem_segment
+#define vmem_audit kva_vmem_audit
 #define vmem_request kva_vmem_request
 #define vmem_xalloc_timed kva_vmem_xalloc_timed
 #define vmem_cancel kva_vmem_cancel

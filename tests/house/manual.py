@@ -65,7 +65,8 @@ def items(page):
 
 def documented(name, kind, page, has):
     if kind == "function":
-        if not re.search(rf"^\.F[no] {name}\b", page, re.MULTILINE):
+        synopsis = page.partition(".Sh DESCRIPTION")[0]
+        if not re.search(rf"^\.F[no] {name}\b", synopsis, re.MULTILINE):
             return [f"{PAGE}: {name} is not in the synopsis"]
         if ("Fn", name) not in has:
             return [f"{PAGE}: the function {name} has no item"]

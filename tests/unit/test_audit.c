@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Claim: while an arena is audited each allocation and free leaves its record,
- * with the caller, the newest over the oldest; what is refused leaves none; and
- * a leak is named with who allocated it.
+ * Claim: while an arena is audited each allocation, change in place and free
+ * leaves its record, with the caller, the newest over the oldest; what is refused
+ * leaves none; and a leak is named with who allocated or changed it.
  */
 #include "tests/unit/printed.h"
 #include "vmem/vmem_store.h"
@@ -114,6 +114,89 @@ each_call_is_recorded(struct test_ctx *t)
     CHECK_EQ(vm->hit_max, vm->qcache_max);
     CHECK_PTR(vmem_check(vm), NULL);
     vmem_destroy(vm);
+}
+
+/* The last event at addr, of a range of which a part is named. */
+static void
+change_is(vmem_t *vm, uintptr_t at, enum kva_vmem_event op,
+          const size_t range[2], const size_t part[2])
+{
+    struct kva_vmem_audit event;
+
+    memset(&event, 0, sizeof(event));
+    CHECK_EQ(vmem_audit_find(vm, at, &event), 0);
+    CHECK_EQ(event.op, op);
+    CHECK_EQ(event.addr, BASE + range[0] * Q);
+    CHECK_EQ(event.size, range[1] * Q);
+    CHECK_EQ(event.part_addr, BASE + part[0] * Q);
+    CHECK_EQ(event.part_size, part[1] * Q);
+    CHECK(event.caller != NULL);
+}
+
+static void
+live_are(vmem_t *vm, unsigned n, const char *text)
+{
+    printed_clear();
+    CHECK_EQ(vmem_print_live(vm, n, print_keep), n);
+    CHECK_EQ(printed.lines, n);
+    CHECK_HAS(printed.text, text);
+}
+
+/* Each is found by all addresses that were concerned, and what came of it is
+ * live by that event. */
+static void
+changes_are_recorded(struct test_ctx *t)
+{
+    static const size_t all[2] = { 16, 8 }, kept[2] = { 17, 6 },
+                        first[2] = { 17, 2 }, more[2] = { 17, 8 };
+    static struct kva_vmem_audit ring[16];
+    struct vmem_audit event;
+    uintptr_t a;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    for (unsigned indexed = 0; indexed < 2; indexed++) {
+        vm = vmem_create("audit", BASE, 64 * Q, Q, NULL, NULL, NULL, 0,
+                         VM_NOSLEEP | (indexed != 0 ? VM_INDEX : 0),
+                         KVA_IPL_NONE);
+        CHECK(vm != NULL);
+        vmem_set_audit(vm, ring, KVA_COUNT(ring));
+        a = BASE + 16 * Q;
+        CHECK_EQ(vmem_xalloc_addr(vm, a, 8 * Q, VM_NOSLEEP), 0);
+        CHECK_EQ(vmem_audit_find(vm, a, &event), 0);
+        CHECK_EQ(event.part_addr | event.part_size, 0);
+        CHECK_EQ(vmem_xtrim(vm, a, 8 * Q, a + Q, 6 * Q - 1), 0);
+        change_is(vm, a, KVA_VMEM_AUDIT_XTRIM, all, kept);
+        change_is(vm, a + 8 * Q - 1, KVA_VMEM_AUDIT_XTRIM, all, kept);
+        live_are(vm, 1, " of 24576 bytes, event 2 by 0x");
+        a += Q;
+        CHECK_EQ(vmem_xsplit(vm, a, 6 * Q, 2 * Q), 0);
+        change_is(vm, a + 5 * Q, KVA_VMEM_AUDIT_XSPLIT, kept, first);
+        live_are(vm, 2, " of 8192 bytes, event 3 by 0x");
+        CHECK_HAS(printed.text, " of 16384 bytes, event 3 by 0x");
+        CHECK_EQ(vmem_xjoin(vm, a, 2 * Q, 4 * Q), 0);
+        change_is(vm, a + 5 * Q, KVA_VMEM_AUDIT_XJOIN, kept, first);
+        live_are(vm, 1, " of 24576 bytes, event 4 by 0x");
+        CHECK_EQ(vmem_xextend(vm, a, 6 * Q, a, 8 * Q), 0);
+        change_is(vm, a + 7 * Q, KVA_VMEM_AUDIT_XEXTEND, more, kept);
+        live_are(vm, 1, " of 32768 bytes, event 5 by 0x");
+        CHECK_EQ(vmem_xextend(vm, a, 8 * Q, a, 64 * Q - 1), KVA_ENOMEM);
+        CHECK_EQ(vm->audit_events, 5); /* what fails leaves none */
+        CHECK_EQ(vmem_prepare(vm, 2, VM_NOSLEEP), 0);
+        CHECK_EQ(vmem_xsplit_prepared(vm, a, 8 * Q, Q), 0);
+        CHECK_EQ(vmem_xtrim_prepared(vm, a + Q, 7 * Q, a + 4 * Q, Q), 0);
+        CHECK_EQ(vm->audit_events, 7);
+        vmem_xfree(vm, a, Q);
+        event_is(vm, a, KVA_VMEM_AUDIT_XFREE, Q, 8, NULL);
+        live_are(vm, 1, " of 4096 bytes, event 7 by 0x");
+        printed_clear();
+        vmem_print((uintptr_t)vm, "ta", print_keep);
+        CHECK_HAS(printed.text, "    event 3: split  0x");
+        CHECK_HAS(printed.text, "    event 3:   part 0x");
+        vmem_xfree(vm, a + 4 * Q, Q);
+        vmem_destroy(vm);
+    }
 }
 
 /* The newest over the oldest, in a ring of any length. */
@@ -288,8 +371,10 @@ destroy_names_what_is_live(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-const struct test audit_tests[] = {
-    TEST("audit", each_call_is_recorded),      TEST("audit", ring_comes_round),
-    TEST("audit", misuse_is_not_recorded),     TEST("audit", leaks_are_named),
-    TEST("audit", destroy_names_what_is_live), TEST_END
-};
+const struct test audit_tests[] = { TEST("audit", each_call_is_recorded),
+                                    TEST("audit", ring_comes_round),
+                                    TEST("audit", changes_are_recorded),
+                                    TEST("audit", misuse_is_not_recorded),
+                                    TEST("audit", leaks_are_named),
+                                    TEST("audit", destroy_names_what_is_live),
+                                    TEST_END };
