@@ -3,8 +3,9 @@
  * Offsets in a file, or on a disk: extents of whole sectors.  Best fit keeps
  * long holes long; when no hole does, the import function makes the file
  * longer, and as nothing is ever given back at its end, what was added joins
- * what was there.  Offsets have the width of an address; where that is 32 bits,
- * a larger file would count in sectors.
+ * what was there.  An extent that grows does so in place if what lies behind it
+ * is free, and is moved only if not.  Offsets have the width of an address; where
+ * that is 32 bits, a larger file would count in sectors.
  */
 #include <stdio.h>
 
@@ -42,6 +43,22 @@ extent(vmem_t *file, vmem_size_t bytes)
     return addr;
 }
 
+/* Where the extent is, once it has more bytes than before. */
+static vmem_addr_t
+extent_grow(vmem_t *file, vmem_addr_t addr, vmem_size_t bytes, vmem_size_t more)
+{
+    vmem_addr_t moved;
+
+    if (vmem_xextend(file, addr, bytes, addr, more) == 0) {
+        printf("%7zu bytes now, still at begin + %zu\n", more,
+               (size_t)(addr - BEGIN));
+        return addr;
+    }
+    moved = extent(file, more); /* and the data is copied */
+    vmem_xfree(file, addr, bytes);
+    return moved;
+}
+
 int
 main(void)
 {
@@ -64,10 +81,14 @@ main(void)
     d = extent(file, 1000);
     vmem_xfree(file, a, 20000);
     vmem_xfree(file, c, 30000);
-    extent(file, 15000);  /* the hole of a, not the longer one of c */
+    a = extent(file, 15000); /* the hole of a, not the longer one of c */
     extent(file, 100000); /* in no hole: longer file, one piece with its end */
     extent(file, 2000000);
-    vmem_xfree(file, b, 3000);
+    b = extent_grow(file, b, 3000, 20000);  /* into the hole of c */
+    a = extent_grow(file, a, 15000, 20000); /* up to b, and no further */
+    a = extent_grow(file, a, 20000, 30000);
+    vmem_xfree(file, a, 30000);
+    vmem_xfree(file, b, 20000);
     vmem_xfree(file, d, 1000);
     printf("largest hole: %zu\n", vmem_size(file, VMEM_MAXFREE));
 
