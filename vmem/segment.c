@@ -185,7 +185,21 @@ kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
     return free_hashed(vm, bt);
 }
 
-/* ---- at the ends of a span, without an index ------------------------------ */
+/* ---- at the ends of a span ----------------------------------------------- */
+
+/*
+ * What came to the span behind pos, up to end, with an index: it comes in as the
+ * index has a span come, as if somebody had it, and is freed.
+ */
+static struct kva_vmem_btag *
+arrive_indexed(kva_vmem_t *vm, struct kva_vmem_btag *pos, uintptr_t start)
+{
+    struct kva_vmem_btag *bt = tag_behind(vm, pos, start);
+
+    kva__index_span_add(&vm->index->segments, bt);
+    kva__index_mark(&vm->index->segments, start, false);
+    return free_indexed(vm, bt);
+}
 
 struct kva_vmem_btag *
 kva__segment_append(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size)
@@ -193,6 +207,10 @@ kva__segment_append(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size)
     struct kva_vmem_btag *last = bt_prev(span);
     uintptr_t addr = span->start;
 
+    if (vm->index != NULL) {
+        span->start += size;
+        return arrive_indexed(vm, last, addr);
+    }
     if (bt_is_free(last)) {
         hole_leave(vm, last);
         span->start += size;
@@ -210,6 +228,9 @@ kva__segment_prepend(kva_vmem_t *vm, struct kva_vmem_btag *span, size_t size)
     struct kva_vmem_btag *first = bt_next(span);
     uintptr_t addr = first->start - size;
 
+    if (vm->index != NULL) {
+        return arrive_indexed(vm, span, addr);
+    }
     if (bt_is_free(first)) {
         hole_leave(vm, first);
         if (bt_state(first) == BT_FREE_HASHED) {

@@ -73,30 +73,69 @@ span_insert(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     return bt;
 }
 
-/* Spans looked at, from the youngest on, for one to join: what is imported piece
- * by piece joins the last or the one before. */
+/* Spans looked at without an index, from the youngest on, for one to join: what
+ * is imported piece by piece joins the last or the one before. */
 #define JOIN_LOOK 16u
+
+static bool
+ends_at(const struct kva_vmem_btag *span, uintptr_t addr)
+{
+    return bt_state(span) == BT_SPAN && span->start == addr && addr != 0;
+}
+
+static bool
+begins_at(const struct kva_vmem_btag *span, uintptr_t addr)
+{
+    return bt_state(span) == BT_SPAN && bt_span_start(span) == addr &&
+           addr != 0;
+}
+
+/* A span that [addr, addr + size - 1] borders on, at its end or its beginning;
+ * NULL: none was found. */
+static struct kva_vmem_btag *
+span_beside(kva_vmem_t *vm, uintptr_t addr, size_t size)
+{
+    kva__btag_ref_t ref = vm->span_last;
+    struct kva_vmem_btag *span;
+
+    if (vm->index != NULL) {
+        struct kva__index *spans = &vm->index->spans;
+
+        span = kva__index_before(spans, addr, &vm->stat.search);
+        if (span != NULL && ends_at(span, addr)) {
+            return span;
+        }
+        span = kva__index_find(spans, addr + size, &vm->stat.search);
+        return span != NULL && begins_at(span, addr + size) ? span : NULL;
+    }
+    for (unsigned i = 0; i < JOIN_LOOK && ref != BT_NONE; i++) {
+        span = bt_at(ref);
+        if (ends_at(span, addr) || begins_at(span, addr + size)) {
+            return span;
+        }
+        ref = span->u.link.prev;
+    }
+    return NULL;
+}
 
 /* The hole in a span that [addr, addr + size - 1] borders on, grown by it; NULL:
  * there is none. */
 static struct kva_vmem_btag *
 join_beside(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
-    kva__btag_ref_t ref = vm->span_last;
+    struct kva_vmem_btag *span = span_beside(vm, addr, size);
 
-    for (unsigned i = 0; i < JOIN_LOOK && ref != BT_NONE; i++) {
-        struct kva_vmem_btag *span = bt_at(ref);
-        bool behind = span->start == addr && addr != 0;
-        bool before = bt_span_start(span) == addr + size && addr + size != 0;
-
-        if (bt_state(span) == BT_SPAN && (behind || before)) {
-            vm->stat.mem_total += size;
-            return behind ? kva__segment_append(vm, span, size)
-                          : kva__segment_prepend(vm, span, size);
-        }
-        ref = span->u.link.prev;
+    if (span == NULL) {
+        return NULL;
     }
-    return NULL;
+    vm->stat.mem_total += size;
+    if (ends_at(span, addr)) {
+        return kva__segment_append(vm, span, size);
+    }
+    if (vm->index != NULL) {
+        kva__index_move(&vm->index->spans, addr + size, addr);
+    }
+    return kva__segment_prepend(vm, span, size);
 }
 
 struct kva_vmem_btag *
@@ -107,8 +146,7 @@ kva__span_join(kva_vmem_t *vm, uintptr_t addr, size_t size,
 
     if (vm->span_first == BT_NONE) {
         kva__qcache_expect(vm, addr);
-    } else if (state == BT_SPAN && (vm->flags & KVA__VM_APART) == 0 &&
-               vm->index == NULL) {
+    } else if (state == BT_SPAN && (vm->flags & KVA__VM_APART) == 0) {
         hole = join_beside(vm, addr, size);
     }
     return hole != NULL ? hole : span_insert(vm, addr, size, state);

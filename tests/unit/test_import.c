@@ -549,27 +549,103 @@ adjacent_imports_join(struct test_ctx *t)
 {
     (void)t;
     PORT(NULL);
-    for (unsigned k = 0; k < 2; k++) {
-        vmem_t *vm = arena_new("break", 0, 0, 0);
+    for (unsigned k = 0; k < 4; k++) {
+        vmem_t *vm =
+            vmem_create("break", 0, 0, Q, NULL, NULL, NULL, 0,
+                        VM_NOSLEEP | (k >= 2 ? VM_INDEX : 0), KVA_IPL_NONE);
         uintptr_t addr[8], whole;
+        struct vmem_stat st;
 
+        CHECK(vm != NULL);
         break_at = BASE;
-        break_down = k != 0;
+        break_down = k % 2 != 0;
         breaks = 0;
         vmem_set_import(vm, brk, NULL, NULL, 0);
         for (unsigned i = 0; i < KVA_COUNT(addr); i++) {
             CHECK_EQ(vmem_alloc(vm, 4 * Q, VM_NOSLEEP, &addr[i]), 0);
+            CHECK_PTR(vmem_check(vm), NULL);
         }
         CHECK_EQ(breaks, KVA_COUNT(addr));
+        vmem_stat(vm, &st);
+        CHECK_EQ(st.spans, 1);
+        CHECK_EQ(st.tags_busy, KVA_COUNT(addr));
+        CHECK_EQ(st.tags_free, 0);
         for (unsigned i = 0; i < KVA_COUNT(addr); i++) {
             vmem_free(vm, addr[i], 4 * Q);
         }
         CHECK_EQ(vmem_size(vm, VMEM_MAXFREE), 32 * Q);
         CHECK_EQ(vmem_alloc(vm, 32 * Q, VM_NOSLEEP, &whole), 0);
-        CHECK_EQ(whole, k == 0 ? BASE : BASE - 32 * Q);
+        CHECK_EQ(whole, k % 2 == 0 ? BASE : BASE - 32 * Q);
         CHECK_EQ(breaks, KVA_COUNT(addr));
         CHECK_PTR(vmem_check(vm), NULL);
         vmem_free(vm, whole, 32 * Q);
+        vmem_destroy(vm);
+    }
+}
+
+/* Pieces of a range in any order, some of them added: those that are kept join
+ * what ends or begins where they do, be that free or not, and the rest stays
+ * apart. */
+static uintptr_t piece_at;
+
+static int
+piece_import(vmem_t *arg, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
+{
+    (void)arg;
+    (void)flags;
+    *addr = piece_at;
+    return size == 4 * Q ? 0 : KVA_ENOMEM;
+}
+
+static void
+pieces_join_in_any_order(struct test_ctx *t)
+{
+    enum {
+        PIECES = 24
+    };
+
+    PORT(NULL);
+    for (unsigned n = 0; n < t->count; n++) {
+        bool indexed = test_rand_below(t, 4) != 0, live[PIECES] = { false };
+        unsigned order[PIECES];
+        uintptr_t got;
+        vmem_t *vm;
+
+        vm = vmem_create("pieces", 0, 0, Q, piece_import, NULL, NULL, 0,
+                         VM_NOSLEEP | (indexed ? VM_INDEX : 0), KVA_IPL_NONE);
+        CHECK(vm != NULL);
+        for (unsigned i = 0; i < PIECES; i++) {
+            unsigned k = (unsigned)test_rand_below(t, i + 1);
+
+            order[i] = order[k];
+            order[k] = i;
+        }
+        for (unsigned i = 0; i < PIECES; i++) {
+            uintptr_t at = BASE + order[i] * 4 * Q;
+
+            piece_at = at;
+            if (test_rand_below(t, 4) == 0) {
+                CHECK_EQ(vmem_add(vm, at, 4 * Q, VM_NOSLEEP), 0);
+                continue;
+            }
+            CHECK_EQ(vmem_xalloc(vm, 4 * Q, 0, 0, 0, at, at + 4 * Q - 1,
+                                 VM_NOSLEEP, &got),
+                     0);
+            CHECK_EQ(got, at);
+            live[order[i]] = test_rand_below(t, 2) == 0;
+            if (!live[order[i]]) {
+                vmem_xfree(vm, at, 4 * Q);
+            }
+            CHECK_PTR(vmem_check(vm), NULL);
+        }
+        for (unsigned i = 0; i < PIECES; i++) {
+            CHECK(vmem_contains(vm, BASE + i * 4 * Q, 4 * Q));
+            if (live[i]) {
+                vmem_xfree(vm, BASE + i * 4 * Q, 4 * Q);
+            }
+            CHECK_PTR(vmem_check(vm), NULL);
+        }
+        CHECK_EQ(vmem_size(vm, VMEM_FREE), PIECES * 4 * Q);
         vmem_destroy(vm);
     }
 }
@@ -658,6 +734,7 @@ const struct test import_tests[] = {
     TEST("import", the_limit_is_kept),
     TEST("import", imports_are_whole_quanta),
     TEST("import", adjacent_imports_join),
+    TEST_COUNT("import", pieces_join_in_any_order, 200, 2000, 20000),
     TEST("import", span_goes_back_if_not_needed),
     TEST_END
 };
