@@ -3,8 +3,13 @@
  * Failure injection: every nth request that may fail does, by count, so that a
  * run with the same requests fails at the same places.  The question is put
  * once for each request on the long way; while there is something to inject
- * hit paths and short ways are closed, at no cost to them: hit_max is 0, and
- * open, where they look for the magic of a living arena, has none.
+ * hit paths and short ways are closed, at no cost to them: vm->open, where they
+ * look for the magic of a living arena, has none, and what the hit paths compare
+ * a request with follows from it (kva__qcache_hits).
+ *
+ * This is not what closes ways for those who wait or search (vm->detour): these
+ * must be seen with the arena locked, so that none is in the short way already,
+ * and have no quarrel with a hit that takes nothing from the arena.
  */
 #include "vmem/vmem_impl.h"
 
@@ -13,8 +18,6 @@ kva__watch_update(kva_vmem_t *vm)
 {
     bool watched = vm->mtbf != 0 || vm->audit != NULL;
 
-    __atomic_store_n(&vm->hit_max, watched ? 0 : vm->qcache_max,
-                     __ATOMIC_RELAXED);
     __atomic_store_n(&vm->open, watched ? 0 : vm->magic, __ATOMIC_RELAXED);
     kva__qcache_hits(vm);
 }

@@ -221,30 +221,30 @@ state_of(const struct kva__qcache *qc, uintptr_t addr)
 
 /*
  * What the hit paths of vm may serve, as it now is.  Whoever changes what it
- * follows from (the gate, its limit, or hit_max) comes here afterwards; of two at
+ * follows from (the gate, its limit, or open) comes here afterwards; of two at
  * once the one who sees the other's change has the last word.
  */
 void
 kva__qcache_hits(kva_vmem_t *vm)
 {
     struct kva__qcache *qc = vm->qcache;
-    size_t max;
+    bool open;
 
     do {
         size_t sizes, limit;
 
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        max = __atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED);
+        open = arena_is_open(vm);
         sizes = limit = 0;
-        if (max != 0 && qc != NULL && vm->quantum_shift == KVA_PAGE_SHIFT &&
+        if (open && qc != NULL && vm->quantum_shift == KVA_PAGE_SHIFT &&
             __atomic_load_n(&vm->gate, __ATOMIC_ACQUIRE) != &no_gate.gate) {
-            sizes = (max >> KVA_PAGE_SHIFT) + 1u;
+            sizes = (vm->qcache_max >> KVA_PAGE_SHIFT) + 1u;
             limit = __atomic_load_n(&qc->gate_limit, __ATOMIC_ACQUIRE);
         }
         __atomic_store_n(&vm->hot_sizes, sizes, __ATOMIC_RELEASE);
         __atomic_store_n(&vm->hot_limit, limit, __ATOMIC_RELEASE);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    } while (__atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED) != max);
+    } while (arena_is_open(vm) != open);
 }
 
 /*
@@ -703,6 +703,7 @@ kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl)
     kva_port_lock_init(&qc->lock, "qcache", ipl, KVA_RANK_SLAB);
     qc->vm = vm;
     qc->ipl = ipl;
+    qc->max = vm->qcache_max;
     qc->origin = kva_round_down(vm->origin,
                                 (uintptr_t)WINDOW_QUANTA << vm->quantum_shift);
     vm->qcache = qc;
@@ -883,8 +884,7 @@ kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
     struct kva__vmem_request rq;
 
     /* Not if somebody must see every request. */
-    if (__atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED) != 0 &&
-        gate_get(gate, &n, addr)) {
+    if (arena_is_open(vm) && gate_get(gate, &n, addr)) {
         return 0;
     }
     rq = request_plain(vm, size, flags);
@@ -1187,10 +1187,10 @@ kva__qcache_check(kva_vmem_t *vm, kva__piece_held_t *is_held)
     if (qc == NULL) {
         return NULL;
     }
-    if (qc->vm != vm || (qc->origin & low) != 0 ||
+    if (qc->vm != vm || qc->max != vm->qcache_max || (qc->origin & low) != 0 ||
         (qc->gate_limit != 0 &&
          qc->gate_origin - qc->origin != qc->gate_above)) {
-        return "Q1: the quantum caches know their arena, and where it begins";
+        return "Q1: the quantum caches know their arena, its sizes and origin";
     }
     windows_visit(qc, window_check, &check);
     if (check.bad == NULL &&

@@ -38,6 +38,7 @@ struct kva__qcache {
     kva_lock_t lock;
     kva_vmem_t *vm;
     enum kva_ipl ipl;
+    size_t max;                         /* (c) qcache_max, for the checker */
     unsigned ncpu;                      /* set once: rows of the gate */
     unsigned nwindows;                  /* (q) */
     uintptr_t origin;                   /* fixed with the first span */

@@ -374,7 +374,7 @@ vmem_destroy(kva_vmem_t *vm)
     kva__btag_disown(vm);
     kva_port_lock_fini(&vm->lock);
     vm->magic = vm->open = 0;
-    vm->hit_max = vm->qcache_max = 0;
+    vm->qcache_max = 0;
     vm->hot_sizes = vm->hot_limit = 0;
     if ((vm->flags & KVA__VM_OWN_STORE) != 0) {
         kva__meta_put(&vmem.arenas, vm);
@@ -513,29 +513,17 @@ kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size,
     audit_free_end(vm, ticket, KVA_VMEM_AUDIT_FREE, addr, size, caller);
 }
 
-static inline size_t
-hit_max(const kva_vmem_t *vm)
-{
-    return __atomic_load_n(&vm->hit_max, __ATOMIC_RELAXED);
-}
-
-static inline bool
-is_open(const kva_vmem_t *vm)
-{
-    return __atomic_load_n(&vm->open, __ATOMIC_RELAXED) == KVA__VMEM_MAGIC;
-}
-
 /*
  * Whatever is no hit, with what it costs to tell kept out of the hits.  An arena
- * that is not alive, or all of whose requests somebody must see, has a hit_max of
- * 0 and is not open, and a size of 0 is as large as can be once 1 is taken from
- * it: these take the long way, which knows who called, and reports.
+ * that is not alive, or all of whose requests somebody must see, is not open, and
+ * a size of 0 is as large as can be once 1 is taken from it, too large for the
+ * short ways: these take the long way, which knows who called, and reports.
  */
 static inline int
 other_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
             vmem_addr_t *addr, const void *caller)
 {
-    if (size - 1 >= hit_max(vm) && KVA_LIKELY(is_open(vm))) {
+    if (size - 1 >= vm->qcache_max && KVA_LIKELY(arena_is_open(vm))) {
         return kva__short_alloc(vm, size, flags, addr);
     }
     return kva__long_alloc(vm, size, flags, addr, caller);
@@ -545,7 +533,8 @@ static inline void
 other_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
            const void *caller)
 {
-    if (vm != NULL && size - 1 >= hit_max(vm) && KVA_LIKELY(is_open(vm))) {
+    if (vm != NULL && size - 1 >= vm->qcache_max &&
+        KVA_LIKELY(arena_is_open(vm))) {
         kva__short_free(vm, addr, size);
     } else {
         kva__long_free(vm, addr, size, caller);
@@ -676,7 +665,7 @@ vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
     int err;
 
     if ((align | phase | nocross | minaddr | ~maxaddr) == 0 && vm != NULL &&
-        is_open(vm) && kva__short_xalloc(vm, size, flags, addr)) {
+        arena_is_open(vm) && kva__short_xalloc(vm, size, flags, addr)) {
         return 0;
     }
     rq = request_make(vm, "vmem_xalloc", &from);
@@ -749,7 +738,7 @@ kva__long_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 void
 vmem_xfree(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size)
 {
-    if (KVA_LIKELY(vm != NULL && is_open(vm))) {
+    if (KVA_LIKELY(vm != NULL && arena_is_open(vm))) {
         kva__short_xfree(vm, addr, size);
     } else {
         kva__long_xfree(vm, addr, size, __builtin_return_address(0));

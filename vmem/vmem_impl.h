@@ -20,7 +20,6 @@
 
 /* Why the short ways are closed. */
 #define KVA__DETOUR_SEARCH 0x1u   /* a search is suspended */
-#define KVA__DETOUR_INDEX 0x2u    /* the hash is not used */
 #define KVA__DETOUR_WAITER 0x100u /* times how many wait for what it feeds */
 
 /*
@@ -538,7 +537,7 @@ void kva__qcache_destroy(kva_vmem_t *vm);
 void kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr);
 int kva__qcache_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                       uintptr_t *addr);
-/* hit_max has changed. */
+/* Whether the arena is open has changed. */
 void kva__qcache_hits(kva_vmem_t *vm);
 /* A free that the hit path did not take: done, or false if there is no such
  * item. */
@@ -649,6 +648,14 @@ size_t kva__vmem_size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr,
 /* The list of arenas stands still; false: vmem was never used. */
 bool kva__vmem_list_lock(kva_irq_t *irq);
 void kva__vmem_list_unlock(kva_irq_t irq);
+
+/* Alive, and nobody must see all requests: what may be no hit path's and no short
+ * way's is neither. */
+static inline bool
+arena_is_open(const kva_vmem_t *vm)
+{
+    return __atomic_load_n(&vm->open, __ATOMIC_RELAXED) == KVA__VMEM_MAGIC;
+}
 
 static inline void
 arena_alive(kva_vmem_t *vm, const char *func)

@@ -90,10 +90,10 @@ struct kva__gate;
 /* (a) arena lock, (c) constant after init, (l) lock of the list of arenas. */
 struct kva_vmem {
     kva_lock_t lock;
-    unsigned flags;               /* (c) VM_* of creation, and KVA__VM_* */
-    unsigned quantum_shift;       /* (c) */
-    size_t hit_max;               /* qcache_max, or 0: see watch_update */
-    size_t qcache_max;            /* (c) 0: no quantum caches */
+    unsigned flags;         /* (c) VM_* of creation, and KVA__VM_* */
+    unsigned quantum_shift; /* (c) */
+    uintptr_t open;         /* magic, or 0: somebody must see all requests */
+    size_t qcache_max;      /* (c) 0: no quantum caches */
     struct kva__qcache *qcache;   /* (c) or NULL */
     struct kva__gate *gate;       /* set once: the hit paths' part of it */
     size_t hot_sizes;             /* above the quanta they serve, or 0 */
@@ -103,7 +103,6 @@ struct kva_vmem {
     unsigned closed_below;        /* (r) and over those that import from it */
     uintptr_t origin;             /* (c) lowest address to expect */
     uintptr_t magic;              /* alive */
-    uintptr_t open;               /* magic, or 0: the short ways are closed */
     unsigned detour;              /* (a) why the short ways are closed */
     struct kva__search *searches; /* (a) suspended ones */
 

@@ -33,7 +33,7 @@ dead_arena(struct test_ctx *t, enum dead how)
         }
         store.magic = (uintptr_t)test_rand(t) | 0x80;
         /* Read first, and 0 in whatever was ended. */
-        store.hit_max = store.hot_sizes = store.hot_limit = 0;
+        store.hot_sizes = store.hot_limit = 0;
         break;
     case DEAD_DESTROYED:
         vm = vmem_init(&store, "gone", BASE, 16 * Q, Q, NULL, NULL, NULL,

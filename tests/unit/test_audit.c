@@ -111,7 +111,7 @@ each_call_is_recorded(struct test_ctx *t)
     CHECK_EQ(vm->audit_events, 11);
     vmem_set_audit(vm, NULL, 0);
     CHECK_EQ(vmem_audit_find(vm, a, &event), KVA_ENOENT);
-    CHECK_EQ(vm->hit_max, vm->qcache_max);
+    CHECK_EQ(vm->open, vm->magic);
     CHECK_PTR(vmem_check(vm), NULL);
     vmem_destroy(vm);
 }

@@ -519,7 +519,6 @@ tags_with_an_index(struct test_ctx *t)
 
 static const struct field arena_field[] = {
     PLAIN(struct kva_vmem, quantum_shift),
-    PLAIN(struct kva_vmem, hit_max),
     PLAIN(struct kva_vmem, open),
     PLAIN(struct kva_vmem, qcache_max),
     PLAIN(struct kva_vmem, class_summary),

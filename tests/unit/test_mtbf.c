@@ -80,7 +80,7 @@ every_nth_fails(struct test_ctx *t)
     vmem_stat(vm, &after);
     CHECK_EQ(after.injected, before.injected);
     CHECK_EQ(after.fail, before.fail);
-    CHECK_EQ(vm->hit_max, vm->qcache_max);
+    CHECK_EQ(vm->open, vm->magic);
     CHECK_PTR(vmem_check(vm), NULL);
     vmem_destroy(vm);
 }
