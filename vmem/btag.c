@@ -19,8 +19,6 @@
  */
 #include "vmem/vmem_impl.h"
 
-/* Stock above this goes back to the store; half of it stays. */
-#define SPARE_MAX 32u
 /* Tags taken from the store at a time. */
 #define SPARE_BATCH 8u
 
@@ -403,30 +401,18 @@ stock_trim(kva_vmem_t *vm, unsigned keep)
 }
 
 void
-kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt)
-{
-    bt_set_state(bt, BT_UNUSED);
-    bt->u.chain = vm->spare;
-    vm->spare = bt;
-    if (++vm->nspare > SPARE_MAX + vm->reserved &&
-        (vm->flags & (VM_PRIVTAGS | KVA__VM_ADOPTED)) == 0) {
-        stock_trim(vm, SPARE_MAX / 2 + vm->reserved);
-    }
-}
-
-void
 kva__btag_flush(kva_vmem_t *vm)
 {
     stock_trim(vm, 0);
 }
 
-/* What is reserved became less: let go what a free would. */
+/* A tag came, or what is reserved became less. */
 void
 kva__btag_settle(kva_vmem_t *vm)
 {
-    if (vm->nspare > SPARE_MAX + vm->reserved &&
+    if (vm->nspare > KVA__SPARE_MAX + vm->reserved &&
         (vm->flags & (VM_PRIVTAGS | KVA__VM_ADOPTED)) == 0) {
-        stock_trim(vm, SPARE_MAX / 2 + vm->reserved);
+        stock_trim(vm, KVA__SPARE_MAX / 2 + vm->reserved);
     }
 }
 

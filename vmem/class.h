@@ -46,32 +46,54 @@ class_insert(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
     vm->class_head[c] = ref;
 }
 
-/* The first of a class. */
-static inline void
+/* The first of a class; its reference. */
+static inline kva__btag_ref_t
 class_pop(kva_vmem_t *vm, struct kva_vmem_btag *first, unsigned c)
 {
-    kva__btag_ref_t next = first->u.link.next;
+    kva__btag_ref_t ref = vm->class_head[c], next = first->u.link.next;
 
     vm->class_head[c] = next;
     if (next == BT_NONE) {
         class_clear(vm, c);
     }
+    return ref;
 }
 
-static inline void
-class_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
-             unsigned c)
+/* Any of a class.  Its reference, which the list has: to ask the group for it
+ * would cost a cache line. */
+static inline kva__btag_ref_t
+class_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned c)
 {
-    kva__btag_ref_t prev = bt->u.link.prev, next = bt->u.link.next;
+    kva__btag_ref_t ref = vm->class_head[c], prev, next;
+    struct kva_vmem_btag *before;
 
-    if (vm->class_head[c] == ref) {
-        class_pop(vm, bt, c);
-        return;
+    if (bt_is_at(bt, ref)) {
+        return class_pop(vm, bt, c);
     }
-    bt_at(prev)->u.link.next = next;
+    prev = bt->u.link.prev;
+    next = bt->u.link.next;
+    before = bt_at(prev);
+    ref = before->u.link.next;
+    before->u.link.next = next;
     if (next != BT_NONE) {
         bt_at(next)->u.link.prev = prev;
     }
+    return ref;
+}
+
+/* The class from which on every segment holds q quanta. */
+static inline unsigned
+class_sure(uintptr_t q)
+{
+    unsigned c = class_of(q), f;
+
+    if (KVA_LIKELY(q <= KVA__VMEM_EXACT)) {
+        return c;
+    }
+    f = kva_fls(q);
+    return (q & (((uintptr_t)1 << (f - KVA__VMEM_STEP_SHIFT)) - 1)) == 0
+               ? c
+               : c + 1;
 }
 
 /* The first class from c on that is not empty, or KVA__VMEM_CLASSES. */

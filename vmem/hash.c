@@ -349,10 +349,10 @@ kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own)
     struct kva__hash_bucket *bucket = hash_bucket(vm, hash_number(vm, h));
     kva__hash_slot_t head = bucket->slot[KVA__HASH_SLOTS - 1];
     struct kva_vmem_btag *bt;
-    kva__btag_ref_t ref;
+    kva__hash_slot_t *slot;
 
     vm->stat.lookup++;
-    bt = hash_find_slot(vm, start, &ref);
+    bt = hash_find_slot(vm, start, &slot);
     *own = bt != NULL;
     if (bt == NULL && head != 0) {
         bt = bt_at(hash_slot_ref(head));

@@ -107,25 +107,27 @@ hash_slot_match(kva__hash_slot_t slot, kva__hash_slot_t print, uintptr_t start)
     return KVA_LIKELY(bt->start == start) ? bt : NULL;
 }
 
-/* The segment that starts at start, if it is in a slot of its own; or NULL. */
+/* The segment that starts at start and the slot of its own that it is in; NULL:
+ * it is in none. */
 static inline struct kva_vmem_btag *
-hash_find_slot(kva_vmem_t *vm, uintptr_t start, kva__btag_ref_t *ref)
+hash_find_slot(kva_vmem_t *vm, uintptr_t start, kva__hash_slot_t **slot)
 {
     uint32_t h = hash_of(vm, start);
     kva__hash_slot_t print = hash_print(h);
     struct kva__hash_bucket *bucket = hash_bucket(vm, hash_number(vm, h));
-    kva__hash_slot_t *slot = bucket->slot;
-    struct kva_vmem_btag *bt;
 
-    for (;;) {
-        bt = hash_slot_match(*slot, print, start);
-        if (bt != NULL || slot == &bucket->slot[KVA__HASH_SLOTS - 2]) {
-            break;
+/* Half of a look-up otherwise. */
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < KVA__HASH_SLOTS - 1; i++) {
+        struct kva_vmem_btag *bt =
+            hash_slot_match(bucket->slot[i], print, start);
+
+        if (bt != NULL) {
+            *slot = &bucket->slot[i];
+            return bt;
         }
-        slot++;
     }
-    *ref = hash_slot_ref(*slot);
-    return bt;
+    return NULL;
 }
 
 /* A free slot of a bucket, or the head of its chain. */
@@ -138,6 +140,16 @@ hash_slot_for(struct kva__hash_bucket *bucket)
         slot++;
     }
     return slot;
+}
+
+/* What is in a slot of its own leaves it. */
+static inline void
+hash_leave_slot(kva_vmem_t *vm, kva__hash_slot_t *slot)
+{
+    *slot = 0;
+    if (KVA_UNLIKELY(--vm->hash_count < vm->hash_shrink_at)) {
+        kva__hash_shrink(vm);
+    }
 }
 
 static inline bool

@@ -43,7 +43,7 @@ holes_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, size_t size)
     unsigned c = class_of(size >> vm->quantum_shift);
 
     if (!class_is_ordered(vm, c)) {
-        class_remove(vm, bt, bt_ref(bt), c);
+        (void)class_remove(vm, bt, c);
         return;
     }
     kva__order_remove(&vm->class_head[c], bt, size);

@@ -134,22 +134,6 @@ kva__search_fits(const struct kva_vmem_btag *hole,
 
 /* ---- what is sure -------------------------------------------------------- */
 
-/* The class from which on every segment holds q quanta. */
-static unsigned
-class_sure(uintptr_t q)
-{
-    unsigned c = class_of(q);
-    unsigned f;
-
-    if (q <= KVA__VMEM_EXACT) {
-        return c;
-    }
-    f = kva_fls(q);
-    return (q & (((uintptr_t)1 << (f - KVA__VMEM_STEP_SHIFT)) - 1)) == 0
-               ? c
-               : c + 1;
-}
-
 size_t
 kva__search_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
 {

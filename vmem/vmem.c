@@ -655,26 +655,37 @@ request_make(kva_vmem_t *vm, const char *func, const struct vmem_request *from)
 }
 
 int
+kva__long_xalloc(kva_vmem_t *vm, const struct vmem_request *from,
+                 vmem_addr_t *addr, const void *caller)
+{
+    struct kva__vmem_request rq = request_make(vm, "vmem_xalloc", from);
+    int err;
+
+    err = request_take(vm, &rq, BT_XALLOC, addr, "vmem_xalloc");
+    if (err == 0) {
+        audit_note(vm, KVA_VMEM_AUDIT_XALLOC, *addr, rq.size, caller);
+    }
+    return err;
+}
+
+/* Nothing is kept on the way to the short ones: they end the call. */
+int
 vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
             vmem_size_t phase, vmem_size_t nocross, vmem_addr_t minaddr,
             vmem_addr_t maxaddr, vm_flag_t flags, vmem_addr_t *addr)
 {
-    const struct vmem_request from = { size,    align,   phase, nocross,
-                                       minaddr, maxaddr, flags };
-    struct kva__vmem_request rq;
-    int err;
+    struct vmem_request from;
 
-    if ((align | phase | nocross | minaddr | ~maxaddr) == 0 && vm != NULL &&
-        arena_is_open(vm) && kva__short_xalloc(vm, size, flags, addr)) {
-        return 0;
+    if (KVA_LIKELY((minaddr | ~maxaddr) == 0 && vm != NULL &&
+                   arena_is_open(vm))) {
+        return (align | phase | nocross) == 0
+                   ? kva__short_xalloc(vm, size, flags, addr)
+                   : kva__short_xalloc_at(vm, size, align, phase, nocross,
+                                          flags, addr);
     }
-    rq = request_make(vm, "vmem_xalloc", &from);
-    err = request_take(vm, &rq, BT_XALLOC, addr, "vmem_xalloc");
-    if (err == 0) {
-        audit_note(vm, KVA_VMEM_AUDIT_XALLOC, *addr, rq.size,
-                   __builtin_return_address(0));
-    }
-    return err;
+    from = (struct vmem_request){ size,    align,   phase, nocross,
+                                  minaddr, maxaddr, flags };
+    return kva__long_xalloc(vm, &from, addr, __builtin_return_address(0));
 }
 
 int

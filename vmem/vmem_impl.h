@@ -215,6 +215,18 @@ bt_ref(struct kva_vmem_btag *bt)
 #endif
 }
 
+/* Is ref, which may be BT_NONE, that of bt.  Slots mostly tell them apart. */
+static inline bool
+bt_is_at(const struct kva_vmem_btag *bt, kva__btag_ref_t ref)
+{
+#if KVA_WORD_64
+    return (ref & ((1u << BT_SLOT_BITS) - 1u)) == bt_slot(bt) &&
+           bt_at(ref) == bt;
+#else
+    return ref == bt;
+#endif
+}
+
 void kva__btag_bootstrap(void);
 void kva__btag_fini(void);
 /* See to it that the arena has n tags of its own.  Arena lock held. */
@@ -230,10 +242,21 @@ kva__btag_take(kva_vmem_t *vm)
     vm->nspare--;
     return bt;
 }
-void kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 /* All of the arena's own stock to the store; or only the surplus. */
 void kva__btag_flush(kva_vmem_t *vm);
 void kva__btag_settle(kva_vmem_t *vm);
+/* Stock above this goes back to the store; half of it stays. */
+#define KVA__SPARE_MAX 32u
+static inline void
+kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+{
+    bt_set_state(bt, BT_UNUSED);
+    bt->u.chain = vm->spare;
+    vm->spare = bt;
+    if (KVA_UNLIKELY(++vm->nspare > KVA__SPARE_MAX + vm->reserved)) {
+        kva__btag_settle(vm);
+    }
+}
 /* Make groups of a caller's memory, all in the arena's stock.  Tags made. */
 unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 void kva__btag_disown(kva_vmem_t *vm);
@@ -441,19 +464,24 @@ void kva__segment_extend(kva_vmem_t *vm, struct kva_vmem_btag *bt,
                          uintptr_t start, size_t size);
 
 /*
- * The short ways of a request with no constraints and of a free (short.c), any
- * size and flags given, and the long ways (vmem.c), to which they lead if they
- * do not do; short_xalloc just says so.  For the short ones vm is alive, and no
- * request of it is watched; the long ones are told who called.
+ * The short ways of a request without bounds and of a free (short.c), anything
+ * given, and the long ways (vmem.c), to which they lead if they do not do.  For
+ * the short ones vm is alive, and no request of it is watched; the long ones are
+ * told who called.  xalloc_at is for align, phase and nocross.
  */
 int kva__short_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                      uintptr_t *addr);
 void kva__short_free(kva_vmem_t *vm, uintptr_t addr, size_t size);
-bool kva__short_xalloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
-                       uintptr_t *addr);
+int kva__short_xalloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
+                      uintptr_t *addr);
+int
+kva__short_xalloc_at(kva_vmem_t *vm, size_t size, size_t align, size_t phase,
+                     size_t nocross, kva_vm_flag_t flags, uintptr_t *addr);
 void kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
 int kva__long_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                     uintptr_t *addr, const void *caller);
+int kva__long_xalloc(kva_vmem_t *vm, const struct kva_vmem_request *from,
+                     uintptr_t *addr, const void *caller);
 void
 kva__long_free(kva_vmem_t *vm, uintptr_t addr, size_t size, const void *caller);
 void kva__long_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size,

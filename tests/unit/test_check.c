@@ -291,9 +291,9 @@ has_field(enum kind kind, unsigned f)
 static bool
 in_slot(struct kva_vmem_btag *bt)
 {
-    kva__btag_ref_t ref;
+    kva__hash_slot_t *slot;
 
-    return a.vm->index != NULL || hash_find_slot(a.vm, bt->start, &ref) == bt;
+    return a.vm->index != NULL || hash_find_slot(a.vm, bt->start, &slot) == bt;
 }
 
 static bool
