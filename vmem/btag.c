@@ -37,6 +37,7 @@ static struct {
     struct btag_group *known[KNOWN_BUCKETS]; /* (m) all, by address */
 #if KVA_WORD_64
     uint32_t ngroups; /* (m) numbers given out so far */
+    uint32_t npages;  /* (m) of the directory, but for the first */
     uint32_t vacant;  /* (m) chain of numbers given back, +1 */
 #endif
 } store;
@@ -52,8 +53,8 @@ _Static_assert(sizeof(struct kva_vmem_btag) == 32, "a tag is 32 bytes");
 _Static_assert(sizeof(struct btag_group) == 32, "a header takes one slot");
 _Static_assert(BT_GROUP_BYTES / 32 == 1u << BT_SLOT_BITS, "slots of a group");
 /* The first page is here, so that an arena with a caller's tags needs none. */
-static struct kva_vmem_btag *dir_first[1u << BT_DIR_SHIFT];
-struct kva_vmem_btag **kva__btag_dir[BT_DIR_TOP] = { dir_first };
+static uintptr_t dir_first[1u << BT_DIR_SHIFT];
+uintptr_t kva__btag_dir[BT_DIR_TOP] = { (uintptr_t)dir_first };
 #else
 _Static_assert(sizeof(struct kva_vmem_btag) == 24, "a tag is 24 bytes");
 _Static_assert(sizeof(struct btag_group) == 24, "a header takes one slot");
@@ -69,13 +70,36 @@ kva__btag_bootstrap(void)
 
 #if KVA_WORD_64
 /*
- * An entry that stands for no group holds the next vacant number, plus one,
- * shifted left by one with the low bit set.
+ * An entry is where tag 0 would be, were this group's number the place it has in
+ * an array of groups.  One that stands for no group holds the next vacant
+ * number, plus one, shifted left by one with the low bit set.
  */
-static struct kva_vmem_btag **
+static uintptr_t *
 dir_entry(uint32_t id)
 {
-    return &kva__btag_dir[id >> BT_DIR_SHIFT][id & ((1u << BT_DIR_SHIFT) - 1u)];
+    return (uintptr_t *)(kva__btag_dir[id >> BT_DIR_SHIFT] +
+                         id * sizeof(uintptr_t));
+}
+
+static struct btag_group *
+dir_group(uint32_t id)
+{
+    return (struct btag_group *)(*dir_entry(id) + id * BT_GROUP_BYTES);
+}
+
+static bool
+dir_page_add(void)
+{
+    uint32_t n = store.npages + 1;
+    void *page = n == BT_DIR_TOP ? NULL : kva__meta_page_get(KVA_META_TAGS);
+
+    if (page == NULL) {
+        return false;
+    }
+    kva__btag_dir[n] =
+        (uintptr_t)page - (n << BT_DIR_SHIFT) * sizeof(uintptr_t);
+    store.npages = n;
+    return true;
 }
 
 /* A number for the group; false if there is no memory for the directory. */
@@ -86,30 +110,22 @@ dir_enter(struct btag_group *group)
 
     if (store.vacant != 0) {
         id = store.vacant - 1;
-        store.vacant = (uint32_t)((uintptr_t)*dir_entry(id) >> 1);
+        store.vacant = (uint32_t)(*dir_entry(id) >> 1);
     } else {
-        if (id >> BT_DIR_SHIFT >= BT_DIR_TOP) {
+        if (id >> BT_DIR_SHIFT > store.npages && !dir_page_add()) {
             return false;
-        }
-        if (kva__btag_dir[id >> BT_DIR_SHIFT] == NULL) {
-            kva__btag_dir[id >> BT_DIR_SHIFT] =
-                kva__meta_page_get(KVA_META_TAGS);
-            if (kva__btag_dir[id >> BT_DIR_SHIFT] == NULL) {
-                return false;
-            }
         }
         store.ngroups++;
     }
     group->id = id;
-    *dir_entry(id) = (struct kva_vmem_btag *)(void *)group;
+    *dir_entry(id) = (uintptr_t)group - id * BT_GROUP_BYTES;
     return true;
 }
 
 static void
 dir_leave(struct btag_group *group)
 {
-    *dir_entry(group->id) =
-        (struct kva_vmem_btag *)((uintptr_t)store.vacant << 1 | 1);
+    *dir_entry(group->id) = (uintptr_t)store.vacant << 1 | 1;
     store.vacant = group->id + 1;
 }
 #else
@@ -188,18 +204,19 @@ known_find(uintptr_t addr)
 /* ---- groups ---------------------------------------------------------- */
 
 static void
-tag_init(struct kva_vmem_btag *bt, unsigned slot, bool private)
+tag_init(struct btag_group *group, unsigned slot, bool private)
 {
+    struct kva_vmem_btag *bt = (struct kva_vmem_btag *)(void *)group + slot;
+
 #if KVA_WORD_64
     (void)private;
     bt->prev_bits = (uintptr_t)(slot & 0x60) >> 2 | BT_UNUSED;
     bt->next_bits = slot & 0x1f;
 #else
-    (void)slot;
     bt->prev_bits = BT_UNUSED;
     bt->next_bits = private;
 #endif
-    bt->start = 0;
+    bt->start = (uintptr_t)bt_ref(bt);
 }
 
 static struct btag_group *
@@ -275,7 +292,7 @@ group_make(void *mem)
     group->total = (uint16_t)(TAGS_PER_GROUP - 1);
     known_enter(group);
     for (unsigned slot = TAGS_PER_GROUP - 1; slot >= 1; slot--) {
-        tag_init(&bt[slot], slot, false);
+        tag_init(group, slot, false);
         bt[slot].u.chain = slot == TAGS_PER_GROUP - 1 ? NULL : &bt[slot + 1];
     }
     group->unused = 1;
@@ -441,7 +458,7 @@ kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
             break;
         }
         for (unsigned slot = take - 1; slot >= 1; slot--) {
-            tag_init(&bts[slot], slot, true);
+            tag_init(group, slot, true);
             bts[slot].u.chain = vm->spare;
             vm->spare = &bts[slot];
             vm->nspare++;
@@ -521,15 +538,9 @@ kva__btag_ref_is_ours(kva__btag_ref_t ref)
 #if KVA_WORD_64
     uint32_t id = ref >> BT_SLOT_BITS;
     unsigned slot = ref & ((1u << BT_SLOT_BITS) - 1u);
-    uintptr_t entry;
 
-    if (id >> BT_DIR_SHIFT >= BT_DIR_TOP ||
-        kva__btag_dir[id >> BT_DIR_SHIFT] == NULL) {
-        return false;
-    }
-    entry = (uintptr_t)*dir_entry(id);
-    return entry != 0 && (entry & 1) == 0 && slot != 0 &&
-           slot <= group_total((struct btag_group *)entry);
+    return id < store.ngroups && (*dir_entry(id) & 1) == 0 && slot != 0 &&
+           slot <= group_total(dir_group(id));
 #else
     return kva__btag_is_ours(ref);
 #endif
@@ -550,7 +561,7 @@ kva__btag_check(struct kva_vmem_btag *bt)
         return "T3: a tag knows its slot";
     }
     if (!kva__btag_ref_is_ours(group->id << BT_SLOT_BITS | 1u) ||
-        (struct btag_group *)(void *)*dir_entry(group->id) != group) {
+        dir_group(group->id) != group) {
         return "T4: a group knows its number";
     }
 #else
@@ -571,7 +582,8 @@ group_check(struct btag_group *group)
 
     for (; bt != NULL; bt = bt->u.chain) {
         if (!kva__btag_is_ours(bt) || known_find((uintptr_t)bt) != group ||
-            bt_state(bt) != BT_UNUSED || n++ == group->nunused) {
+            bt_state(bt) != BT_UNUSED || bt_unused_ref(bt) != bt_ref(bt) ||
+            n++ == group->nunused) {
             return "T5: a group's unused tags are its own, and counted";
         }
     }
@@ -630,11 +642,9 @@ kva__btag_fini(void)
         kva__meta_page_put(page, KVA_META_TAGS);
     }
 #if KVA_WORD_64
-    for (unsigned i = 1; i < BT_DIR_TOP; i++) { /* the first is static */
-        if (kva__btag_dir[i] != NULL) {
-            kva__meta_page_put(kva__btag_dir[i], KVA_META_TAGS);
-            kva__btag_dir[i] = NULL;
-        }
+    for (; store.npages != 0; store.npages--) { /* the first is static */
+        kva__meta_page_put(dir_entry(store.npages << BT_DIR_SHIFT),
+                           KVA_META_TAGS);
     }
     store.ngroups = 0;
     store.vacant = 0;

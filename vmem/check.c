@@ -477,7 +477,8 @@ check_stock(const kva_vmem_t *vm)
         if (bad != NULL) {
             return bad;
         }
-        if (bt_state(bt) != BT_UNUSED || n++ == vm->nspare) {
+        if (bt_state(bt) != BT_UNUSED || bt_unused_ref(bt) != bt_ref(bt) ||
+            n++ == vm->nspare) {
             return "T1: the stock of tags is counted, and unused";
         }
     }

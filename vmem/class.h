@@ -67,7 +67,7 @@ class_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, unsigned c)
     kva__btag_ref_t ref = vm->class_head[c], prev, next;
     struct kva_vmem_btag *before;
 
-    if (bt_is_at(bt, ref)) {
+    if (bt_may_be_at(bt, ref) && bt_at(ref) == bt) {
         return class_pop(vm, bt, c);
     }
     prev = bt->u.link.prev;

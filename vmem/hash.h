@@ -134,12 +134,13 @@ hash_find_slot(kva_vmem_t *vm, uintptr_t start, kva__hash_slot_t **slot)
 static inline kva__hash_slot_t *
 hash_slot_for(struct kva__hash_bucket *bucket)
 {
-    kva__hash_slot_t *slot = bucket->slot;
-
-    while (slot < &bucket->slot[KVA__HASH_SLOTS - 1] && *slot != 0) {
-        slot++;
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < KVA__HASH_SLOTS - 1; i++) {
+        if (bucket->slot[i] == 0) {
+            return &bucket->slot[i];
+        }
     }
-    return slot;
+    return &bucket->slot[KVA__HASH_SLOTS - 1];
 }
 
 /* What is in a slot of its own leaves it. */

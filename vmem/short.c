@@ -26,22 +26,30 @@
 #include "vmem/hash.h"
 #include "vmem/indexed.h"
 
-/*
- * Cut size bytes off the front of the first hole of class c.  The hole's tag,
- * which the hash may have, stands for the front; what is left gets a new one.
- */
-static inline void
-cut_front(kva_vmem_t *vm, struct kva_vmem_btag *hole, unsigned c, size_t size)
-{
-    struct kva_vmem_btag *rest = kva__btag_take(vm), *next = bt_next(hole);
+/* What is done for each caller, with what it knows of its arguments. */
+#define INLINE static inline __attribute__((always_inline))
+/* What is rare, and would have the rest save registers for it. */
+#define APART static __attribute__((noinline))
 
-    (void)class_pop(vm, hole, c);
-    rest->start = hole->start + size;
-    bt_set(rest, hole, next, BT_FREE);
-    bt_set_next(hole, rest);
-    bt_set_prev(next, rest);
-    class_insert(vm, rest, bt_ref(rest), class_of_tag(vm, rest));
-    vm->nsegments++;
+/* The long ways of a request, which stand behind a short one. */
+APART int
+long_request(kva_vmem_t *vm, const struct vmem_request *from,
+             enum btag_state state, uintptr_t *addr)
+{
+    return state == BT_ALLOC
+               ? kva__long_alloc(vm, from->size, from->flags, addr, NULL)
+               : kva__long_xalloc(vm, from, addr, NULL);
+}
+
+APART int
+long_plain(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
+           uintptr_t *addr)
+{
+    const struct vmem_request from = { .size = size,
+                                       .maxaddr = VMEM_ADDR_MAX,
+                                       .flags = flags };
+
+    return long_request(vm, &from, state, addr);
 }
 
 /* One way to wait and perhaps the usual fit. */
@@ -51,8 +59,120 @@ flags_are_plain(vm_flag_t flags)
     return (flags & ~VM_INSTANTFIT) - 1u < 2u;
 }
 
-/* What a request of any size wants, bounds aside; align at least the quantum,
- * nocross 0: none. */
+/* ---- of an exact class ------------------------------------------------------ */
+
+/*
+ * Cut size bytes off the front of the first hole of class c.  The hole's tag,
+ * which the hash may have, stands for the front; what is left gets a new one.
+ */
+static inline void
+cut_front(kva_vmem_t *vm, struct kva_vmem_btag *hole, unsigned c, size_t size)
+{
+    struct kva_vmem_btag *rest = kva__btag_take(vm), *next = bt_next(hole);
+    kva__btag_ref_t ref = bt_unused_ref(rest);
+    uintptr_t start = hole->start + size;
+
+    (void)class_pop(vm, hole, c);
+    rest->start = start;
+    bt_set(rest, hole, next, BT_FREE);
+    bt_set_next(hole, rest);
+    bt_set_prev(next, rest);
+    class_insert(vm, rest, ref,
+                 class_of((next->start - start) >> vm->quantum_shift));
+    vm->nsegments++;
+}
+
+static bool short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
+                              uintptr_t *addr);
+
+/* Arena locked: there is no hole of class c that is in the hash, or the short
+ * ways are closed, or there is an index. */
+APART int
+alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
+            uintptr_t *addr, kva_irq_t irq)
+{
+    size_t size = (size_t)(c + 1) << vm->quantum_shift;
+    kva__btag_ref_t ref = vm->class_head[c];
+    struct kva_vmem_btag *bt;
+    unsigned from;
+
+    if (vm->detour != 0) {
+        if (vm->index != NULL && short_alloc_index(vm, c, state, addr)) {
+            goto done;
+        }
+        goto out;
+    }
+    if (ref != BT_NONE) {
+        bt = bt_at(ref);
+        (void)class_pop(vm, bt, c);
+        vm->stat.tags_free--;
+    } else {
+        from = class_next(vm, c + 1);
+        if (from == KVA__VMEM_CLASSES || vm->nspare <= vm->reserved) {
+            goto out;
+        }
+        ref = vm->class_head[from];
+        bt = bt_at(ref);
+        cut_front(vm, bt, from, size);
+    }
+    if (bt_state(bt) != BT_FREE_HASHED) {
+        hash_enter(vm, bt, ref);
+    }
+    bt_set_state(bt, state);
+    *addr = bt->start;
+    vm->stat.mem_inuse += size;
+    vm->stat.alloc++;
+done:
+    kva_port_unlock(&vm->lock, irq);
+    return 0;
+out:
+    kva_port_unlock(&vm->lock, irq);
+    return long_plain(vm, size, flags, state, addr);
+}
+
+static int
+place_aligned(kva_vmem_t *vm, size_t size, size_t align, vm_flag_t flags,
+              uintptr_t *addr, enum btag_state state);
+
+/* A request of size bytes, state what its segment will be. */
+INLINE int
+short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
+            uintptr_t *addr)
+{
+    uintptr_t c = (size - 1) >> vm->quantum_shift;
+    struct kva_vmem_btag *bt;
+    kva__btag_ref_t ref;
+    kva_irq_t irq;
+
+    if (KVA_UNLIKELY(c >= KVA__VMEM_EXACT)) {
+        return place_aligned(vm, size, (size_t)1 << vm->quantum_shift, flags,
+                             addr, state);
+    }
+    if (KVA_UNLIKELY(!flags_are_plain(flags))) {
+        return long_plain(vm, size, flags, state, addr);
+    }
+    irq = kva_port_lock(&vm->lock);
+    ref = vm->class_head[c];
+    if (KVA_UNLIKELY(vm->detour != 0 || ref == BT_NONE)) {
+        return alloc_other(vm, (unsigned)c, flags, state, addr, irq);
+    }
+    bt = bt_at(ref);
+    if (KVA_UNLIKELY(bt_state(bt) != BT_FREE_HASHED)) {
+        return alloc_other(vm, (unsigned)c, flags, state, addr, irq);
+    }
+    (void)class_pop(vm, bt, (unsigned)c);
+    bt_set_state(bt, state);
+    *addr = bt->start;
+    vm->stat.tags_free--;
+    vm->stat.mem_inuse += (size_t)(c + 1) << vm->quantum_shift;
+    vm->stat.alloc++;
+    kva_port_unlock(&vm->lock, irq);
+    return 0;
+}
+
+/* ---- of any size and place -------------------------------------------------- */
+
+/* Bounds aside; align at least the quantum, nocross 0: none. */
 struct want {
     size_t size;
     size_t align;
@@ -87,186 +207,208 @@ place(const struct want *w, const struct kva_vmem_btag *hole, uintptr_t *at)
     return length >= w->size && *at - hole->start <= length - w->size;
 }
 
-/* The first hole of class c, if it does. */
+/*
+ * The first hole of class c, the request's own, if it does.  One of an exact
+ * class does as it is or not at all.
+ */
 static inline struct kva_vmem_btag *
-hole_in(const kva_vmem_t *vm, const struct want *w, unsigned c, uintptr_t *at)
+hole_own(const kva_vmem_t *vm, const struct want *w, unsigned c, uintptr_t *at)
 {
     kva__btag_ref_t ref = vm->class_head[c];
-    struct kva_vmem_btag *hole = ref == BT_NONE ? NULL : bt_at(ref);
+    struct kva_vmem_btag *hole;
 
-    return hole != NULL && place(w, hole, at) ? hole : NULL;
-}
-
-/* A new tag between two of a ring, whose links it takes; not their state. */
-static inline struct kva_vmem_btag *
-tag_between(kva_vmem_t *vm, struct kva_vmem_btag *prev,
-            struct kva_vmem_btag *next, uintptr_t start)
-{
-    struct kva_vmem_btag *bt = kva__btag_take(vm);
-
-    bt->start = start;
-    bt_set(bt, prev, next, BT_FREE);
-    bt_set_next(prev, bt);
-    bt_set_prev(next, bt);
-    vm->nsegments++;
-    return bt;
+    if (ref == BT_NONE) {
+        return NULL;
+    }
+    hole = bt_at(ref);
+    if (c < KVA__VMEM_EXACT) {
+        *at = hole->start;
+        return ((*at - w->phase) & (w->align - 1)) == 0 && !crosses(w, *at)
+                   ? hole
+                   : NULL;
+    }
+    return place(w, hole, at) ? hole : NULL;
 }
 
 /*
  * Cut size bytes at at out of a hole that has left its class.  The hole's tag
  * stands for what is left in front, and stays in the hash; or else for the
  * segment.
+ *
+ *      hole                            hole  |   bt    |  rest
+ *      |-----------------------|       |-----|---------|-------|
+ *                                            at        at + size
  */
-static inline void
+INLINE void
 carve(kva_vmem_t *vm, struct kva_vmem_btag *hole, kva__btag_ref_t ref,
       uintptr_t at, size_t size, enum btag_state state)
 {
-    struct kva_vmem_btag *bt = hole, *next = bt_next(hole), *rest;
+    struct kva_vmem_btag *bt = hole, *next = bt_next(hole), *last = next, *rest;
     size_t left = at - hole->start, right = next->start - at - size;
+    unsigned shift = vm->quantum_shift, taken = 0;
+    kva__btag_ref_t rest_ref;
 
     if (left != 0) {
-        class_insert(vm, hole, ref, class_of(left >> vm->quantum_shift));
-        vm->stat.tags_free++;
-        bt = tag_between(vm, hole, next, at);
-        ref = bt_ref(bt);
+        class_insert(vm, hole, ref, class_of(left >> shift));
+        bt = vm->spare;
+        vm->spare = bt->u.chain;
+        ref = bt_unused_ref(bt);
+        bt->start = at;
+        taken++;
     }
     if (right != 0) {
-        rest = tag_between(vm, bt, next, at + size);
-        class_insert(vm, rest, bt_ref(rest),
-                     class_of(right >> vm->quantum_shift));
-        vm->stat.tags_free++;
+        rest = vm->spare;
+        vm->spare = rest->u.chain;
+        rest_ref = bt_unused_ref(rest);
+        rest->start = at + size;
+        bt_set(rest, bt, next, BT_FREE);
+        bt_set_prev(next, rest);
+        class_insert(vm, rest, rest_ref, class_of(right >> shift));
+        last = rest;
+        taken++;
     }
-    if (bt_state(bt) != BT_FREE_HASHED) {
+    vm->nspare -= taken;
+    vm->nsegments += taken;
+    vm->stat.tags_free += taken - (size_t)1;
+    if (left != 0) {
+        bt_set_next(hole, bt);
+        bt_set(bt, hole, last, state);
+        if (right == 0) {
+            bt_set_prev(next, bt);
+        }
         hash_enter(vm, bt, ref);
+    } else {
+        bt_set_next(bt, last);
+        if (bt_state(bt) != BT_FREE_HASHED) {
+            hash_enter(vm, bt, ref);
+        }
+        bt_set_state(bt, state);
     }
-    bt_set_state(bt, state);
 }
 
 /*
- * A request of any size and place.  The first hole of its own class, which may
- * do, or else the first of those that are long enough wherever they start: as
- * the search has it (search.c).
+ * The first hole of the own class, which may do, or else the first of those that
+ * are long enough wherever they start, by more quanta: as the search has it
+ * (search.c).  False: the long way.
  */
-static inline bool
-short_place(kva_vmem_t *vm, struct want *w, vm_flag_t flags,
+INLINE bool
+short_place(kva_vmem_t *vm, const struct want *w, uintptr_t more,
             enum btag_state state, uintptr_t *addr)
 {
-    uintptr_t q = ((w->size - 1) >> vm->quantum_shift) + 1;
-    uintptr_t more = (w->align >> vm->quantum_shift) - 1;
+    uintptr_t q = w->size >> vm->quantum_shift;
+    unsigned c = class_of(q), sure = class_sure(q + more);
     struct kva_vmem_btag *hole;
-    unsigned own, sure;
     uintptr_t at;
     kva_irq_t irq;
 
-    w->size = (size_t)q << vm->quantum_shift;
-    if (!flags_are_plain(flags) || w->size == 0) {
-        return false;
-    }
-    more += w->nocross != 0 ? q - 1 : 0;
-    more += w->phase != 0 ? w->align >> vm->quantum_shift : 0;
-    if (q + more < q) {
-        return false;
-    }
-    own = class_of(q);
-    sure = class_sure(q + more);
     irq = kva_port_lock(&vm->lock);
     if (KVA_UNLIKELY(vm->detour != 0 || vm->nspare < vm->reserved + 2)) {
         goto out;
     }
-    hole = hole_in(vm, w, own, &at);
+    hole = hole_own(vm, w, c, &at);
     if (hole == NULL) {
-        own = class_next(vm, sure);
-        hole = own == KVA__VMEM_CLASSES ? NULL : hole_in(vm, w, own, &at);
+        c = class_next(vm, sure);
+        if (c == KVA__VMEM_CLASSES) {
+            goto out;
+        }
+        hole = bt_at(vm->class_head[c]);
+        if (KVA_UNLIKELY(!place(w, hole, &at))) {
+            goto out;
+        }
     }
-    if (hole == NULL) {
-        goto out;
-    }
-    carve(vm, hole, class_pop(vm, hole, own), at, w->size, state);
-    vm->stat.tags_free--;
+    *addr = at;
+    carve(vm, hole, class_pop(vm, hole, c), at, w->size, state);
     vm->stat.mem_inuse += w->size;
     vm->stat.alloc++;
     kva_port_unlock(&vm->lock, irq);
-    *addr = at;
     return true;
 out:
     kva_port_unlock(&vm->lock, irq);
     return false;
 }
 
-/* No constraints, but a size that has no exact class. */
-static __attribute__((noinline)) bool
-short_large(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
-            uintptr_t *addr)
+/* Neither phase nor nocross; align a power of two, the quantum or more. */
+static int
+place_aligned(kva_vmem_t *vm, size_t size, size_t align, vm_flag_t flags,
+              uintptr_t *addr, enum btag_state state)
 {
-    struct want w = { size, (size_t)1 << vm->quantum_shift, 0, 0 };
+    unsigned shift = vm->quantum_shift;
+    struct want w = { (((size - 1) >> shift) + 1) << shift, align, 0, 0 };
 
-    return short_place(vm, &w, flags, state, addr);
+    if (KVA_LIKELY(flags_are_plain(flags) && w.size != 0 && vm->index == NULL &&
+                   w.size + align > align) &&
+        short_place(vm, &w, (align >> shift) - 1, state, addr)) {
+        return 0;
+    }
+    return long_request(vm,
+                        &(struct vmem_request){ .size = size,
+                                                .align = align,
+                                                .maxaddr = VMEM_ADDR_MAX,
+                                                .flags = flags },
+                        state, addr);
 }
 
-/* A request of size bytes, state what its segment will be. */
-static inline bool
-short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
-            uintptr_t *addr)
+int
+kva__short_aligned(kva_vmem_t *vm, size_t size, size_t align, vm_flag_t flags,
+                   uintptr_t *addr)
 {
-    struct kva_vmem_btag *bt;
-    kva__btag_ref_t ref;
-    kva_irq_t irq;
-    uintptr_t q1;
-    unsigned c;
+    size_t quantum = (size_t)1 << vm->quantum_shift;
 
-    q1 = (size - 1) >> vm->quantum_shift;
-    if (q1 >= KVA__VMEM_EXACT) {
-        return short_large(vm, size, flags, state, addr);
+    if (KVA_UNLIKELY((align & (align - 1)) != 0)) {
+        return long_request(vm,
+                            &(struct vmem_request){ .size = size,
+                                                    .align = align,
+                                                    .maxaddr = VMEM_ADDR_MAX,
+                                                    .flags = flags },
+                            BT_XALLOC, addr);
     }
-    if (!flags_are_plain(flags)) {
+    return place_aligned(vm, size, align > quantum ? align : quantum, flags,
+                         addr, BT_XALLOC);
+}
+
+/* What the constraints add to the length that is sure, in quanta.  False: one of
+ * them is out of order, or a sum might wrap. */
+static bool
+wants_more(const kva_vmem_t *vm, const struct want *w, uintptr_t *more)
+{
+    unsigned shift = vm->quantum_shift;
+    uintptr_t q = w->size >> shift, sum = (w->align >> shift) - 1;
+
+    if (w->size == 0 || (w->nocross & (w->nocross - 1)) != 0 ||
+        (w->nocross != 0 && w->nocross < w->size) || w->phase >= w->align ||
+        (w->phase & (((size_t)1 << shift) - 1)) != 0) {
         return false;
     }
-    c = (unsigned)q1;
-    irq = kva_port_lock(&vm->lock);
-    ref = vm->class_head[c];
-    if (KVA_UNLIKELY(vm->detour != 0)) {
-        goto out;
-    }
-    size = (size_t)(q1 + 1) << vm->quantum_shift;
-    if (KVA_LIKELY(ref != BT_NONE)) {
-        bt = bt_at(ref);
-        (void)class_pop(vm, bt, c);
-        vm->stat.tags_free--;
-    } else {
-        c = class_next(vm, c + 1);
-        if (c == KVA__VMEM_CLASSES || vm->nspare <= vm->reserved) {
-            goto out;
-        }
-        ref = vm->class_head[c];
-        bt = bt_at(ref);
-        cut_front(vm, bt, c, size);
-    }
-    if (KVA_UNLIKELY(bt_state(bt) != BT_FREE_HASHED)) {
-        hash_enter(vm, bt, ref);
-    }
-    bt_set_state(bt, state);
-    *addr = bt->start;
-    vm->stat.mem_inuse += size;
-    vm->stat.alloc++;
-    kva_port_unlock(&vm->lock, irq);
-    return true;
-out:
-    kva_port_unlock(&vm->lock, irq);
-    return false;
+    sum += w->nocross != 0 ? q - 1 : 0;
+    sum += w->phase != 0 ? w->align >> shift : 0;
+    *more = sum;
+    return ((w->align | w->size) & ~(~(size_t)0 >> 2)) == 0;
 }
 
-/* A tag that is in no class leaves its arena; its neighbours know already. */
-static inline void
-tag_gone(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+int
+kva__short_placed(kva_vmem_t *vm, const struct vmem_request *from,
+                  uintptr_t *addr)
 {
-    kva__btag_give(vm, bt);
-    vm->nsegments--;
-    vm->stat.tags_free--;
+    unsigned shift = vm->quantum_shift;
+    size_t quantum = (size_t)1 << shift;
+    const struct want w = { (((from->size - 1) >> shift) + 1) << shift,
+                            from->align > quantum ? from->align : quantum,
+                            from->phase, from->nocross };
+    uintptr_t more;
+
+    return flags_are_plain(from->flags) && vm->index == NULL &&
+                   (from->align & (from->align - 1)) == 0 &&
+                   wants_more(vm, &w, &more) &&
+                   short_place(vm, &w, more, BT_XALLOC, addr)
+               ? 0
+               : long_request(vm, from, BT_XALLOC, addr);
 }
+
+/* ---- frees ------------------------------------------------------------------ */
 
 /*
- * Free bt, beside a hole or an end of its span; slot: where the hash has it,
- * NULL: it has left.  False: its span goes, or somebody stands in its ring.
+ * Free bt; slot: where the hash has it, NULL: it has left.  False: its span goes,
+ * or somebody stands in its ring.
  *
  *      before   [prev]   bt   [next]   behind
  *               |<- holes, if any ->|
@@ -276,114 +418,151 @@ tag_gone(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 static bool
 short_join(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot)
 {
-    struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
-    bool join_prev = bt_is_free(prev), join_next = bt_is_free(next);
-    struct kva_vmem_btag *before = join_prev ? bt_prev(prev) : prev;
-    struct kva_vmem_btag *behind = join_next ? bt_next(next) : next;
-    unsigned shift = vm->quantum_shift;
-    kva__btag_ref_t ref;
+    struct kva_vmem_btag *before = bt_prev(bt), *next = bt_next(bt);
+    struct kva_vmem_btag *behind = next, *hole = bt;
+    bool join_prev = bt_is_free(before), join_next = bt_is_free(next);
+    unsigned shift = vm->quantum_shift, gone = 0;
+    uintptr_t start = bt->start, middle = next->start;
+    kva__btag_ref_t ref = slot != NULL ? hash_slot_ref(*slot) : bt_ref(bt);
 
+    if (join_prev) {
+        hole = before;
+        before = bt_prev(hole);
+    }
+    if (join_next) {
+        behind = bt_next(next);
+    }
     if (KVA_UNLIKELY(vm->cursors != NULL ||
                      (before == behind && vm->releasefn != NULL))) {
         return false;
     }
-    vm->stat.mem_inuse -= next->start - bt->start;
     if (join_prev) {
-        ref = class_remove(vm, prev,
-                           class_of((bt->start - prev->start) >> shift));
+        kva__btag_ref_t own = ref;
+
+        ref = class_remove(vm, hole, class_of((start - hole->start) >> shift));
         if (slot != NULL) {
             hash_leave_slot(vm, slot);
         }
-        before = prev;
+        bt_retire(vm, bt, own);
+        gone++;
     } else {
-        ref = slot != NULL ? hash_slot_ref(*slot) : bt_ref(bt);
         bt_set_state(bt, slot != NULL ? BT_FREE_HASHED : BT_FREE);
-        before = bt;
     }
     if (join_next) {
-        (void)class_remove(vm, next,
-                           class_of((behind->start - next->start) >> shift));
+        kva__btag_ref_t own =
+            class_remove(vm, next, class_of((behind->start - middle) >> shift));
+
         if (bt_state(next) == BT_FREE_HASHED) {
             kva__hash_leave(vm, next);
         }
-        tag_gone(vm, next);
+        bt_retire(vm, next, own);
+        gone++;
     }
-    if (join_prev) {
-        tag_gone(vm, bt);
-    }
-    bt_set_next(before, behind);
-    bt_set_prev(behind, before);
-    class_insert(vm, before, ref,
-                 class_of((behind->start - before->start) >> shift));
-    vm->stat.tags_free++;
+    bt_set_next(hole, behind);
+    bt_set_prev(behind, hole);
+    class_insert(vm, hole, ref,
+                 class_of((behind->start - hole->start) >> shift));
+    vm->stat.mem_inuse -= middle - start;
+    vm->stat.tags_free += (size_t)1 - gone;
     vm->stat.free++;
+    vm->nsegments -= gone;
+    vm->nspare += gone;
+    if (KVA_UNLIKELY(vm->nspare > KVA__SPARE_MAX + vm->reserved)) {
+        kva__btag_settle(vm);
+    }
     return true;
 }
 
-/* What the hash has in a chain.  Unlocks the arena. */
-static __attribute__((noinline)) bool
-free_chained(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
+/* Unlocks the arena. */
+APART void
+free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot,
              kva_irq_t irq)
 {
-    uintptr_t q1 = (size - 1) >> vm->quantum_shift;
+    if (KVA_UNLIKELY(!short_join(vm, bt, slot))) {
+        kva__segment_give(vm, bt, slot != NULL, irq);
+        return;
+    }
+    kva_port_unlock(&vm->lock, irq);
+    KVA_PARANOID(vmem_check(vm));
+}
+
+/* Is that the segment that is to go: of that state, and as many whole quanta. */
+static inline bool
+is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
+             enum btag_state state)
+{
+    uintptr_t q = ((size - 1) >> vm->quantum_shift) + 1;
+
+    return bt_state(bt) == state && bt_size(bt) == (size_t)q
+                                                       << vm->quantum_shift;
+}
+
+static bool short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                             enum btag_state state, kva_irq_t irq);
+
+/* Arena locked: no slot has it, or the short ways are closed, or there is an
+ * index. */
+APART void
+free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
+           kva_irq_t irq)
+{
     struct kva_vmem_btag *bt;
     bool own;
 
-    bt = kva__hash_find(vm, addr, &own);
-    if (bt == NULL || bt_state(bt) != state || vm->detour != 0 ||
-        bt_size(bt) != (size_t)(q1 + 1) << vm->quantum_shift) {
+    if (vm->index != NULL) {
+        if (short_free_index(vm, addr, size, state, irq)) {
+            return;
+        }
+    } else if (vm->detour != 0) {
         kva_port_unlock(&vm->lock, irq);
-        return false;
+    } else {
+        bt = kva__hash_find(vm, addr, &own);
+        if (bt != NULL && is_what_goes(vm, bt, size, state)) {
+            if (!own) {
+                kva__hash_leave(vm, bt);
+                free_joining(vm, bt, NULL, irq);
+                return;
+            }
+        }
+        kva_port_unlock(&vm->lock, irq);
     }
-    kva__hash_leave(vm, bt);
-    if (!short_join(vm, bt, NULL)) {
-        kva__segment_give(vm, bt, false, irq);
-        return true;
+    if (state == BT_ALLOC) {
+        kva__long_free(vm, addr, size, NULL);
+    } else {
+        kva__long_xfree(vm, addr, size, NULL);
     }
-    kva_port_unlock(&vm->lock, irq);
-    return true;
 }
 
-static inline bool
+INLINE void
 short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
 {
-    struct kva_vmem_btag *bt, *next;
+    struct kva_vmem_btag *bt;
     kva__hash_slot_t *slot;
     kva_irq_t irq;
-    uintptr_t q1;
+    uintptr_t q;
 
     irq = kva_port_lock(&vm->lock);
+    if (KVA_UNLIKELY(vm->detour != 0)) {
+        free_other(vm, addr, size, state, irq);
+        return;
+    }
     bt = hash_find_slot(vm, addr, &slot);
-    if (KVA_UNLIKELY(bt == NULL)) {
-        return free_chained(vm, addr, size, state, irq);
+    if (KVA_UNLIKELY(bt == NULL || !is_what_goes(vm, bt, size, state))) {
+        free_other(vm, addr, size, state, irq);
+        return;
     }
-    if (KVA_UNLIKELY(bt_state(bt) != state || vm->detour != 0)) {
-        goto out;
+    if (KVA_UNLIKELY((bt_prev(bt)->prev_bits & bt_next(bt)->prev_bits &
+                      BT_BUSY_BIT) == 0)) {
+        free_joining(vm, bt, slot, irq);
+        return;
     }
-    q1 = (size - 1) >> vm->quantum_shift;
-    next = bt_next(bt);
-    size = next->start - bt->start;
-    if (KVA_UNLIKELY(size != (size_t)(q1 + 1) << vm->quantum_shift)) {
-        goto out;
-    }
-    if (KVA_UNLIKELY((bt_prev(bt)->prev_bits & next->prev_bits & BT_BUSY_BIT) ==
-                     0)) {
-        if (!short_join(vm, bt, slot)) {
-            kva__segment_give(vm, bt, true, irq);
-            return true;
-        }
-    } else {
-        bt_set_state(bt, BT_FREE_HASHED);
-        class_insert(vm, bt, hash_slot_ref(*slot), class_of(q1 + 1));
-        vm->stat.tags_free++;
-        vm->stat.mem_inuse -= size;
-        vm->stat.free++;
-    }
+    q = ((size - 1) >> vm->quantum_shift) + 1;
+    bt_set_state(bt, BT_FREE_HASHED);
+    class_insert(vm, bt, hash_slot_ref(*slot), class_of(q));
+    vm->stat.tags_free++;
+    vm->stat.mem_inuse -= (size_t)q << vm->quantum_shift;
+    vm->stat.free++;
     kva_port_unlock(&vm->lock, irq);
-    return true;
-out:
-    kva_port_unlock(&vm->lock, irq);
-    return false;
 }
 
 /* ---- with an index -------------------------------------------------------- */
@@ -427,42 +606,34 @@ index_is_open(const kva_vmem_t *vm)
     return vm->detour == 0 && vm->index->importing == 0 && vm->promised == 0;
 }
 
+/* Arena locked. */
 static bool
-short_alloc_index(kva_vmem_t *vm, size_t size, vm_flag_t flags,
-                  enum btag_state state, uintptr_t *addr)
+short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
+                  uintptr_t *addr)
 {
-    uintptr_t q1 = (size - 1) >> vm->quantum_shift;
-    struct kva_vmem_btag *bt = NULL;
-    kva_irq_t irq;
+    size_t size = (size_t)(c + 1) << vm->quantum_shift;
+    struct kva_vmem_btag *bt;
 
-    if ((flags & ~VM_INSTANTFIT) - 1u >= 2u || q1 >= KVA__VMEM_EXACT) {
+    bt = index_is_open(vm) ? take_exact(vm, c, size) : NULL;
+    if (KVA_UNLIKELY(bt == NULL)) {
         return false;
     }
-    size = (size_t)(q1 + 1) << vm->quantum_shift;
-    irq = kva_port_lock(&vm->lock);
-    if (KVA_LIKELY(index_is_open(vm))) {
-        bt = take_exact(vm, (unsigned)q1, size);
-    }
-    if (KVA_LIKELY(bt != NULL)) {
-        bt_set_state(bt, state);
-        *addr = bt->start;
-        vm->stat.mem_inuse += size;
-        vm->stat.alloc++;
-    }
-    kva_port_unlock(&vm->lock, irq);
-    return bt != NULL;
+    bt_set_state(bt, state);
+    *addr = bt->start;
+    vm->stat.mem_inuse += size;
+    vm->stat.alloc++;
+    return true;
 }
 
+/* Arena locked; unlocks it. */
 static bool
 short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                 enum btag_state state)
+                 enum btag_state state, kva_irq_t irq)
 {
     struct kva__index *ix = &vm->index->segments;
     uintptr_t q1 = (size - 1) >> vm->quantum_shift;
     struct kva_vmem_btag *bt, *next;
-    kva_irq_t irq;
 
-    irq = kva_port_lock(&vm->lock);
     bt = kva__index_find(ix, addr, &vm->stat.search);
     if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
                      !index_is_open(vm))) {
@@ -491,88 +662,28 @@ out:
     return false;
 }
 
-/* ---- which ------------------------------------------------------------------ */
-
-static inline bool
-request(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
-        uintptr_t *addr)
-{
-    return KVA_LIKELY(vm->index == NULL)
-               ? short_alloc(vm, size, flags, state, addr)
-               : short_alloc_index(vm, size, flags, state, addr);
-}
-
-static inline bool
-give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
-{
-    return KVA_LIKELY(vm->index == NULL)
-               ? short_free(vm, addr, size, state)
-               : short_free_index(vm, addr, size, state);
-}
+/* ---- who comes ------------------------------------------------------------- */
 
 int
 kva__short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
-    return KVA_LIKELY(request(vm, size, flags, BT_ALLOC, addr))
-               ? 0
-               : kva__long_alloc(vm, size, flags, addr, NULL);
-}
-
-static __attribute__((noinline)) int
-long_xalloc(kva_vmem_t *vm, const struct want *w, vm_flag_t flags,
-            uintptr_t *addr)
-{
-    const struct vmem_request from = { w->size,    w->align,      w->phase,
-                                       w->nocross, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
-                                       flags };
-
-    return kva__long_xalloc(vm, &from, addr, NULL);
+    return short_alloc(vm, size, flags, BT_ALLOC, addr);
 }
 
 int
 kva__short_xalloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
-    return KVA_LIKELY(request(vm, size, flags, BT_XALLOC, addr))
-               ? 0
-               : long_xalloc(vm, &(struct want){ size, 0, 0, 0 }, flags, addr);
-}
-
-int
-kva__short_xalloc_at(kva_vmem_t *vm, size_t size, size_t align, size_t phase,
-                     size_t nocross, vm_flag_t flags, uintptr_t *addr)
-{
-    size_t quantum = (size_t)1 << vm->quantum_shift;
-    struct want w = { size, align > quantum ? align : quantum, phase, nocross };
-
-    if (KVA_LIKELY((w.align & (w.align - 1)) == 0 && vm->index == NULL)) {
-        if (KVA_LIKELY((phase | nocross) == 0)) {
-            w.phase = w.nocross = 0;
-            if (short_place(vm, &w, flags, BT_XALLOC, addr)) {
-                return 0;
-            }
-        } else if (phase < w.align && (phase & (quantum - 1)) == 0 &&
-                   (nocross & (nocross - 1)) == 0 &&
-                   (nocross == 0 || nocross - 1 >= size - 1) &&
-                   short_place(vm, &w, flags, BT_XALLOC, addr)) {
-            return 0;
-        }
-    }
-    return long_xalloc(vm, &(struct want){ size, align, phase, nocross }, flags,
-                       addr);
+    return short_alloc(vm, size, flags, BT_XALLOC, addr);
 }
 
 void
 kva__short_free(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
-    if (KVA_UNLIKELY(!give(vm, addr, size, BT_ALLOC))) {
-        kva__long_free(vm, addr, size, NULL);
-    }
+    short_free(vm, addr, size, BT_ALLOC);
 }
 
 void
 kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
-    if (KVA_UNLIKELY(!give(vm, addr, size, BT_XALLOC))) {
-        kva__long_xfree(vm, addr, size, NULL);
-    }
+    short_free(vm, addr, size, BT_XALLOC);
 }

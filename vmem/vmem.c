@@ -668,6 +668,16 @@ kva__long_xalloc(kva_vmem_t *vm, const struct vmem_request *from,
     return err;
 }
 
+static __attribute__((noinline)) int
+xalloc_from(kva_vmem_t *vm, const struct vmem_request *from, vmem_addr_t *addr,
+            const void *caller)
+{
+    return vm != NULL && arena_is_open(vm) &&
+                   (from->minaddr | ~from->maxaddr) == 0
+               ? kva__short_placed(vm, from, addr)
+               : kva__long_xalloc(vm, from, addr, caller);
+}
+
 /* Nothing is kept on the way to the short ones: they end the call. */
 int
 vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
@@ -676,16 +686,14 @@ vmem_xalloc(kva_vmem_t *vm, vmem_size_t size, vmem_size_t align,
 {
     struct vmem_request from;
 
-    if (KVA_LIKELY((minaddr | ~maxaddr) == 0 && vm != NULL &&
-                   arena_is_open(vm))) {
-        return (align | phase | nocross) == 0
-                   ? kva__short_xalloc(vm, size, flags, addr)
-                   : kva__short_xalloc_at(vm, size, align, phase, nocross,
-                                          flags, addr);
+    if ((phase | nocross | minaddr | ~maxaddr) == 0 &&
+        KVA_LIKELY(vm != NULL && arena_is_open(vm))) {
+        return align == 0 ? kva__short_xalloc(vm, size, flags, addr)
+                          : kva__short_aligned(vm, size, align, flags, addr);
     }
     from = (struct vmem_request){ size,    align,   phase, nocross,
                                   minaddr, maxaddr, flags };
-    return kva__long_xalloc(vm, &from, addr, __builtin_return_address(0));
+    return xalloc_from(vm, &from, addr, __builtin_return_address(0));
 }
 
 int

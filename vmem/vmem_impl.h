@@ -158,16 +158,22 @@ bt_remove(struct kva_vmem_btag *bt)
 #define BT_DIR_TOP 256u
 #define BT_NONE 0u
 
-extern struct kva_vmem_btag **kva__btag_dir[BT_DIR_TOP];
+/*
+ * On both levels, what stands there is where the first of all would be: the
+ * directory's entry 0 were its pages one array, the tag 0 were its groups.  So
+ * what is looked for is there by the whole number, and nothing is masked.
+ */
+extern uintptr_t kva__btag_dir[BT_DIR_TOP];
 
 static inline struct kva_vmem_btag *
 bt_at(kva__btag_ref_t ref)
 {
-    struct kva_vmem_btag **page =
-        kva__btag_dir[ref >> (BT_SLOT_BITS + BT_DIR_SHIFT)];
+    uintptr_t page = kva__btag_dir[ref >> (BT_SLOT_BITS + BT_DIR_SHIFT)];
+    const uintptr_t *entry =
+        (const uintptr_t *)(page + (ref >> BT_SLOT_BITS) * sizeof(uintptr_t));
 
-    return page[(ref >> BT_SLOT_BITS) & ((1u << BT_DIR_SHIFT) - 1u)] +
-           (ref & ((1u << BT_SLOT_BITS) - 1u));
+    return (struct kva_vmem_btag *)(*entry +
+                                    ref * sizeof(struct kva_vmem_btag));
 }
 
 /* The slot: two bits above the state in prev_bits, five in next_bits. */
@@ -215,13 +221,12 @@ bt_ref(struct kva_vmem_btag *bt)
 #endif
 }
 
-/* Is ref, which may be BT_NONE, that of bt.  Slots mostly tell them apart. */
+/* Could ref be that of bt: five bits of the slot mostly say no. */
 static inline bool
-bt_is_at(const struct kva_vmem_btag *bt, kva__btag_ref_t ref)
+bt_may_be_at(const struct kva_vmem_btag *bt, kva__btag_ref_t ref)
 {
 #if KVA_WORD_64
-    return (ref & ((1u << BT_SLOT_BITS) - 1u)) == bt_slot(bt) &&
-           bt_at(ref) == bt;
+    return ((ref ^ bt->next_bits) & 0x1f) == 0;
 #else
     return ref == bt;
 #endif
@@ -242,6 +247,30 @@ kva__btag_take(kva_vmem_t *vm)
     vm->nspare--;
     return bt;
 }
+
+/*
+ * The start of an unused tag is its own reference, which is so at hand without
+ * the group's line.
+ */
+static inline kva__btag_ref_t
+bt_unused_ref(struct kva_vmem_btag *bt)
+{
+#if KVA_WORD_64
+    return (kva__btag_ref_t)bt->start;
+#else
+    return bt;
+#endif
+}
+
+/* To the head of the stock, where the caller counts it. */
+static inline void
+bt_retire(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref)
+{
+    bt_set_state(bt, BT_UNUSED);
+    bt->start = (uintptr_t)ref;
+    bt->u.chain = vm->spare;
+    vm->spare = bt;
+}
 /* All of the arena's own stock to the store; or only the surplus. */
 void kva__btag_flush(kva_vmem_t *vm);
 void kva__btag_settle(kva_vmem_t *vm);
@@ -250,9 +279,7 @@ void kva__btag_settle(kva_vmem_t *vm);
 static inline void
 kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
-    bt_set_state(bt, BT_UNUSED);
-    bt->u.chain = vm->spare;
-    vm->spare = bt;
+    bt_retire(vm, bt, bt_ref(bt));
     if (KVA_UNLIKELY(++vm->nspare > KVA__SPARE_MAX + vm->reserved)) {
         kva__btag_settle(vm);
     }
@@ -467,16 +494,18 @@ void kva__segment_extend(kva_vmem_t *vm, struct kva_vmem_btag *bt,
  * The short ways of a request without bounds and of a free (short.c), anything
  * given, and the long ways (vmem.c), to which they lead if they do not do.  For
  * the short ones vm is alive, and no request of it is watched; the long ones are
- * told who called.  xalloc_at is for align, phase and nocross.
+ * told who called.  aligned is for align, placed for phase and
+ * nocross too.
  */
 int kva__short_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                      uintptr_t *addr);
 void kva__short_free(kva_vmem_t *vm, uintptr_t addr, size_t size);
 int kva__short_xalloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                       uintptr_t *addr);
-int
-kva__short_xalloc_at(kva_vmem_t *vm, size_t size, size_t align, size_t phase,
-                     size_t nocross, kva_vm_flag_t flags, uintptr_t *addr);
+int kva__short_aligned(kva_vmem_t *vm, size_t size, size_t align,
+                       kva_vm_flag_t flags, uintptr_t *addr);
+int kva__short_placed(kva_vmem_t *vm, const struct kva_vmem_request *from,
+                      uintptr_t *addr);
 void kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size);
 int kva__long_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
                     uintptr_t *addr, const void *caller);
