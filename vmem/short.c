@@ -603,7 +603,8 @@ take_exact(kva_vmem_t *vm, unsigned c, size_t size)
 static inline bool
 index_is_open(const kva_vmem_t *vm)
 {
-    return vm->detour == 0 && vm->index->importing == 0 && vm->promised == 0;
+    return vm->detour == KVA__DETOUR_INDEX && vm->index->importing == 0 &&
+           vm->promised == 0;
 }
 
 /* Arena locked. */
