@@ -16,8 +16,8 @@
  * its own would have been.
  *
  * What changes in place (resize.c) takes its number and writes its entry while
- * the arena is locked for the change itself.  Its entry is found by all addresses
- * concerned, so it has the longer range of before and after.
+ * the arena is locked for the change itself.  Its entry is found by all
+ * addresses concerned, so it has the longer range of before and after.
  */
 #include "vmem/audit.h"
 

@@ -22,16 +22,16 @@
  * So a prepared operation finds its unit.  It begins in the arena that was
  * asked and in the whole chain, then works with KVA__VM_LENT in its flags,
  * which import functions hand down.  When it ends well, its unit is no longer
- * reserved, in the whole chain, even where nothing was imported: what it did not
- * take is free to all.  When it fails, all tags are back by then, and it is
- * prepared as before.  For that, no import may leave a span behind that is not
- * used (import_is_sure in import.c).
+ * reserved, in the whole chain, even where nothing was imported: what it did
+ * not take is free to all.  When it fails, all tags are back by then, and it
+ * is prepared as before.  For that, no import may leave a span behind that is
+ * not used (import_is_sure in import.c).
  *
- * An arena with an index needs nodes as well as tags.  They are reserved with the
- * tags, and left alone by others in the same way (indexed.c).
+ * An arena with an index needs nodes as well as tags.  They are reserved with
+ * the tags, and left alone by others in the same way (indexed.c).
  *
- * The unit depends on whether the arena imports, and the chain on its source, so
- * neither may change while something is reserved.
+ * The unit depends on whether the arena imports, and the chain on its source,
+ * so neither may change while something is reserved.
  */
 #include "vmem/vmem_impl.h"
 

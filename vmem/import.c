@@ -11,10 +11,10 @@
  *   request   gets the whole request and brings a span that satisfies it
  *   ximport   gets a size, and says how much it brought
  *   plain     gets a size
- * The last two know nothing of constraints, so they are asked for as much more as
- * any position may cost.  vmem_alloc itself as the import function, which is how
- * arenas have always been stacked, is as good as the first kind: a constrained
- * request goes to the source as it is.
+ * The last two know nothing of constraints, so they are asked for as much more
+ * as any position may cost.  vmem_alloc itself as the import function, which
+ * is how arenas have always been stacked, is as good as the first kind: a
+ * constrained request goes to the source as it is.
  *
  * Import functions never sleep for the arena: whoever can wait does so in the
  * arena he asked, where frees of all sources wake him (wait.c).
@@ -86,11 +86,11 @@ ask_by_request(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
 }
 
 /*
- * The request in quanta of the source, which may be larger than the arena's: from
- * whole quanta to whole quanta around what is wanted, which begins phase modulo
- * the quantum into it.  The bounds are put to where that range may start, so that
- * what is wanted keeps to them.  A nocross may then not hold for all of the
- * range, so whoever imports looks whether it serves.
+ * The request in quanta of the source, which may be larger than the arena's:
+ * from whole quanta to whole quanta around what is wanted, which begins phase
+ * modulo the quantum into it.  The bounds are put to where that range may
+ * start, so that what is wanted keeps to them.  A nocross may then not hold
+ * for all of the range, so whoever imports looks whether it serves.
  */
 static struct kva_vmem_request
 request_widen(const kva_vmem_t *source, const struct kva_vmem_request *rq)
@@ -374,9 +374,9 @@ arrival_end(kva_vmem_t *vm, size_t over, const struct arrival *a)
 
 /*
  * A prepared request imports only what serves for certain: a span that came in
- * vain, and cannot be given back, would cost tags, here and below, and leave the
- * request prepared all the same.  An import function that is told a size makes
- * up for alignment (slack) but not for bounds.
+ * vain, and cannot be given back, would cost tags, here and below, and leave
+ * the request prepared all the same.  An import function that is told a size
+ * makes up for alignment (slack) but not for bounds.
  */
 static bool
 import_is_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)

@@ -3,9 +3,9 @@
  * Failure injection: every nth request that may fail does, by count, so that a
  * run with the same requests fails at the same places.  The question is put
  * once for each request on the long way; while there is something to inject
- * hit paths and short ways are closed, at no cost to them: vm->open, where they
- * look for the magic of a living arena, has none, and what the hit paths compare
- * a request with follows from it (kva__qcache_hits).
+ * hit paths and short ways are closed, at no cost to them: vm->open, where
+ * they look for the magic of a living arena, has none, and what the hit paths
+ * compare a request with follows from it (kva__qcache_hits).
  *
  * This is not what closes ways for those who wait or search (vm->detour): these
  * must be seen with the arena locked, so that none is in the short way already,

@@ -17,17 +17,19 @@
  *       |
  *       +-- time is up, cancelled: fail
  *
- * PRESSING has those above give back what they hold in stock: the quantum caches
- * of the arena and its sources, and through the arena's reclaim function whoever
- * registered with it.  It is done once more when the waiter is in the queue: what
- * was put in stock between the first time and then is seen by nobody else.
- * Reclaim may turn a caller away because it is at work for another one; so
- * whoever pressed presses once more if somebody has queued up meanwhile.
+ * PRESSING has those above give back what they hold in stock: the quantum
+ * caches of the arena and its sources, and through the arena's reclaim
+ * function whoever registered with it.  It is done once more when the waiter
+ * is in the queue: what was put in stock between the first time and then is
+ * seen by nobody else.  Reclaim may turn a caller away because it is at work
+ * for another one; so whoever pressed presses once more if somebody has queued
+ * up meanwhile.
  *
  * HOPELESS is what no free can ever make possible: a request that does not fit
  * into any span, were they all free, of an arena that imports from nowhere, or
  * from one where it is hopeless too.  It fails at once, whatever it says of
- * sleeping.  (A later vmem_add might have helped; nobody is told to wait for that.)
+ * sleeping.  (A later vmem_add might have helped; nobody is told to wait for
+ * that.)
  *
  * A try is one call of the attempt, which finds memory in its own way (arena.c,
  * qcache.c) and may import.  Around it the wait queue decides whether it may

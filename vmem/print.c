@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Arenas in print, for people and for debuggers.  The interface is NetBSD's, the
- * histogram of free sizes FreeBSD's DDB has.
+ * Arenas in print, for people and for debuggers.  The interface is NetBSD's,
+ * the histogram of free sizes FreeBSD's DDB has.
  *
  * With "l" in modif no lock is taken: for a machine that has stopped, maybe
  * with a lock held or in the midst of a change.  Then tags are looked at before

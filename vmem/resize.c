@@ -11,9 +11,9 @@
  *       |-----|--------------|.......|     extend: the hole gets shorter
  *
  * Only segments of vmem_xalloc: whoever has one of vmem_alloc may get it from
- * the quantum caches tomorrow, where a size is a promise about the whole life of
- * an item.  For an item of theirs the answer is KVA_EINVAL, not a report, since
- * a map that holds ranges of both kinds may ask and then do without.
+ * the quantum caches tomorrow, where a size is a promise about the whole life
+ * of an item.  For an item of theirs the answer is KVA_EINVAL, not a report,
+ * since a map that holds ranges of both kinds may ask and then do without.
  *
  * Check, ensure, commit: a segment that is not there is reported with the lock
  * dropped; tags are ensured, and neighbours looked at, before the first change;

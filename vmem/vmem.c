@@ -19,6 +19,7 @@
  *                    segments       spans                 segment.c, span.c
  *                    /      \
  *              classes      hash of segments              class.h, hash.c
+ *              (trees)      (or an index)                 order.c, index.c
  *                    \      /
  *                     tags, by pointer and reference               btag.c
  *                        |
@@ -46,8 +47,9 @@
  * Locks.  One for each arena; taken child before source, if at all: an arena's
  * lock is not held while its source works.  The metadata locks are innermost.
  *
- * What is not here: an address-ordered index (a tight min/max or alignment may
- * walk a whole class), and placement by fullest span.
+ * What is not here: placement by fullest span.  An index by address is an
+ * option of the arena (VM_INDEX); without it bounds may take a walk through the
+ * holes that are long enough, in steps.
  */
 #include "vmem/audit.h"
 #include "vmem/qcache.h"
@@ -514,10 +516,11 @@ kva__long_free(kva_vmem_t *vm, vmem_addr_t addr, size_t size,
 }
 
 /*
- * Whatever is no hit, with what it costs to tell kept out of the hits.  An arena
- * that is not alive, or all of whose requests somebody must see, is not open, and
- * a size of 0 is as large as can be once 1 is taken from it, too large for the
- * short ways: these take the long way, which knows who called, and reports.
+ * Whatever is no hit, with what it costs to tell kept out of the hits.  An
+ * arena that is not alive, or all of whose requests somebody must see, is not
+ * open, and a size of 0 is as large as can be once 1 is taken from it, too
+ * large for the short ways: these take the long way, which knows who called,
+ * and reports.
  */
 static inline int
 other_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,

@@ -10,11 +10,16 @@
  * the return value is 0 or an error of port/types.h.
  *
  * Misuse (a bad argument, a free of what is not allocated) is reported through
- * the port's panic in every build, with nothing changed.
+ * the port's panic in every build, with nothing changed.  One case cannot be
+ * told: a second free when the range has been given out again, of the same size
+ * and by the same kind of function.
  *
  * Context.  Unless said otherwise a function may be called at or below the
  * arena's IPL, with any lock of the caller's held when VM_NOSLEEP is given,
  * and with none but sleeping ones when VM_SLEEP is.
+ *
+ * Work.  Unless said otherwise constant, import functions and chance in the
+ * hash aside; logarithmic is so in segments.
  */
 #ifndef KVA_VMEM_VMEM_H
 #define KVA_VMEM_VMEM_H
@@ -68,9 +73,9 @@ struct kva_vmem_btag;
  * Import takes a span of at least size bytes from arg (the source arena, if
  * the arena was made with one); release gives exactly such a span back.
  * Called with no arena lock held.  flags: VM_SLEEP or VM_NOSLEEP and the fit;
- * to be handed on as they are, since they also say what a request below may use.
- * Must not call into the arena itself.  ximport says in *actual how much it
- * took, at least size and a multiple of the quantum.
+ * to be handed on as they are, since they also say what a request below may
+ * use.  Must not call into the arena itself.  ximport says in *actual how much
+ * it took, at least size and a multiple of the quantum.
  */
 typedef int kva_vmem_import_t(kva_vmem_t *arg, kva_vmem_size_t size,
                               kva_vm_flag_t flags, kva_vmem_addr_t *addr);
@@ -81,9 +86,10 @@ typedef void
 kva_vmem_release_t(kva_vmem_t *arg, kva_vmem_addr_t addr, kva_vmem_size_t size);
 
 /*
- * A request as a whole: what vmem_xalloc takes.  An import function of this kind
- * brings a span of at least rq->size bytes, all of it within the constraints
- * (vmem_request_fits with the span's bounds is true); rq->flags has VM_NOSLEEP.
+ * A request as a whole: what vmem_xalloc takes.  An import function of this
+ * kind brings a span of at least rq->size bytes, all of it within the
+ * constraints (vmem_request_fits with the span's bounds is true); rq->flags
+ * has VM_NOSLEEP.
  */
 struct kva_vmem_request {
     kva_vmem_size_t size, align, phase, nocross;
@@ -113,12 +119,14 @@ void kva_vmem_fini(void);
  * (size 0: none).  quantum: a power of two, the unit of all addresses and
  * sizes.  importfn, releasefn, source: where spans come from and go to, or
  * NULL; releasefn NULL: imported spans stay.  qcache_max: sizes up to this are
- * served by quantum caches (0: none; at most 32 quanta).  flags: VM_SLEEP or
- * VM_NOSLEEP, VM_BOOTSTRAP, VM_LARGEIMPORT, VM_PRIVTAGS.  ipl: the highest level
- * from which the arena is used.
+ * served by quantum caches (0: none; at most 32 quanta).  source: an arena or
+ * NULL.  flags: VM_INDEX, VM_LARGEIMPORT, VM_PRIVTAGS; VM_BOOTSTRAP, VM_SLEEP,
+ * VM_NOSLEEP and the fits have no effect here.  ipl: the highest level from
+ * which the arena is used.
  * vmem_create returns NULL when there is no memory; vmem_init uses the storage
  * given (sizeof in vmem_store.h) and returns it, or NULL if the first span
  * finds no tags.  With VM_PRIVTAGS size must be 0: add tags, then the span.
+ * From a thread, with no lock held.
  */
 kva_vmem_t *
 kva_vmem_create(const char *name, kva_vmem_addr_t base, kva_vmem_size_t size,
@@ -141,10 +149,11 @@ kva_vmem_init(kva_vmem_t *store, const char *name, kva_vmem_addr_t base,
 
 /*
  * Where an arena's spans come from and go to, when it has none yet (FreeBSD's
- * vmem_set_import).  import_quantum: imports are multiples of it (a power of two,
- * 0: the quantum).  vmem_set_rimport: by whole requests, so that constrained
- * ones import as well as others.  An arena stacked on another by vmem_alloc and
- * vmem_free passes constraints on too.  Not while others use the arena.
+ * vmem_set_import).  import_quantum: imports are multiples of it (a power of
+ * two, 0: the quantum).  vmem_set_rimport: by whole requests, so that
+ * constrained ones import as well as others.  An arena stacked on another by
+ * vmem_alloc and vmem_free passes constraints on too.  Not while others use
+ * the arena.
  */
 void kva_vmem_set_import(kva_vmem_t *vm, kva_vmem_import_t *importfn,
                          kva_vmem_release_t *releasefn, kva_vmem_t *source,
@@ -154,8 +163,9 @@ void kva_vmem_set_rimport(kva_vmem_t *vm, kva_vmem_rimport_t *importfn,
                           kva_vmem_size_t import_quantum);
 
 /*
- * Ready-made for vmem_set_rimport: the span comes from the source by vmem_xalloc
- * and goes back by vmem_xfree, which is the releasefn to give.
+ * Ready-made for vmem_set_rimport: the span comes from the source by
+ * vmem_xalloc and goes back by vmem_xfree, which is the releasefn to give.
+ * Errors, context and work of vmem_xalloc.
  */
 int kva_vmem_rimport(kva_vmem_t *source, const struct kva_vmem_request *rq,
                      kva_vmem_size_t *actual, kva_vmem_addr_t *addr);
@@ -185,22 +195,34 @@ void kva_vmem_destroy(kva_vmem_t *vm);
 
 /*
  * Allocate size bytes (rounded up to the quantum).  flags: VM_SLEEP or
- * VM_NOSLEEP, VM_INSTANTFIT (default) or VM_BESTFIT; VM_ABORT.  Sets *addr.
- * KVA_ENOMEM when there is none; with VM_SLEEP it waits for it, first in first
- * out, and says so only if no free can help; KVA_EINTR when the wait was
- * cancelled.  A range of 2^k quanta from a quantum cache is aligned to
- * its size.  Constant work, import aside.  vmem_free takes the size that was
- * allocated (or any that rounds to the same); it never allocates or fails.
+ * VM_NOSLEEP; at most one of VM_INSTANTFIT (the default), VM_BESTFIT,
+ * VM_FIRSTFIT and VM_NEXTFIT; VM_ENDALLOC, VM_ABORT, VM_ONESTEP,
+ * VM_POPULATING, VM_PREPARED.  Sets *addr.  KVA_ENOMEM when there is none;
+ * with VM_SLEEP it waits for it, first in first out, and says so only if no
+ * free can help; KVA_EINTR when the wait was cancelled; KVA_EAGAIN by
+ * VM_ONESTEP.  A range of 2^k quanta from a quantum cache is aligned to its
+ * size.  Constant work, import aside; with VM_INDEX, past the quantum caches,
+ * logarithmic; best fit without an index in steps of 64 tags with the lock
+ * dropped in between.
+ * vmem_free takes the size that was allocated (or any that rounds to the
+ * same); it never allocates or fails.  Constant work, logarithmic with
+ * VM_INDEX; it looks through those who wait, if anybody does.
  */
 int kva_vmem_alloc(kva_vmem_t *vm, kva_vmem_size_t size, kva_vm_flag_t flags,
                    kva_vmem_addr_t *addr);
 void kva_vmem_free(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
 
 /*
- * Allocate under constraints, past the quantum caches: the first byte at
- * phase modulo align (align 0: the quantum), not crossing a multiple of nocross
- * (0: none), all bytes in [minaddr, maxaddr].  vmem_xalloc_addr claims exactly
- * [addr, addr + size - 1].  What comes from vmem_xalloc goes back by vmem_xfree.
+ * Allocate under constraints, past the quantum caches: the first byte at phase
+ * modulo align (align 0: the quantum), not crossing a multiple of nocross (0:
+ * none), all bytes in [minaddr, maxaddr].  vmem_xalloc_addr claims exactly
+ * [addr, addr + size - 1].  What comes from vmem_xalloc goes back by
+ * vmem_xfree.  Flags, errors and context of vmem_alloc, and of vmem_free.  If
+ * any hole serves it is found.  Constant work without bounds if there is a
+ * hole long enough for any position, size + align - quantum (nocross: and size
+ * - quantum; phase: and align); with VM_INDEX logarithmic, bounds and
+ * addresses too, if such a hole lies within the bounds.  Otherwise in steps of
+ * 64 tags, with the lock dropped in between.
  */
 int kva_vmem_xalloc(kva_vmem_t *vm, kva_vmem_size_t size, kva_vmem_size_t align,
                     kva_vmem_size_t phase, kva_vmem_size_t nocross,
@@ -211,12 +233,12 @@ int kva_vmem_xalloc_addr(kva_vmem_t *vm, kva_vmem_addr_t addr,
 void kva_vmem_xfree(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
 
 /*
- * The same request in one piece, with an end to its patience: timeout_ns is how
- * long it waits at the most (0: no end), cookie a name by which vmem_cancel
- * finds it.  Sets *addr.  KVA_ENOMEM: there is none and there will be none, or the
- * caller may not sleep; KVA_ETIMEDOUT; KVA_EINTR: cancelled, by vmem_cancel or by
- * the port.  VM_SLEEP without a port that can wait is VM_NOSLEEP.  Context and
- * work of vmem_xalloc.
+ * The same request in one piece, with an end to its patience: timeout_ns is
+ * how long it waits at the most (0: no end), cookie a name by which
+ * vmem_cancel finds it.  Sets *addr.  KVA_ENOMEM: there is none and there will
+ * be none, or the caller may not sleep; KVA_ETIMEDOUT; KVA_EINTR: cancelled,
+ * by vmem_cancel or by the port.  VM_SLEEP without a port that can wait is
+ * VM_NOSLEEP.  Context and work of vmem_xalloc.
  */
 int kva_vmem_xalloc_timed(kva_vmem_t *vm, const struct kva_vmem_request *rq,
                           uint64_t timeout_ns, const void *cookie,
@@ -224,7 +246,8 @@ int kva_vmem_xalloc_timed(kva_vmem_t *vm, const struct kva_vmem_request *rq,
 
 /*
  * End the waits for memory of this arena that have the cookie, NULL: all.
- * Returns how many; one that is being granted at this moment may still succeed.
+ * Returns how many; of these one that is not asleep just now, since it was
+ * woken or has only begun to wait, may still succeed with the try it is at.
  * Any context.  Linear in the number of waiters.
  */
 unsigned kva_vmem_cancel(kva_vmem_t *vm, const void *cookie);
@@ -237,34 +260,37 @@ unsigned kva_vmem_cancel(kva_vmem_t *vm, const void *cookie);
 void kva_vmem_retry(kva_vmem_t *vm);
 
 /*
- * Change in place a segment that came from vmem_xalloc: [addr, addr + size - 1],
- * the size as for vmem_xfree.  Each is done whole or not at all, and never
- * moves, imports, waits or asks for more memory than a tag.  The results go back
- * by vmem_xfree, or are changed again.
+ * Change in place a segment that came from vmem_xalloc:
+ * [addr, addr + size - 1], the size as for vmem_xfree.  Each is done whole or
+ * not at all, and never moves, imports, waits or asks for more memory than a
+ * tag.  The results go back by vmem_xfree, or are changed again.
  *
- * vmem_xtrim keeps [newaddr, newaddr + newsize - 1], which lies within; what is
- * beyond either end becomes free, and requests that wait are woken as by a free.
- * An imported span cannot come free by it, since something stays.
- * vmem_xsplit makes two segments, of first bytes and of the rest; first is whole
- * quanta and less than size.
- * vmem_xjoin makes one of two segments, the second right behind the first: what
- * was split, or was got piece by piece, goes back by one vmem_xfree again.
+ * vmem_xtrim keeps [newaddr, newaddr + newsize - 1], which lies within; what
+ * is beyond either end becomes free, and requests that wait are woken as by a
+ * free.  An imported span cannot come free by it, since something stays.
+ * vmem_xsplit makes two segments, of first bytes and of the rest; first is
+ * whole quanta and less than size.
+ * vmem_xjoin makes one of two segments, the second right behind the first:
+ * what was split, or was got piece by piece, goes back by one vmem_xfree
+ * again.
  * vmem_xextend makes it [newaddr, newaddr + newsize - 1], which holds the old
  * one; what is added at either end has to be free.
  *
- * Sizes are rounded up to the quantum, addresses are multiples of it.  Returns 0
- * or an error, with nothing changed:
+ * Sizes are rounded up to the quantum, addresses are multiples of it.  Returns
+ * 0 or an error, with nothing changed:
  *   KVA_ENOMEM  trim, split: no tags.  Split takes one, trim one for each end
- *               that moves and whose neighbour is not free; beside a free one it
- *               cannot fail.  Extend: what is to be added is not free, or not of
- *               the same span; it never fails for want of tags.  With VM_INDEX
- *               any of these, if a start moves where 2^32 quanta lie between it
- *               and others near it, and there are no nodes.
+ *               that moves and whose neighbour is not free; beside a free one
+ *               it cannot fail.  Extend: what is to be added is not free, or
+ *               not of the same span; it never fails for want of tags.  With
+ *               VM_INDEX any of these, if a start moves where 2^32 quanta lie
+ *               between it and others near it, and there are no nodes.
  *   KVA_EINVAL  the range is an item of the quantum caches, live and of that
- *               size, which has no tag of its own; join: the two are of two spans.
- * A range that is not a live one of vmem_xalloc is a misuse, as with vmem_xfree.
- * At or below the arena's IPL; constant work, logarithmic with VM_INDEX.  The
- * idea is that of munmap and mremap, which NetBSD's vmem leaves to the map above it.
+ *               size, which has no tag of its own; join: the two are of two
+ *               spans.
+ * A range that is not a live one of vmem_xalloc is a misuse, as with
+ * vmem_xfree.  At or below the arena's IPL; constant work, logarithmic with
+ * VM_INDEX.  The idea is that of munmap and mremap, which NetBSD's vmem leaves
+ * to the map above it.
  *
  * vmem_xtrim_prepared and vmem_xsplit_prepared use up one prepared operation
  * (vmem_prepare), so KVA_ENOMEM cannot be.
@@ -283,18 +309,27 @@ int kva_vmem_xtrim_prepared(kva_vmem_t *vm, kva_vmem_addr_t addr,
 int kva_vmem_xsplit_prepared(kva_vmem_t *vm, kva_vmem_addr_t addr,
                              kva_vmem_size_t size, kva_vmem_size_t first);
 
-/* Free every range there is; a misuse with quantum caches. */
+/*
+ * Free every range there is; a misuse with quantum caches.  Nobody else uses
+ * the arena meanwhile.  Linear in segments.
+ */
 void kva_vmem_xfreeall(kva_vmem_t *vm);
 
-/* Add the span [addr, addr + size - 1].  KVA_ENOMEM: no tags. */
+/*
+ * Add the span [addr, addr + size - 1], whole quanta, apart from all others.
+ * flags: VM_PREPARED, or none of importance.  KVA_ENOMEM: no tags.  Any
+ * context.  Linear in spans, logarithmic with VM_INDEX.
+ */
 int kva_vmem_add(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
                  kva_vm_flag_t flags);
 
 /*
  * Give the arena n tags in the caller's memory, anywhere, aligned as struct
- * kva_vmem_btag (vmem_store.h).  One of each KVA_VMEM_BTS_GROUP is used as
- * a header.  KVA_VMEM_EST_BTCOUNT(spans, allocs) suffice for that many, given in
- * one call (budget.h).
+ * kva_vmem_btag (vmem_store.h).  One of each KVA_VMEM_BTS_GROUP is used as a
+ * header.  KVA_VMEM_EST_BTCOUNT(spans, allocs) suffice for that many, given in
+ * one call (budget.h).  They are the caller's again after vmem_destroy.
+ * KVA_ENOMEM: no tag could be made of them.  Any context.  Linear in n.  The
+ * idea is NetBSD's (VM_PRIVTAGS).
  */
 int kva_vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 
@@ -309,26 +344,32 @@ int kva_vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
  * vmem_xjoin take no tags and need not be prepared.
  *
  * What is held: KVA_VMEM_TAGS_PREPARED tags an operation for an arena that
- * imports, KVA_VMEM_TAGS_ADD for one that does not, the source's likewise, until
- * they are used up, vmem_unprepare gives up nops of them, or vmem_destroy all.
- * With VM_PRIVTAGS they are the caller's tags.
+ * imports, KVA_VMEM_TAGS_ADD for one that does not, the source's likewise,
+ * until they are used up, vmem_unprepare gives up nops of them, or
+ * vmem_destroy all.  With VM_PRIVTAGS they are the caller's tags.
  *
- * A prepared vmem_alloc goes past the quantum caches, whatever its size: an item
- * of theirs takes no tag, but a page of state when it is the first somewhere.  An
- * import function of the caller's own has to hand its flags on.  With minaddr
- * or maxaddr, one that is told a size only, and so may bring what does not
- * serve, is not called.
+ * A prepared vmem_alloc goes past the quantum caches, whatever its size: an
+ * item of theirs takes no tag, but a page of state when it is the first
+ * somewhere.  An import function of the caller's own has to hand its flags on.
+ * With minaddr or maxaddr, one that is told a size only, and so may bring what
+ * does not serve, is not called.
  *
- * flags: VM_NOSLEEP or VM_SLEEP, which waits for frees.  KVA_ENOMEM: no tags, and
- * nothing is reserved.  Context: at or below the arena's IPL, sleeping as
+ * flags: VM_NOSLEEP or VM_SLEEP, which waits for frees.  KVA_ENOMEM: no tags,
+ * and nothing is reserved.  Context: at or below the arena's IPL, sleeping as
  * vmem_alloc.  Work: as many tags as are reserved.
  */
 int kva_vmem_prepare(kva_vmem_t *vm, unsigned nops, kva_vm_flag_t flags);
 void kva_vmem_unprepare(kva_vmem_t *vm, unsigned nops);
 
+/* The size in whole quanta; 0 if that overflows.  Any context. */
 kva_vmem_size_t kva_vmem_roundup_size(kva_vmem_t *vm, kva_vmem_size_t size);
 
-/* Bytes, summed over the kinds in typemask; MAXFREE alone: the largest hole. */
+/*
+ * Bytes, summed over the kinds in typemask: ALLOC, FREE, CACHED (of the
+ * allocated ones), MAXFREE (the largest hole, FreeBSD's).  Any context.
+ * Constant work; CACHED is linear in CPUs and windows, MAXFREE without an
+ * index in the holes of one class.
+ */
 kva_vmem_size_t kva_vmem_size(kva_vmem_t *vm, unsigned typemask);
 
 /*
@@ -339,11 +380,12 @@ kva_vmem_size_t kva_vmem_size(kva_vmem_t *vm, unsigned typemask);
  * With VMEM_REENTRANT the arena is not locked while fn runs, nor for more than
  * 64 segments on end; fn and everybody else may allocate and free meanwhile,
  * and what fn is told may have changed.  A segment that is there all the time
- * is visited exactly once, no two visits of a span overlap, and spans that come
- * after the walk began are left out.  fn must return, and not end the arena.
- * With VMEM_NOLOCK no lock is taken, for when nobody else runs any more (a crash
- * dump): pointers are looked at before they are followed, and the walk ends at
- * the first that is bad.  The idea is illumos' VMEM_REENTRANT.
+ * is visited exactly once, no two visits of a span overlap, and spans that
+ * come after the walk began are left out.  fn must return, and not end the
+ * arena.
+ * With VMEM_NOLOCK no lock is taken, for when nobody else runs any more (a
+ * crash dump): pointers are looked at before they are followed, and the walk
+ * ends at the first that is bad.  The idea is illumos' VMEM_REENTRANT.
  */
 void kva_vmem_walk(kva_vmem_t *vm, unsigned typemask,
                    void (*fn)(void *arg, kva_vmem_addr_t addr,
@@ -370,8 +412,9 @@ struct kva_vmem_segment {
 };
 
 /*
- * Does all of [addr, addr + size - 1] lie in one span.  With VM_INDEX a logarithm;
- * else linear in spans, in steps of at most 64 with the lock dropped in between.
+ * Does all of [addr, addr + size - 1] lie in one span.  With VM_INDEX a
+ * logarithm; else linear in spans, in steps of at most 64 with the lock
+ * dropped in between.
  */
 bool
 kva_vmem_contains(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size);
@@ -391,16 +434,21 @@ int kva_vmem_find(kva_vmem_t *vm, kva_vmem_addr_t addr,
  */
 size_t kva_vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain);
 
-/* Call fn(vm, flags) when a request cannot be met, before waiting or failing. */
+/*
+ * Call fn(vm, flags) when a request cannot be met, before waiting or failing;
+ * NULL: nobody.  fn is called in the context of the request with no arena's
+ * lock held, and may free to the arena.  Any context.  FreeBSD's
+ * vmem_set_reclaim.
+ */
 void kva_vmem_set_reclaim(kva_vmem_t *vm,
                           void (*fn)(kva_vmem_t *vm, kva_vm_flag_t flags));
 
 /*
  * Keep house: per-CPU magazines, those of pool caches included, give back what
  * has lain unused since the last call, and are made smaller where little goes
- * through them.  To be called about every 15 seconds, or never.  From a thread,
- * with no lock held, at KVA_IPL_NONE.  Linear in the number of caches.  The idea
- * is Bonwick and Adams' (depot working sets), 2001.
+ * through them.  To be called about every 15 seconds, or never.  From a
+ * thread, with no lock held, at KVA_IPL_NONE.  Linear in the number of caches.
+ * The idea is Bonwick and Adams' (depot working sets), 2001.
  */
 void kva_vmem_update(void);
 
@@ -497,10 +545,10 @@ struct kva_vmem_audit {
 
 /*
  * Write each allocation, change in place and free of the arena into ring, n
- * entries of the caller's, the newest over the oldest; ring NULL: no more.  All
- * hit paths miss meanwhile.  What fails, or is refused as misuse, leaves no entry.
- * The ring must stay until it is taken away again, with no request under way.
- * Any context.  Linear in n.  The idea is illumos' vmem_audit.
+ * entries of the caller's, the newest over the oldest; ring NULL: no more.
+ * All hit paths miss meanwhile.  What fails, or is refused as misuse, leaves
+ * no entry.  The ring must stay until it is taken away again, with no request
+ * under way.  Any context.  Linear in n.  The idea is illumos' vmem_audit.
  */
 void kva_vmem_set_audit(kva_vmem_t *vm, struct kva_vmem_audit *ring, size_t n);
 

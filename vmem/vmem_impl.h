@@ -545,7 +545,7 @@ void kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
 _Noreturn void kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
                                  enum btag_state state, const char *func);
 
-/* Report what callers have of the arena, if anything, or that they wait for it. */
+/* Report what callers have of the arena, if anything, or that they wait. */
 void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
 
 /* ---- spans (import.c, span.c) ----------------------------------------- */
@@ -707,8 +707,8 @@ size_t kva__vmem_size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr,
 bool kva__vmem_list_lock(kva_irq_t *irq);
 void kva__vmem_list_unlock(kva_irq_t irq);
 
-/* Alive, and nobody must see all requests: what may be no hit path's and no short
- * way's is neither. */
+/* Alive, and nobody must see all requests: hit paths and short ways may be
+ * gone. */
 static inline bool
 arena_is_open(const kva_vmem_t *vm)
 {

@@ -20,26 +20,27 @@
  * younger one whom it may serve, and so on: one at a time, and no hole is left
  * that would have served somebody who sleeps.
  *
- * No wake-up is lost.  A waiter (1) queues up, which includes counting himself,
- * then (2) tries once more, and (3) sleeps only if he was not marked woken in
- * between, under the lock of the queues.  A free (a) changes the arena under the
- * arena's lock, then (b) looks at the count.  Both (2) and (a) hold the lock of
- * the arena in question.  If (a) came first, (2) sees the hole.  If (2) came
- * first, then (1) happened before (b) through that lock, so (b) sees the waiter
- * and marks him, whatever the order of the load: relaxed will do.  The short way
- * of a free (short.c) has no (b); a waiter closes it, for the arenas that feed
- * him, under their locks, between (1) and (2).  On its
- * way between two arenas (released, not yet freed to the source) a hole is
+ * No wake-up is lost.  A waiter (1) queues up, which includes counting
+ * himself, then (2) tries once more, and (3) sleeps only if he was not marked
+ * woken in between, under the lock of the queues.  A free (a) changes the
+ * arena under the arena's lock, then (b) looks at the count.  Both (2) and (a)
+ * hold the lock of the arena in question.  If (a) came first, (2) sees the
+ * hole.  If (2) came first, then (1) happened before (b) through that lock, so
+ * (b) sees the waiter and marks him, whatever the order of the load: relaxed
+ * will do.  The short way of a free (short.c) has no (b); a waiter closes it,
+ * for the arenas that feed him, under their locks, between (1) and (2).  On
+ * its way between two arenas (released, not yet freed to the source) a hole is
  * in nobody's sight, but its (a) and (b) at the source are still to come.
  * What has no lock of its own, the magazines, is closed while anybody waits
  * (magazine.h): the waiter closes them in (1).
  *
- * Who imports through a function of which nothing is known (it may take frames,
- * or mind a quota) is woken by every free above it, and by every release through
- * such a function.  But if a try fails without any request in a source having
- * failed meanwhile, addresses are not what is missing; then only the latter count,
- * until a request in a source fails again.  Otherwise what his own import takes
- * and gives back on its failure would wake him, for ever.
+ * Who imports through a function of which nothing is known (it may take
+ * frames, or mind a quota) is woken by every free above it, and by every
+ * release through such a function.  But if a try fails without any request in
+ * a source having failed meanwhile, addresses are not what is missing; then
+ * only the latter count, until a request in a source fails again.  Otherwise
+ * what his own import takes and gives back on its failure would wake him, for
+ * ever.
  *
  * Fairness.  Others need not queue up: a request that is served at once is
  * quicker for all.  But each grant from memory that feeds the head is counted,
@@ -58,10 +59,10 @@
 #include "vmem/vmem_impl.h"
 
 /*
- * Younger grants that pass a waiting head.  Most waits are for a hole that is about
- * to come, and end before so many requests came by (what two magazines of 14 and
- * a batch of 16 hand out is 44): then nobody is held up.  The others are delayed by
- * no more than that.
+ * Younger grants that pass a waiting head.  Most waits are for a hole that is
+ * about to come, and end before so many requests came by (what two magazines
+ * of 14 and a batch of 16 hand out is 44): then nobody is held up.  The others
+ * are delayed by no more than that.
  */
 #define PASS_MAX 64u
 
@@ -225,8 +226,8 @@ offer(struct kva__waitq *q, struct kva__waiter *w, const struct kva__hole *hole)
 }
 
 /*
- * What is left of a hole when [addr, addr + size - 1] was taken, to those younger
- * than w.  A place in a pool is gone in any case.
+ * What is left of a hole when [addr, addr + size - 1] was taken, to those
+ * younger than w.  A place in a pool is gone in any case.
  */
 static void
 offer_rest(struct kva__waiter *w, const struct kva__hole *hole, uintptr_t addr,

@@ -103,8 +103,9 @@ bool kva__wait_possible(kva_vm_flag_t flags);
 void kva__wait_join(struct kva__waiter *w);
 
 /*
- * Until woken: 0, and the caller tries again; KVA_ETIMEDOUT; KVA_EINTR.  Before it
- * sleeps it passes on what it was last woken for, which did not help.
+ * Until woken: 0, and the caller tries again; KVA_ETIMEDOUT; KVA_EINTR.
+ * Before it sleeps it passes on what it was last woken for, which did not
+ * help.
  */
 int kva__wait_sleep(struct kva__waiter *w);
 
