@@ -12,7 +12,7 @@ import sys
 import house
 
 SPDX = "SPDX-License-Identifier: BSD-2-Clause"
-SOURCE_SUFFIXES = {".c", ".h", ".py", ".sh", ".S", ".ld"}
+SOURCE_SUFFIXES = {".c", ".cpp", ".h", ".py", ".sh", ".S", ".ld"}
 SOURCE_NAMES = {"meson.build", "meson_options.txt", "dev", "run"}
 BINARY_SUFFIXES = {".xz", ".kvt", ".png", ".bin"}
 # Recorded on the machine they describe, and kept as recorded.
@@ -26,7 +26,7 @@ def spdx(root, path, text):
     if path.suffix not in SOURCE_SUFFIXES and path.name not in SOURCE_NAMES:
         return []
     lines = text.splitlines()[:2]
-    if path.suffix in (".c", ".h"):
+    if path.suffix in (".c", ".cpp", ".h"):
         lines = lines[:1]
     if any(SPDX in line for line in lines):
         return []
