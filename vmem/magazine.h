@@ -320,7 +320,7 @@ kva__mag_enter(struct kva__mag_hit *hit, uintptr_t *nobodys, size_t bytes)
     KVA__OPAQUE(hit->at);
     mag = __atomic_load_n(
         (uintptr_t *)((uintptr_t)hit->open + hit->at * KVA__MAG_WORD + bytes),
-        __ATOMIC_ACQUIRE);
+        __ATOMIC_RELAXED);
     KVA__OPAQUE(hit->open);
     KVA__OPAQUE(hit->at);
     return (struct kva__magazine *)mag;

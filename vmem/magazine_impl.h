@@ -70,7 +70,7 @@ loaded_set(const struct kva__magcache *mc, uintptr_t *row,
            struct kva__magazine *mag)
 {
     __atomic_store_n(part(mc, row, KVA__MAG_LOADED), (uintptr_t)mag,
-                     __ATOMIC_RELEASE);
+                     __ATOMIC_RELAXED);
 }
 
 static inline struct kva__magazine *
