@@ -9,6 +9,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "kva/kva.h"
 #include "tests/harness/test.h"
@@ -20,6 +23,7 @@
 #define THREADS 4u
 #define SLOTS 64u /* where threads leave ranges for each other */
 #define HELD 16u
+#define SOON_NS 8192 /* to an interrupt: the time of some dozen hits */
 
 /* A range in one word: quanta below 2^8 and the kind in the low bits. */
 #define RANGE(addr, n, x) ((addr) | (uintptr_t)(n) << 1 | (uintptr_t)(x))
@@ -215,9 +219,34 @@ worker_run(void *arg)
     return NULL;
 }
 
+/* An interrupt of this thread at a time, by the clock. */
+static timer_t
+timer_make(void)
+{
+    struct sigevent event;
+    timer_t timer;
+
+    memset(&event, 0, sizeof(event));
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = kva_posix_interrupt_signal();
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    CHECK_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+    return timer;
+}
+
+/* Soon, and once: where handlers are slow they still leave time between. */
+static void
+timer_set(timer_t timer, struct test_random *random)
+{
+    struct itimerspec once = { .it_value = { .tv_nsec = 1 } };
+
+    once.it_value.tv_nsec += (long)test_random_below(random, SOON_NS);
+    CHECK_EQ(timer_settime(timer, 0, &once, NULL), 0);
+}
+
 /*
  * One size, that of the interrupts, and as little as can be between one hit and
- * the next, until as many interrupts have come; or their sender gets no time.
+ * the next, until as many interrupts have come; or they do not get through.
  */
 static void *
 hot_run(void *arg)
@@ -225,6 +254,7 @@ hot_run(void *arg)
     struct worker *w = arg;
     struct arena *a = w->a;
     uintptr_t held[2] = { 0, 0 };
+    timer_t timer = timer_make();
 
     pthread_cleanup_push(worker_end, w);
     for (unsigned long i = 0;
@@ -234,6 +264,9 @@ hot_run(void *arg)
         uintptr_t *range = &held[i % 2];
         const char *bad;
 
+        if (i % 32 == 0) {
+            timer_set(timer, &w->random);
+        }
         if (*range != 0) {
             range_put(a, *range);
         }
@@ -243,8 +276,11 @@ hot_run(void *arg)
             FAIL("%s: 0x%zx", bad, (size_t)*range);
         }
     }
+    CHECK_EQ(timer_delete(timer), 0);
     for (unsigned k = 0; k < 2; k++) {
-        range_put(a, held[k]);
+        if (held[k] != 0) {
+            range_put(a, held[k]);
+        }
     }
     finished = true;
     kva_posix_interrupt();
