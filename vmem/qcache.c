@@ -824,11 +824,14 @@ qsize_make(struct kva__qcache *qc, unsigned n)
     config.arena = &qs->vm;
     config.row = qc->vm->gate->row;
     config.nobodys = qc->vm->gate->nobodys;
-    config.ncpu = qc->ncpu;
+    /* The rows are not this one's before it is known to be the first: what is
+     * in them may be the other's. */
+    config.ncpu = 0;
     kva__magcache_init(&qs->mc, &config);
     irq = kva_port_lock(&qc->lock);
     other = qc->size[n - 1];
     if (other == NULL) {
+        qs->mc.ncpu = (uint16_t)qc->ncpu;
         __atomic_store_n(&qc->size[n - 1], qs, __ATOMIC_RELEASE);
     }
     kva_port_unlock(&qc->lock, irq);
