@@ -345,17 +345,24 @@ kva__hash_fini(kva_vmem_t *vm)
 struct kva_vmem_btag *
 kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own)
 {
-    uint32_t h = hash_of(vm, start);
-    struct kva__hash_bucket *bucket = hash_bucket(vm, hash_number(vm, h));
-    kva__hash_slot_t head = bucket->slot[KVA__HASH_SLOTS - 1];
-    struct kva_vmem_btag *bt;
     kva__hash_slot_t *slot;
+    struct kva_vmem_btag *bt = hash_find_slot(vm, start, &slot);
 
     vm->stat.lookup++;
-    bt = hash_find_slot(vm, start, &slot);
     *own = bt != NULL;
-    if (bt == NULL && head != 0) {
-        bt = bt_at(hash_slot_ref(head));
+    return bt != NULL ? bt : kva__hash_find_chained(vm, start, &slot);
+}
+
+struct kva_vmem_btag *
+kva__hash_find_chained(kva_vmem_t *vm, uintptr_t start, kva__hash_slot_t **head)
+{
+    struct kva__hash_bucket *bucket =
+        hash_bucket(vm, hash_number(vm, hash_of(vm, start)));
+    struct kva_vmem_btag *bt = NULL;
+
+    *head = &bucket->slot[KVA__HASH_SLOTS - 1];
+    if (**head != 0) {
+        bt = bt_at(hash_slot_ref(**head));
         while (bt != NULL && bt->start != start) {
             bt = bt->u.chain;
         }
@@ -364,22 +371,36 @@ kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own)
 }
 
 /* Out of the chain. */
-static void
+static kva__btag_ref_t
 chain_leave(kva_vmem_t *vm, kva__hash_slot_t *head, struct kva_vmem_btag *bt)
 {
     struct kva_vmem_btag *next = bt->u.chain;
-    struct kva_vmem_btag *pos = bt_at(hash_slot_ref(*head));
+    kva__btag_ref_t ref = hash_slot_ref(*head);
+    struct kva_vmem_btag *pos = bt_at(ref);
 
     if (pos != bt) {
         while (pos->u.chain != bt) {
             pos = pos->u.chain;
         }
         pos->u.chain = next;
-    } else {
-        *head = next == NULL ? 0
-                             : hash_slot(bt_ref(next),
-                                         hash_print(hash_of(vm, next->start)));
+        return bt_ref(bt);
     }
+    *head = next == NULL
+                ? 0
+                : hash_slot(bt_ref(next), hash_print(hash_of(vm, next->start)));
+    return ref;
+}
+
+kva__btag_ref_t
+kva__hash_leave_chain(kva_vmem_t *vm, kva__hash_slot_t *head,
+                      struct kva_vmem_btag *bt)
+{
+    kva__btag_ref_t ref = chain_leave(vm, head, bt);
+
+    if (--vm->hash_count < vm->hash_shrink_at) {
+        kva__hash_shrink(vm);
+    }
+    return ref;
 }
 
 void
@@ -394,7 +415,7 @@ kva__hash_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
         slot++;
     }
     if (hash_slot_is_chain(bucket, slot)) {
-        chain_leave(vm, slot, bt);
+        (void)chain_leave(vm, slot, bt);
     } else {
         *slot = 0;
     }

@@ -94,13 +94,23 @@ hash_slot_ref(kva__hash_slot_t slot)
 #endif
 }
 
+static inline bool
+hash_slot_has(kva__hash_slot_t slot, kva__hash_slot_t print)
+{
+#if KVA_WORD_64
+    return (uint8_t)slot == (uint8_t)print; /* the mask, said so */
+#else
+    return (slot & HASH_PRINT_MASK) == print;
+#endif
+}
+
 /* The tag in a slot, if its fingerprint and its address are these; or NULL. */
 static inline struct kva_vmem_btag *
 hash_slot_match(kva__hash_slot_t slot, kva__hash_slot_t print, uintptr_t start)
 {
     struct kva_vmem_btag *bt;
 
-    if ((slot & HASH_PRINT_MASK) != print) {
+    if (!hash_slot_has(slot, print)) {
         return NULL;
     }
     bt = bt_at(hash_slot_ref(slot));

@@ -161,7 +161,7 @@ short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
         return alloc_other(vm, (unsigned)c, flags, state, addr, irq);
     }
     (void)class_pop(vm, bt, (unsigned)c);
-    bt_set_state(bt, state);
+    bt_change_state(bt, BT_FREE_HASHED, state);
     *addr = bt->start;
     vm->stat.tags_free--;
     vm->stat.mem_inuse += (size_t)(c + 1) << vm->quantum_shift;
@@ -407,8 +407,8 @@ kva__short_placed(kva_vmem_t *vm, const struct vmem_request *from,
 /* ---- frees ------------------------------------------------------------------ */
 
 /*
- * Free bt; slot: where the hash has it, NULL: it has left.  False: its span goes,
- * or somebody stands in its ring.
+ * Free bt, whose reference is ref; slot: where the hash has it, NULL: it has left.
+ * False: its span goes, or somebody stands in its ring.
  *
  *      before   [prev]   bt   [next]   behind
  *               |<- holes, if any ->|
@@ -416,14 +416,14 @@ kva__short_placed(kva_vmem_t *vm, const struct vmem_request *from,
  * The tag of the first of the three stays, for the hole that is all of them.
  */
 static bool
-short_join(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot)
+short_join(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
+           kva__hash_slot_t *slot)
 {
     struct kva_vmem_btag *before = bt_prev(bt), *next = bt_next(bt);
     struct kva_vmem_btag *behind = next, *hole = bt;
     bool join_prev = bt_is_free(before), join_next = bt_is_free(next);
     unsigned shift = vm->quantum_shift, gone = 0;
     uintptr_t start = bt->start, middle = next->start;
-    kva__btag_ref_t ref = slot != NULL ? hash_slot_ref(*slot) : bt_ref(bt);
 
     if (join_prev) {
         hole = before;
@@ -475,10 +475,10 @@ short_join(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot)
 
 /* Unlocks the arena. */
 APART void
-free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot,
-             kva_irq_t irq)
+free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
+             kva__hash_slot_t *slot, kva_irq_t irq)
 {
-    if (KVA_UNLIKELY(!short_join(vm, bt, slot))) {
+    if (KVA_UNLIKELY(!short_join(vm, bt, ref, slot))) {
         kva__segment_give(vm, bt, slot != NULL, irq);
         return;
     }
@@ -507,22 +507,18 @@ free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
            kva_irq_t irq)
 {
     struct kva_vmem_btag *bt;
-    bool own;
+    kva__hash_slot_t *head;
 
     if (vm->index != NULL) {
         if (short_free_index(vm, addr, size, state, irq)) {
             return;
         }
-    } else if (vm->detour != 0) {
-        kva_port_unlock(&vm->lock, irq);
     } else {
-        bt = kva__hash_find(vm, addr, &own);
+        bt = vm->detour != 0 ? NULL : kva__hash_find_chained(vm, addr, &head);
         if (bt != NULL && is_what_goes(vm, bt, size, state)) {
-            if (!own) {
-                kva__hash_leave(vm, bt);
-                free_joining(vm, bt, NULL, irq);
-                return;
-            }
+            free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL,
+                         irq);
+            return;
         }
         kva_port_unlock(&vm->lock, irq);
     }
@@ -553,11 +549,11 @@ short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     }
     if (KVA_UNLIKELY((bt_prev(bt)->prev_bits & bt_next(bt)->prev_bits &
                       BT_BUSY_BIT) == 0)) {
-        free_joining(vm, bt, slot, irq);
+        free_joining(vm, bt, hash_slot_ref(*slot), slot, irq);
         return;
     }
     q = ((size - 1) >> vm->quantum_shift) + 1;
-    bt_set_state(bt, BT_FREE_HASHED);
+    bt_change_state(bt, state, BT_FREE_HASHED);
     class_insert(vm, bt, hash_slot_ref(*slot), class_of(q));
     vm->stat.tags_free++;
     vm->stat.mem_inuse -= (size_t)q << vm->quantum_shift;

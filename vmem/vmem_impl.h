@@ -54,6 +54,14 @@ bt_set_state(struct kva_vmem_btag *bt, enum btag_state state)
     bt->prev_bits = (bt->prev_bits & ~BT_STATE_MASK) | (uintptr_t)state;
 }
 
+/* The same of one whose state is known. */
+static inline void
+bt_change_state(struct kva_vmem_btag *bt, enum btag_state from,
+                enum btag_state to)
+{
+    bt->prev_bits ^= (uintptr_t)(from ^ to);
+}
+
 static inline bool
 bt_is_free(const struct kva_vmem_btag *bt)
 {
@@ -397,6 +405,12 @@ struct kva_vmem_btag *
 kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own);
 /* A segment that is in the hash leaves it. */
 void kva__hash_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt);
+/* The same of what no slot has: looked up, with the head of its chain; out of it,
+ * which tells its reference, as the head mostly knows it. */
+struct kva_vmem_btag *kva__hash_find_chained(kva_vmem_t *vm, uintptr_t start,
+                                             kva__hash_slot_t **head);
+kva__btag_ref_t kva__hash_leave_chain(kva_vmem_t *vm, kva__hash_slot_t *head,
+                                      struct kva_vmem_btag *bt);
 size_t kva__hash_bytes(const kva_vmem_t *vm);
 /* Buckets, mask and pages go together, or what does not hold. */
 const char *kva__hash_check(const kva_vmem_t *vm);
