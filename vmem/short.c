@@ -82,11 +82,10 @@ cut_front(kva_vmem_t *vm, struct kva_vmem_btag *hole, unsigned c, size_t size)
     vm->nsegments++;
 }
 
-static bool short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
-                              uintptr_t *addr);
+static int alloc_closed(kva_vmem_t *vm, unsigned c, vm_flag_t flags,
+                        enum btag_state state, uintptr_t *addr, kva_irq_t irq);
 
-/* Arena locked: there is no hole of class c that is in the hash, or the short
- * ways are closed, or there is an index. */
+/* Arena locked: there is no hole of class c that is in the hash. */
 APART int
 alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
             uintptr_t *addr, kva_irq_t irq)
@@ -96,12 +95,6 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     struct kva_vmem_btag *bt;
     unsigned from;
 
-    if (vm->detour != 0) {
-        if (vm->index != NULL && short_alloc_index(vm, c, state, addr)) {
-            goto done;
-        }
-        goto out;
-    }
     if (ref != BT_NONE) {
         bt = bt_at(ref);
         (void)class_pop(vm, bt, c);
@@ -122,7 +115,6 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     *addr = bt->start;
     vm->stat.mem_inuse += size;
     vm->stat.alloc++;
-done:
     kva_port_unlock(&vm->lock, irq);
     return 0;
 out:
@@ -153,7 +145,10 @@ short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     }
     irq = kva_port_lock(&vm->lock);
     ref = vm->class_head[c];
-    if (KVA_UNLIKELY(vm->detour != 0 || ref == BT_NONE)) {
+    if (KVA_UNLIKELY(vm->detour != 0)) {
+        return alloc_closed(vm, (unsigned)c, flags, state, addr, irq);
+    }
+    if (KVA_UNLIKELY(ref == BT_NONE)) {
         return alloc_other(vm, (unsigned)c, flags, state, addr, irq);
     }
     bt = bt_at(ref);
@@ -497,11 +492,20 @@ is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
                                                        << vm->quantum_shift;
 }
 
-static bool short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                             enum btag_state state, kva_irq_t irq);
+static void free_closed(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                        enum btag_state state, kva_irq_t irq);
 
-/* Arena locked: no slot has it, or the short ways are closed, or there is an
- * index. */
+APART void
+long_give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
+{
+    if (state == BT_ALLOC) {
+        kva__long_free(vm, addr, size, NULL);
+    } else {
+        kva__long_xfree(vm, addr, size, NULL);
+    }
+}
+
+/* Arena locked: no slot has it. */
 APART void
 free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
            kva_irq_t irq)
@@ -509,24 +513,13 @@ free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     struct kva_vmem_btag *bt;
     kva__hash_slot_t *head;
 
-    if (vm->index != NULL) {
-        if (short_free_index(vm, addr, size, state, irq)) {
-            return;
-        }
-    } else {
-        bt = vm->detour != 0 ? NULL : kva__hash_find_chained(vm, addr, &head);
-        if (bt != NULL && is_what_goes(vm, bt, size, state)) {
-            free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL,
-                         irq);
-            return;
-        }
-        kva_port_unlock(&vm->lock, irq);
+    bt = kva__hash_find_chained(vm, addr, &head);
+    if (bt != NULL && is_what_goes(vm, bt, size, state)) {
+        free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL, irq);
+        return;
     }
-    if (state == BT_ALLOC) {
-        kva__long_free(vm, addr, size, NULL);
-    } else {
-        kva__long_xfree(vm, addr, size, NULL);
-    }
+    kva_port_unlock(&vm->lock, irq);
+    long_give(vm, addr, size, state);
 }
 
 INLINE void
@@ -539,7 +532,7 @@ short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
 
     irq = kva_port_lock(&vm->lock);
     if (KVA_UNLIKELY(vm->detour != 0)) {
-        free_other(vm, addr, size, state, irq);
+        free_closed(vm, addr, size, state, irq);
         return;
     }
     bt = hash_find_slot(vm, addr, &slot);
@@ -604,7 +597,7 @@ index_is_open(const kva_vmem_t *vm)
 }
 
 /* Arena locked. */
-static bool
+static inline bool
 short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
                   uintptr_t *addr)
 {
@@ -623,7 +616,7 @@ short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
 }
 
 /* Arena locked; unlocks it. */
-static bool
+static inline bool
 short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
                  enum btag_state state, kva_irq_t irq)
 {
@@ -657,6 +650,32 @@ short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
 out:
     kva_port_unlock(&vm->lock, irq);
     return false;
+}
+
+/* Arena locked: there is an index, or the short ways are closed. */
+APART int
+alloc_closed(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
+             uintptr_t *addr, kva_irq_t irq)
+{
+    bool done = vm->index != NULL && short_alloc_index(vm, c, state, addr);
+
+    kva_port_unlock(&vm->lock, irq);
+    return KVA_LIKELY(done)
+               ? 0
+               : long_plain(vm, (size_t)(c + 1) << vm->quantum_shift, flags,
+                            state, addr);
+}
+
+APART void
+free_closed(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
+            kva_irq_t irq)
+{
+    if (vm->index == NULL) {
+        kva_port_unlock(&vm->lock, irq);
+    } else if (KVA_LIKELY(short_free_index(vm, addr, size, state, irq))) {
+        return;
+    }
+    long_give(vm, addr, size, state);
 }
 
 /* ---- who comes ------------------------------------------------------------- */
