@@ -244,7 +244,7 @@ vmem_init(kva_vmem_t *vm, const char *name, vmem_addr_t base, vmem_size_t size,
     kva__watch_update(vm);
     if (((flags & VM_INDEX) != 0 && !kva__indexed_init(vm)) ||
         (qcache_max != 0 && kva__qcache_create(vm, ipl) != 0) ||
-        (size != 0 && vmem_add(vm, base, size, flags) != 0)) {
+        (size != 0 && vmem_add(vm, base, size, VM_NOSLEEP) != 0)) {
         kva__qcache_destroy(vm);
         kva__indexed_fini(vm);
         kva__btag_flush(vm);
@@ -791,6 +791,12 @@ vmem_xfreeall(kva_vmem_t *vm)
 
 /* ---- spans and tags --------------------------------------------------- */
 
+/* Of those of requests, what has a meaning for a span; but for the last it is
+ * none of importance. */
+#define ADD_FLAGS                                                   \
+    (VM_SLEEP | VM_NOSLEEP | FIT_FLAGS | VM_POPULATING | VM_ABORT | \
+     VM_BOOTSTRAP | VM_PREPARED)
+
 int
 vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
 {
@@ -804,6 +810,10 @@ vmem_add(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size, vm_flag_t flags)
     arena_alive(vm, "vmem_add");
     span_verify("vmem_add", vm->name, addr, size,
                 (size_t)1 << vm->quantum_shift);
+    if ((flags & ~ADD_FLAGS) != 0) {
+        kva__misuse("vmem_add", "arena", vm->name, addr,
+                    "expected flags for a span, found flags 0x%x", flags);
+    }
     if (prepared) {
         kva__budget_begin(vm, "vmem_add");
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: a span that overlaps one that is there, that wraps, or that is not
- * made of whole quanta is reported; one that only touches others is added.
+ * made of whole quanta is reported, and so are flags that mean nothing there; one
+ * that only touches others is added.
  */
 #include "tests/misuse/scene.h"
 
@@ -158,7 +159,32 @@ bad_span(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
+/* Flags of arenas, of searches and of nobody, each by itself. */
+static void
+bad_span_flags(struct test_ctx *t)
+{
+    const vm_flag_t good = VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT |
+                           VM_FIRSTFIT | VM_NEXTFIT | VM_ENDALLOC |
+                           VM_POPULATING | VM_ABORT | VM_BOOTSTRAP |
+                           VM_PREPARED;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = plain_arena();
+    for (vm_flag_t flag = 1; flag != 0; flag <<= 1) {
+        if ((good & flag) == 0) {
+            CHECK_MISUSE(vm, (void)vmem_add(vm, 0, Q, NOSLEEP | flag),
+                         "vmem_add: arena plain: 0x0: expected flags for a "
+                         "span, found flags 0x%x",
+                         NOSLEEP | flag);
+        }
+    }
+    CHECK_EQ(vmem_add(vm, 0, Q, good & ~VM_PREPARED), 0);
+    vmem_destroy(vm);
+}
+
 const struct test vmem_add_span_tests[] = {
-    TEST("misuse", bad_span),
+    TEST("misuse", bad_span), TEST("misuse", bad_span_flags),
     TEST_COUNT("misuse", bad_span_at_random, 500, 10000, 100000), TEST_END
 };
