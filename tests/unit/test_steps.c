@@ -201,6 +201,7 @@ struct world {
     unsigned open;        /* SOCKETS: none */
     bool busy;            /* the world is at work itself */
     bool searching;       /* a request is on its way */
+    size_t live;          /* bytes allocated when it came */
     unsigned long moves;  /* while a search was suspended */
     unsigned long misses; /* noise while it was */
     unsigned left; /* moves to come; a world that never rests hides a hole
@@ -295,8 +296,9 @@ world_turns(void *arg, const char *hook)
 {
     struct world *w = arg;
     bool suspended = w->vm->searches != NULL;
+    bool granted = w->vm->stat.mem_inuse != w->live; /* it may be checked yet */
 
-    if (w->busy || !w->searching || kva_posix_locks_held() != 0 ||
+    if (w->busy || !w->searching || granted || kva_posix_locks_held() != 0 ||
         strcmp(hook, "lock") != 0) {
         return;
     }
@@ -322,6 +324,7 @@ world_once(struct world *w, vm_flag_t policy)
     int err;
 
     w->left = 3;
+    w->live = w->vm->stat.mem_inuse;
     w->searching = true;
     err = hard(w->vm, policy, &addr);
     w->searching = false;
