@@ -82,10 +82,11 @@ cut_front(kva_vmem_t *vm, struct kva_vmem_btag *hole, unsigned c, size_t size)
     vm->nsegments++;
 }
 
-static int alloc_closed(kva_vmem_t *vm, unsigned c, vm_flag_t flags,
-                        enum btag_state state, uintptr_t *addr, kva_irq_t irq);
+static bool short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
+                              uintptr_t *addr);
 
-/* Arena locked: there is no hole of class c that is in the hash. */
+/* Arena locked: there is no hole of class c that is in the hash, or the short
+ * ways are closed, or there is an index. */
 APART int
 alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
             uintptr_t *addr, kva_irq_t irq)
@@ -95,6 +96,12 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     struct kva_vmem_btag *bt;
     unsigned from;
 
+    if (vm->detour != 0) {
+        if (vm->index != NULL && short_alloc_index(vm, c, state, addr)) {
+            goto done;
+        }
+        goto out;
+    }
     if (ref != BT_NONE) {
         bt = bt_at(ref);
         (void)class_pop(vm, bt, c);
@@ -115,6 +122,7 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     *addr = bt->start;
     vm->stat.mem_inuse += size;
     vm->stat.alloc++;
+done:
     kva_port_unlock(&vm->lock, irq);
     return 0;
 out:
@@ -145,10 +153,7 @@ short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     }
     irq = kva_port_lock(&vm->lock);
     ref = vm->class_head[c];
-    if (KVA_UNLIKELY(vm->detour != 0)) {
-        return alloc_closed(vm, (unsigned)c, flags, state, addr, irq);
-    }
-    if (KVA_UNLIKELY(ref == BT_NONE)) {
+    if (KVA_UNLIKELY(vm->detour != 0 || ref == BT_NONE)) {
         return alloc_other(vm, (unsigned)c, flags, state, addr, irq);
     }
     bt = bt_at(ref);
@@ -492,20 +497,11 @@ is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
                                                        << vm->quantum_shift;
 }
 
-static void free_closed(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                        enum btag_state state, kva_irq_t irq);
+static bool short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                             enum btag_state state, kva_irq_t irq);
 
-APART void
-long_give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
-{
-    if (state == BT_ALLOC) {
-        kva__long_free(vm, addr, size, NULL);
-    } else {
-        kva__long_xfree(vm, addr, size, NULL);
-    }
-}
-
-/* Arena locked: no slot has it. */
+/* Arena locked: no slot has it, or the short ways are closed, or there is an
+ * index. */
 APART void
 free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
            kva_irq_t irq)
@@ -513,13 +509,24 @@ free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     struct kva_vmem_btag *bt;
     kva__hash_slot_t *head;
 
-    bt = kva__hash_find_chained(vm, addr, &head);
-    if (bt != NULL && is_what_goes(vm, bt, size, state)) {
-        free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL, irq);
-        return;
+    if (vm->index != NULL) {
+        if (short_free_index(vm, addr, size, state, irq)) {
+            return;
+        }
+    } else {
+        bt = vm->detour != 0 ? NULL : kva__hash_find_chained(vm, addr, &head);
+        if (bt != NULL && is_what_goes(vm, bt, size, state)) {
+            free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL,
+                         irq);
+            return;
+        }
+        kva_port_unlock(&vm->lock, irq);
     }
-    kva_port_unlock(&vm->lock, irq);
-    long_give(vm, addr, size, state);
+    if (state == BT_ALLOC) {
+        kva__long_free(vm, addr, size, NULL);
+    } else {
+        kva__long_xfree(vm, addr, size, NULL);
+    }
 }
 
 INLINE void
@@ -532,7 +539,7 @@ short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
 
     irq = kva_port_lock(&vm->lock);
     if (KVA_UNLIKELY(vm->detour != 0)) {
-        free_closed(vm, addr, size, state, irq);
+        free_other(vm, addr, size, state, irq);
         return;
     }
     bt = hash_find_slot(vm, addr, &slot);
@@ -597,7 +604,7 @@ index_is_open(const kva_vmem_t *vm)
 }
 
 /* Arena locked. */
-static inline bool
+static bool
 short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
                   uintptr_t *addr)
 {
@@ -616,7 +623,7 @@ short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
 }
 
 /* Arena locked; unlocks it. */
-static inline bool
+static bool
 short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
                  enum btag_state state, kva_irq_t irq)
 {
@@ -650,32 +657,6 @@ short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
 out:
     kva_port_unlock(&vm->lock, irq);
     return false;
-}
-
-/* Arena locked: there is an index, or the short ways are closed. */
-APART int
-alloc_closed(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
-             uintptr_t *addr, kva_irq_t irq)
-{
-    bool done = vm->index != NULL && short_alloc_index(vm, c, state, addr);
-
-    kva_port_unlock(&vm->lock, irq);
-    return KVA_LIKELY(done)
-               ? 0
-               : long_plain(vm, (size_t)(c + 1) << vm->quantum_shift, flags,
-                            state, addr);
-}
-
-APART void
-free_closed(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
-            kva_irq_t irq)
-{
-    if (vm->index == NULL) {
-        kva_port_unlock(&vm->lock, irq);
-    } else if (KVA_LIKELY(short_free_index(vm, addr, size, state, irq))) {
-        return;
-    }
-    long_give(vm, addr, size, state);
 }
 
 /* ---- who comes ------------------------------------------------------------- */
