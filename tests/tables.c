@@ -65,6 +65,7 @@ extern const struct test vmem_wrong_size_tests[];
 extern const struct test walk_tests[];
 extern const struct test whatis_tests[];
 extern const struct test window_tests[];
+extern const struct test young_tests[];
 #ifdef TEST_REPLAY
 extern const struct test replay_tests[];
 extern const struct test trace_tests[];
@@ -84,6 +85,7 @@ const struct test *const test_tables[] = {
     order_tests,
     magazine_tests,
     vmem_tests,
+    young_tests,
     import_tests,
     bounds_tests,
     steps_tests,

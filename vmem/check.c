@@ -289,11 +289,6 @@ look_up(const kva_vmem_t *vm, uintptr_t start)
     const struct kva__hash_bucket *bucket =
         hash_bucket(vm, hash_number(vm, hash_of(vm, start)));
     struct kva_vmem_btag *bt;
-    size_t visits = 0;
-
-    if (vm->index != NULL) {
-        return kva__index_find(&vm->index->segments, start, &visits);
-    }
 
     for (unsigned i = 0; i < KVA__HASH_SLOTS - 1; i++) {
         if (bucket->slot[i] != 0) {
@@ -356,9 +351,6 @@ static const char *
 check_free(const kva_vmem_t *vm, struct kva_vmem_btag *bt, struct tally *t)
 {
     t->free++;
-    if (bt_state(bt) == BT_FREE_HASHED && vm->index != NULL) {
-        return "I3: with an index nothing is in the hash";
-    }
     if (bt_is_free(bt_next(bt))) {
         return "I1: neighbours of a free segment are not free";
     }
@@ -389,11 +381,10 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *span,
     if (bad != NULL) {
         return bad;
     }
-    if (vm->index != NULL || bt_state(bt) != BT_FREE) {
-        t->hashed += vm->index == NULL;
+    if (bt_state(bt) != BT_FREE) {
+        t->hashed++;
         if (look_up(vm, bt->start) != bt) {
-            return "I3: a segment is in the hash if it says so, or in the "
-                   "index";
+            return "I3: a segment is in the hash if it says so";
         }
     }
     return bt_is_free(bt) ? check_free(vm, bt, t) : check_busy(vm, bt, t);
@@ -513,9 +504,10 @@ check_indexes(const kva_vmem_t *vm)
     if (vm->index == NULL) {
         return NULL;
     }
-    return kva__index_check(&vm->index->segments, false) != NULL
+    return kva__index_check(&vm->index->segments, false, &vm->index->young) !=
+                   NULL
                ? "X1: the index of segments is in order"
-           : kva__index_check(&vm->index->spans, true) != NULL
+           : kva__index_check(&vm->index->spans, true, NULL) != NULL
                ? "X2: the index of spans is in order"
                : NULL;
 }

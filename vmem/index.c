@@ -923,14 +923,10 @@ static void
 cut_wide(struct kva__index *ix, struct kva_vmem_btag *hole,
          struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
 {
-    if (bt->start < hole->start) {
-        kva__btag_ref_t ref = *leaf_ref(ix->leaf, ix->slot);
-
-        change(ix, bt_ref(bt), false);
-        put(ix, hole->start, ref, true);
-        return;
+    change(ix, bt_ref(hole), bt != hole);
+    if (bt != hole) {
+        put(ix, bt->start, bt_ref(bt), false);
     }
-    put(ix, bt->start, bt_ref(bt), false);
     if (rest != NULL) {
         put(ix, rest->start, bt_ref(rest), true);
     }
@@ -954,131 +950,130 @@ cut_room(struct kva__index *ix, uintptr_t far)
     return ix->slot + 1 < ix->leaf->n || leaf_reaches(ix->leaf, far, ix->shift);
 }
 
-/* Of the hole at hand a part is taken, or two parts remain. */
-static void
-cut_parts(struct kva__index *ix, struct kva_vmem_btag *hole,
-          struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
+void
+kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
+               struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
 {
-    bool front = bt->start < hole->start;
-    struct kva_vmem_btag *far = rest != NULL ? rest : front ? hole : bt;
-    uintptr_t start = front ? bt->start : hole->start;
-    struct index_leaf *leaf;
+    struct kva_vmem_btag *far = rest != NULL ? rest : bt;
+    uintptr_t start = hole->start, left = 0;
     unsigned slot;
+    bool known;
 
     seek(ix, start);
-    KVA_ASSERT((ix->leaf->hole & bit_of(ix->slot)) != 0);
     if (!cut_room(ix, far->start)) {
         cut_wide(ix, hole, bt, rest);
         return;
     }
     ix->at = start;
-    leaf = ix->leaf;
     slot = ix->slot;
-    if (front) {
-        enter(ix, slot + 1, hole->start, *leaf_ref(leaf, slot), true);
-        *leaf_ref(leaf, slot) = bt_ref(bt);
-        leaf->hole &= ~bit_of(slot);
+    known = (ix->leaf->hole & bit_of(slot)) != 0;
+    if (bt != hole) {
+        left = bt->start - start;
+        ix->leaf->hole |= bit_of(slot);
+        enter(ix, ++slot, bt->start, bt_ref(bt), false);
     } else {
-        enter(ix, slot + 1, bt->start, bt_ref(bt), false);
-        if (rest != NULL) {
-            enter(ix, slot + 2, rest->start, bt_ref(rest), true);
-        }
+        ix->leaf->hole &= ~bit_of(slot);
     }
-    /* Holes became smaller: nothing to do unless this was the largest. */
-    if (bt_next(far)->start - start == *max_kept(ix, ix->height - 1)) {
-        refresh(ix);
+    if (rest != NULL) {
+        left = larger(left, bt_size(rest));
+        enter(ix, slot + 1, rest->start, bt_ref(rest), true);
+    }
+    if (!known) {
+        if (left > *max_kept(ix, ix->height - 1)) {
+            set_max(ix, left);
+        }
+    } else if (bt_next(far)->start - start == *max_kept(ix, ix->height - 1)) {
+        refresh(ix); /* the largest became smaller */
     }
 }
 
 void
-kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
-               struct kva_vmem_btag *bt, struct kva_vmem_btag *rest)
+kva__index_go(struct kva__index *ix, uintptr_t start, size_t size)
 {
-    if (bt != hole) {
-        cut_parts(ix, hole, bt, rest);
-        return;
+    if (ix->leaf == NULL || ix->at != start) {
+        walk_down(ix, start);
     }
-    if (ix->leaf == NULL || ix->at != bt->start) {
-        walk_down(ix, bt->start);
-    }
-    KVA_ASSERT(start_of(ix) == bt->start &&
+    KVA_ASSERT(start_of(ix) == start &&
                (ix->leaf->hole & bit_of(ix->slot)) != 0);
     ix->leaf->hole &= ~bit_of(ix->slot);
-    if (bt_size(bt) == *max_kept(ix, ix->height - 1)) {
+    if (size == *max_kept(ix, ix->height - 1)) {
         refresh(ix);
     }
 }
 
 /* ---- freeing ------------------------------------------------------------------- */
 
+/* The entry at hand is a hole of that size.  Whatever it was joined with was
+ * smaller, so no maximum goes down. */
+static inline void
+become_hole(struct kva__index *ix, size_t size)
+{
+    ix->leaf->hole |= bit_of(ix->slot);
+    if (size > *max_kept(ix, ix->height - 1)) {
+        set_max(ix, size);
+    }
+}
+
+void
+kva__index_come(struct kva__index *ix, uintptr_t start, size_t size)
+{
+    if (ix->leaf == NULL || ix->at != start) {
+        walk_down(ix, start);
+    }
+    KVA_ASSERT(start_of(ix) == start);
+    become_hole(ix, size);
+}
+
 /* What is joined lies in two leaves: one change after the other. */
 static void
 free_across(struct kva__index *ix, uintptr_t start, bool join_prev,
             bool join_next)
 {
-    kva__btag_ref_t ref = *leaf_ref(ix->leaf, ix->slot);
-
     if (join_next) {
         next_entry(ix);
-        ref = *leaf_ref(ix->leaf, ix->slot);
         erase(ix);
         seek(ix, start);
     }
     if (join_prev) {
         erase(ix);
-    } else {
-        change(ix, ref, true);
-    }
-}
-
-/* The segment at hand is joined with one of its neighbours, or both. */
-static void
-free_joined(struct kva__index *ix, uintptr_t start, struct kva_vmem_btag *hole,
-            bool join_prev, bool join_next)
-{
-    struct index_leaf *leaf = ix->leaf;
-    unsigned slot = ix->slot;
-
-    if ((join_prev && slot == 0) || (join_next && slot + 1 == leaf->n)) {
-        free_across(ix, start, join_prev, join_next);
-        return;
-    }
-    if (join_next) {
-        if (!join_prev) {
-            *leaf_ref(leaf, slot) = *leaf_ref(leaf, slot + 1);
-        }
-        kva__leaf_close(leaf, slot + 1);
-        ix->count--;
-    }
-    if (join_prev) {
-        kva__leaf_close(leaf, slot);
-        ix->count--;
-        ix->slot = slot - 1;
-        ix->at = hole->start;
-    }
-    leaf->hole |= bit_of(ix->slot);
-    /* What was joined was smaller, so no maximum goes down. */
-    if (bt_size(hole) > *max_kept(ix, ix->height - 1)) {
-        set_max(ix, bt_size(hole));
-    }
-    if (leaf->n < LEAF_LOW) {
-        settle_leaf(ix);
     }
 }
 
 void
 kva__index_free(struct kva__index *ix, uintptr_t start,
-                struct kva_vmem_btag *hole, bool join_prev, bool join_next)
+                struct kva_vmem_btag *hole, bool join_prev, bool join_next,
+                bool mark)
 {
+    struct index_leaf *leaf;
+
     seek(ix, start);
-    KVA_ASSERT((ix->leaf->hole & bit_of(ix->slot)) == 0);
-    if (join_prev || join_next) {
-        free_joined(ix, start, hole, join_prev, join_next);
+    leaf = ix->leaf;
+    KVA_ASSERT((leaf->hole & bit_of(ix->slot)) == 0);
+    if ((join_prev && ix->slot == 0) ||
+        (join_next && ix->slot + 1u == leaf->n)) {
+        free_across(ix, start, join_prev, join_next);
+        seek(ix, hole->start);
+        change(ix, *leaf_ref(ix->leaf, ix->slot), mark);
         return;
     }
-    ix->leaf->hole |= bit_of(ix->slot);
-    if (bt_size(hole) > *max_kept(ix, ix->height - 1)) {
-        set_max(ix, bt_size(hole));
+    if (join_next) {
+        kva__leaf_close(leaf, ix->slot + 1);
+        ix->count--;
+    }
+    if (join_prev) {
+        kva__leaf_close(leaf, ix->slot);
+        ix->count--;
+        ix->slot--;
+        ix->at = hole->start;
+    }
+    if (mark) {
+        become_hole(ix, bt_size(hole));
+    } else { /* the larger of those joined may have been the largest */
+        leaf->hole &= ~bit_of(ix->slot);
+        refresh(ix);
+    }
+    if (leaf->n < LEAF_LOW) {
+        settle_leaf(ix);
     }
 }
 
@@ -1267,7 +1262,6 @@ kva__index_hole_up(struct kva__index *ix, uintptr_t addr, size_t size,
 {
     unsigned slot;
 
-    ++*visits;
     if (ix->height == 0 || ix->max < size) {
         return NULL;
     }
@@ -1284,7 +1278,6 @@ struct kva_vmem_btag *
 kva__index_hole_down(struct kva__index *ix, uintptr_t addr, size_t size,
                      size_t *visits)
 {
-    ++*visits;
     if (ix->height == 0 || ix->max < size) {
         return NULL;
     }

@@ -112,20 +112,26 @@ void kva__index_settle(struct kva__index *ix, unsigned nops);
 void kva__index_span_add(struct kva__index *ix, struct kva_vmem_btag *bt);
 void kva__index_span_remove(struct kva__index *ix, struct kva_vmem_btag *bt);
 /*
- * The busy segment bt was cut out of the hole: the same tag if all of it was
- * taken; in front of it, the hole starting further up; or behind it, with rest
- * the hole that is left behind bt, or NULL.
+ * The busy segment bt was cut out of the hole, and is not all of it: the same tag
+ * if its front was taken, else one behind it.  rest is the hole that is left
+ * behind bt, or NULL.  The index need not have known of the hole.
  */
 void kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
                     struct kva_vmem_btag *bt, struct kva_vmem_btag *rest);
 /*
  * The busy segment that began at start is free, joined with the hole before it,
- * the one behind it, both or none; hole is what came of it.  Its tag is that of
- * the hole before, or of the hole behind, or its own, in this order.
+ * the one behind it, or both; hole is what came of it, the tag that of the first
+ * of them.  The index need not have known that those were holes, and is to know
+ * of this one if mark is set.
  */
-void
-kva__index_free(struct kva__index *ix, uintptr_t start,
-                struct kva_vmem_btag *hole, bool join_prev, bool join_next);
+void kva__index_free(struct kva__index *ix, uintptr_t start,
+                     struct kva_vmem_btag *hole, bool join_prev, bool join_next,
+                     bool mark);
+
+/* The segment that begins at start, of size bytes, is a hole now and is joined
+ * with none; it is busy now, as a whole. */
+void kva__index_come(struct kva__index *ix, uintptr_t start, size_t size);
+void kva__index_go(struct kva__index *ix, uintptr_t start, size_t size);
 
 /* ---- parts of it, for whatever else happens to segments ---------------- */
 
@@ -170,7 +176,10 @@ size_t kva__index_bytes(const struct kva__index *ix);
 /*
  * NULL, or what does not hold: order, links, maxima, fill, counts, and that
  * entries and tags say the same.  map: entries are spans by first address.
+ * young: holes that the index does not know of (young.h), or NULL.
  */
-const char *kva__index_check(struct kva__index *ix, bool map);
+struct kva__young;
+const char *kva__index_check(struct kva__index *ix, bool map,
+                             const struct kva__young *young);
 
 #endif

@@ -6,6 +6,7 @@
  * where the last look-up ended.
  */
 #include "vmem/index_node.h"
+#include "vmem/young.h"
 
 /* What it has found so far. */
 struct census {
@@ -14,6 +15,8 @@ struct census {
     size_t count;
     uintptr_t last; /* start of the entry before */
     bool gap;       /* and that was a gap */
+    size_t nyoung;
+    const struct kva__young *young; /* holes it does not know of, or NULL */
 };
 
 /* Down from depth d along first children, to depth to. */
@@ -150,8 +153,8 @@ check_leaf_slots(struct kva__index *ix, struct index_leaf *leaf)
 
 /* One entry, from start to end, against its tag. */
 static const char *
-check_entry(kva__btag_ref_t ref, bool hole, bool map, uintptr_t start,
-            uintptr_t end)
+check_entry(struct kva__index *ix, struct census *seen, kva__btag_ref_t ref,
+            bool hole, bool map, uintptr_t start, uintptr_t end)
 {
     struct kva_vmem_btag *bt;
 
@@ -167,7 +170,12 @@ check_entry(kva__btag_ref_t ref, bool hole, bool map, uintptr_t start,
     if (bt->start != start || bt_is_span(bt)) {
         return "index: start and tag differ";
     }
-    if (hole != (bt_is_free(bt))) {
+    if (!hole && seen->young != NULL &&
+        kva__young_has(seen->young, ix, start, end - start)) {
+        seen->nyoung++;
+        hole = true;
+    }
+    if (hole != bt_is_free(bt)) {
         return "index: state and tag differ";
     }
     return bt_next(bt)->start == end ? NULL : "index: end and tag differ";
@@ -193,8 +201,8 @@ check_leaf(struct kva__index *ix, unsigned d, bool map, struct census *seen)
         if (gap && (seen->gap || seen->count == 0)) {
             return "index: a gap that is none";
         }
-        bad = check_entry(*leaf_ref(leaf, i), (leaf->hole & bit_of(i)) != 0,
-                          map, start, end);
+        bad = check_entry(ix, seen, *leaf_ref(leaf, i),
+                          (leaf->hole & bit_of(i)) != 0, map, start, end);
         seen->last = start;
         seen->gap = gap;
         seen->count++;
@@ -205,9 +213,10 @@ check_leaf(struct kva__index *ix, unsigned d, bool map, struct census *seen)
 }
 
 const char *
-kva__index_check(struct kva__index *ix, bool map)
+kva__index_check(struct kva__index *ix, bool map,
+                 const struct kva__young *young)
 {
-    struct census seen = { 0 };
+    struct census seen = { .young = young };
     const char *bad = NULL;
 
     ix->leaf = NULL;
@@ -229,6 +238,10 @@ kva__index_check(struct kva__index *ix, bool map)
     if (bad == NULL && (seen.nleaf != ix->nleaf || seen.ninner != ix->ninner ||
                         seen.count != ix->count)) {
         bad = "index: counts";
+    }
+    if (bad == NULL && young != NULL &&
+        seen.nyoung != kva__young_count(young)) {
+        bad = "index: a young hole that is none";
     }
     return bad;
 }

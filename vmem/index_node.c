@@ -22,32 +22,44 @@ kva__index_bootstrap(void)
 
 /* ---- one leaf ---------------------------------------------------------- */
 
-/* Entries of a group from one slot on move up by one; the last falls out. */
-static void
-group_up(struct index_leaf_group *group, unsigned from)
+/* Of a group's entries all but one move together: as words, in registers. */
+#define MOST (INDEX_GROUP - 1)
+
+static inline void
+group_move(struct index_leaf_group *group, unsigned from, unsigned to)
 {
-    for (unsigned j = INDEX_GROUP - 1; j > from; j--) {
-        group->key[j] = group->key[j - 1];
-        group->ref[j] = group->ref[j - 1];
-    }
+    struct {
+        uint32_t key[MOST];
+        kva__btag_ref_t ref[MOST];
+    } t;
+
+    __builtin_memcpy(t.key, &group->key[from], sizeof(t.key));
+    __builtin_memcpy(t.ref, &group->ref[from], sizeof(t.ref));
+    __builtin_memcpy(&group->key[to], t.key, sizeof(t.key));
+    __builtin_memcpy(&group->ref[to], t.ref, sizeof(t.ref));
 }
 
 void
 kva__leaf_open(struct index_leaf *leaf, unsigned slot)
 {
-    unsigned to = slot / INDEX_GROUP;
+    struct index_leaf_group *to = &leaf->group[slot / INDEX_GROUP];
+    struct index_leaf_group *group = &leaf->group[leaf->n / INDEX_GROUP];
     uint64_t below = bits_below(slot);
 
     KVA_ASSERT(leaf->n < INDEX_WIDTH && slot <= leaf->n);
-    for (unsigned g = leaf->n / INDEX_GROUP; g > to; g--) {
-        struct index_leaf_group *group = &leaf->group[g];
+    for (; group != to; group--) {
+        uint32_t key = group[-1].key[MOST];
 
-        group_up(group, 0);
-        group->key[0] = group[-1].key[INDEX_GROUP - 1];
-        group->ref[0] = group[-1].ref[INDEX_GROUP - 1];
-        leaf->first[g] = group->key[0];
+        group_move(group, 0, 1);
+        group->key[0] = key;
+        group->ref[0] = group[-1].ref[MOST];
+        leaf->first[group - leaf->group] = key;
     }
-    group_up(&leaf->group[to], slot % INDEX_GROUP);
+    for (size_t j = MOST; j > slot % INDEX_GROUP; j--) {
+        KVA__OPAQUE(j); /* too few for calls of memmove */
+        to->key[j] = to->key[j - 1];
+        to->ref[j] = to->ref[j - 1];
+    }
     leaf->hole = (leaf->hole & below) | (leaf->hole & ~below) << 1;
     leaf->n++;
 }
@@ -64,30 +76,27 @@ kva__leaf_set_key(struct index_leaf *leaf, unsigned slot, uint32_t key)
 void
 kva__leaf_close(struct index_leaf *leaf, unsigned slot)
 {
-    unsigned last = (leaf->n - 1u) / INDEX_GROUP;
+    struct index_leaf_group *group = &leaf->group[slot / INDEX_GROUP];
+    struct index_leaf_group *last = &leaf->group[(leaf->n - 1u) / INDEX_GROUP];
     uint64_t below = bits_below(slot);
-    unsigned from = slot % INDEX_GROUP;
 
     KVA_ASSERT(slot < leaf->n);
-    for (unsigned g = slot / INDEX_GROUP; g <= last; g++) {
-        struct index_leaf_group *group = &leaf->group[g];
-
-        for (unsigned j = from; j < INDEX_GROUP - 1; j++) {
-            group->key[j] = group->key[j + 1];
-            group->ref[j] = group->ref[j + 1];
-        }
-        if (g < last) {
-            group->key[INDEX_GROUP - 1] = group[1].key[0];
-            group->ref[INDEX_GROUP - 1] = group[1].ref[0];
-        } else {
-            group->key[INDEX_GROUP - 1] = LEAF_PAD;
-            group->ref[INDEX_GROUP - 1] = BT_NONE;
-        }
-        if (g != 0) {
-            leaf->first[g] = group->key[0];
-        }
-        from = 0;
+    for (size_t j = slot % INDEX_GROUP; j < MOST; j++) {
+        KVA__OPAQUE(j); /* too few for calls of memmove */
+        group->key[j] = group->key[j + 1];
+        group->ref[j] = group->ref[j + 1];
     }
+    leaf->first[group - leaf->group] = group->key[0];
+    for (; group != last; group++) {
+        uint32_t key = group[1].key[0];
+
+        group->key[MOST] = key;
+        group->ref[MOST] = group[1].ref[0];
+        group_move(group + 1, 1, 0);
+        leaf->first[group + 1 - leaf->group] = group[1].key[0];
+    }
+    group->key[MOST] = LEAF_PAD;
+    group->ref[MOST] = BT_NONE;
     leaf->hole = (leaf->hole & below) | (leaf->hole >> 1 & ~below);
     leaf->n--;
 }

@@ -38,6 +38,7 @@ kva__indexed_init(kva_vmem_t *vm)
     }
     kva__index_init(&vm->index->segments, vm->quantum_shift);
     kva__index_init(&vm->index->spans, vm->quantum_shift);
+    kva__young_init(&vm->index->young);
     vm->detour |= KVA__DETOUR_INDEX;
     return true;
 }

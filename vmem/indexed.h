@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The indexes of one arena made with VM_INDEX: its segments and its spans by
- * address.  Holes above the exact classes are in trees by size (order.h).
+ * address, and the holes that the former has not been told of (young.h).  Holes
+ * above the exact classes are in trees by size (order.h).
  */
 #ifndef KVA_VMEM_INDEXED_H
 #define KVA_VMEM_INDEXED_H
@@ -9,11 +10,13 @@
 #include "vmem/class.h"
 #include "vmem/index.h"
 #include "vmem/order.h"
+#include "vmem/young.h"
 
 struct kva__indexes {
     struct kva__index segments;
     struct kva__index spans;
-    unsigned importing; /* (a) operations for which nodes are kept */
+    struct kva__young young; /* holes that segments does not know of */
+    unsigned importing;      /* (a) operations for which nodes are kept */
 };
 
 /* Is class c a tree by size and not a list. */
@@ -50,6 +53,77 @@ holes_remove(kva_vmem_t *vm, struct kva_vmem_btag *bt, size_t size)
     if (vm->class_head[c] == BT_NONE) {
         class_clear(vm, c);
     }
+}
+
+/* Whatever happens to the hole, the index is to know of it. */
+static inline void
+indexed_settle(kva_vmem_t *vm, const struct kva_vmem_btag *hole)
+{
+    if (vm->index != NULL) {
+        young_settle(&vm->index->young, &vm->index->segments, hole->start,
+                     bt_size(hole));
+    }
+}
+
+/* A segment became a hole, joined with none; it is of an exact class, or not. */
+static inline void
+indexed_come_exact(kva_vmem_t *vm, uintptr_t start, size_t size)
+{
+    struct kva__young *young = &vm->index->young;
+    struct kva__index *ix = &vm->index->segments;
+
+    if (KVA_LIKELY(young_takes(young, start >> ix->shift))) {
+        young_enter(young, ix, start, size);
+    } else {
+        young_missed(young);
+        kva__index_come(ix, start, size);
+    }
+}
+
+static inline void
+indexed_come(kva_vmem_t *vm, uintptr_t start, size_t size)
+{
+    if (size >> vm->quantum_shift <= KVA__VMEM_EXACT) {
+        indexed_come_exact(vm, start, size);
+    } else {
+        kva__index_come(&vm->index->segments, start, size);
+    }
+}
+
+/* A hole is taken as a whole. */
+static inline void
+indexed_go(kva_vmem_t *vm, uintptr_t start, size_t size)
+{
+    struct kva__young *young = &vm->index->young;
+    struct kva__index *ix = &vm->index->segments;
+
+    if (!young_take(young, ix, start, size)) {
+        kva__index_go(ix, start, size);
+    }
+}
+
+/* The one that began at start did, joined with the hole before or behind it. */
+static inline void
+indexed_join(kva_vmem_t *vm, uintptr_t start, struct kva_vmem_btag *hole,
+             bool join_prev, bool join_next)
+{
+    struct kva__young *young = &vm->index->young;
+    struct kva__index *ix = &vm->index->segments;
+    bool enters = bt_size(hole) >> ix->shift <= KVA__VMEM_EXACT &&
+                  young_takes(young, hole->start >> ix->shift);
+
+    kva__index_free(ix, start, hole, join_prev, join_next, !enters);
+    if (enters) {
+        young_enter(young, ix, hole->start, bt_size(hole));
+    }
+}
+
+/* A hole is about to be cut, or joined with what is freed beside it. */
+static inline bool
+indexed_leave(kva_vmem_t *vm, const struct kva_vmem_btag *hole)
+{
+    return vm->index != NULL &&
+           young_leave(&vm->index->young, &vm->index->segments, hole->start);
 }
 
 #endif

@@ -405,7 +405,7 @@ kva__order_check(kva__btag_ref_t root, size_t *count)
             return NULL;
         }
         bt = way.node[way.n - 1];
-        if (bt_state(bt) != BT_FREE) {
+        if (!bt_is_free(bt)) {
             return "order: a node that is no hole";
         }
         if (last != NULL && !is_before(last, bt_size(bt), bt->start)) {

@@ -102,6 +102,29 @@ next_by_size(kva_vmem_t *vm, struct kva__search *s)
 
 /* ---- by address -------------------------------------------------------------- */
 
+/* The lowest hole from addr on that is long enough, young or not, or the highest
+ * down from there. */
+static struct kva_vmem_btag *
+hole_from(kva_vmem_t *vm, uintptr_t addr, size_t size, bool up)
+{
+    struct kva__index *ix = &vm->index->segments;
+    size_t *visits = &vm->stat.search;
+    uintptr_t young =
+        kva__young_seek(&vm->index->young, ix, addr, size, up, visits);
+    struct kva_vmem_btag *bt =
+        up ? kva__index_hole_up(ix, addr, size, visits)
+           : kva__index_hole_down(ix, addr, size, visits);
+
+    if (young != 0) {
+        uintptr_t start = young_start(ix, young);
+
+        if (bt == NULL || (up ? start < bt->start : start > bt->start)) {
+            bt = kva__index_find(ix, start, visits);
+        }
+    }
+    return bt;
+}
+
 /* What is sure: around the lower bound, or above it. */
 static bool
 find_sure(kva_vmem_t *vm, struct kva__search *s)
@@ -120,12 +143,11 @@ find_sure(kva_vmem_t *vm, struct kva__search *s)
     }
     s->hole = NULL;
     if (size != 0) {
-        s->hole = down ? kva__index_hole_down(ix, rq->max, size, visits)
-                       : kva__index_hole_up(ix, rq->min, size, visits);
+        s->hole = hole_from(vm, down ? rq->max : rq->min, size, !down);
     }
     if (down && s->hole != NULL && s->hole->start > rq->min &&
         !kva__search_fits(s->hole, rq, &s->start)) { /* the bound cuts it */
-        s->hole = kva__index_hole_down(ix, s->hole->start - 1, size, visits);
+        s->hole = hole_from(vm, s->hole->start - 1, size, false);
     }
     if (s->hole != NULL && !kva__search_fits(s->hole, rq, &s->start)) {
         s->hole = NULL;
@@ -142,8 +164,7 @@ next_down(kva_vmem_t *vm, struct kva__search *s)
     if (s->wrapped) {
         return NULL;
     }
-    hole = kva__index_hole_down(&vm->index->segments, s->cursor, s->rq->size,
-                                &vm->stat.search);
+    hole = hole_from(vm, s->cursor, s->rq->size, false);
     if (hole != NULL) {
         s->wrapped = hole->start <= s->rq->min;
         s->cursor = hole->start - 1;
@@ -180,9 +201,7 @@ next_up(kva_vmem_t *vm, struct kva__search *s)
                 return hole;
             }
         }
-        hole = s->end ? NULL
-                      : kva__index_hole_up(ix, s->cursor, s->rq->size,
-                                           &vm->stat.search);
+        hole = s->end ? NULL : hole_from(vm, s->cursor, s->rq->size, true);
         if (hole != NULL && hole->start <= s->rq->max) {
             s->cursor = hole->start + 1;
             s->end = s->cursor == 0;

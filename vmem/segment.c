@@ -8,7 +8,8 @@
  *  I1  Neighbours of a free segment are never free.
  *  I2  Segments tile their span: no gap, no overlap.
  *  I3  A segment is in the hash if it is busy, in the list of its class if it
- *      is free; then its state says whether it is in the hash as well.
+ *      is free; then its state says whether it is in the hash as well.  With an
+ *      index all are in that, too.
  *
  * All of it under the arena lock, and nothing here can fail.  Searches that
  * are suspended meanwhile (search.c) are told of each hole that comes, grows or
@@ -33,6 +34,7 @@ static void
 hole_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
     search_left(vm, bt);
+    indexed_settle(vm, bt);
     holes_remove(vm, bt, bt_size(bt));
     vm->stat.tags_free--;
 }
@@ -41,7 +43,7 @@ hole_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 static void
 busy_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt, enum btag_state state)
 {
-    if (bt_state(bt) == BT_FREE && vm->index == NULL) {
+    if (bt_state(bt) == BT_FREE) {
         hash_enter(vm, bt, bt_ref(bt));
     }
     bt_set_state(bt, state);
@@ -79,19 +81,11 @@ tag_drop(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 struct kva_vmem_btag *
 kva__segment_at(kva_vmem_t *vm, uintptr_t addr, bool *hashed)
 {
-    if (vm->index == NULL) {
-        return kva__hash_find(vm, addr, hashed);
-    }
-    *hashed = true; /* nothing is to be done about the hash */
-    vm->stat.lookup++;
-    return kva__index_find(&vm->index->segments, addr, &vm->stat.search);
+    return kva__hash_find(vm, addr, hashed);
 }
 
-/*
- * The hole as a whole, its front, its end or its middle.  With an index a hole
- * whose front goes keeps its tag; without, the front does, which the hash may
- * have.
- */
+/* The hole as a whole, its front, its end or its middle.  The tag stays with the
+ * front, which the hash may have. */
 struct kva_vmem_btag *
 kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
                  size_t size, enum btag_state state)
@@ -99,16 +93,14 @@ kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
     size_t left = start - hole->start;
     size_t right = bt_size(hole) - left - size;
     struct kva_vmem_btag *bt = hole, *rest = NULL;
+    bool whole, young;
 
+    whole = left == 0 && right == 0;
+    young = indexed_leave(vm, hole);
     hole_leave(vm, hole);
     if (left != 0) {
         bt = tag_behind(vm, hole, start);
         hole_enter(vm, hole);
-    } else if (right != 0 && vm->index != NULL) {
-        hole->start += size;
-        bt = tag_behind(vm, bt_prev(hole), start);
-        hole_enter(vm, hole);
-        right = 0;
     }
     if (right != 0) {
         rest = tag_behind(vm, bt, start + size);
@@ -116,73 +108,50 @@ kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
     }
     busy_enter(vm, bt, state);
     vm->stat.mem_inuse += size;
-    if (vm->index != NULL) {
+    if (vm->index != NULL && !whole) {
         kva__index_cut(&vm->index->segments, hole, bt, rest);
+    } else if (vm->index != NULL && !young) {
+        kva__index_go(&vm->index->segments, start, size);
     }
     return bt;
 }
 
-/* Beside the hole that stays go the tags of bt and of the hole behind. */
+/* A segment that is free by its state, and in no class: joined with what is free
+ * beside it.  Beside the hole that stays go the tags of bt and of the hole
+ * behind. */
 static struct kva_vmem_btag *
-free_hashed(kva_vmem_t *vm, struct kva_vmem_btag *bt)
+join_free(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
     struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt);
+    bool join_prev = bt_is_free(prev), join_next = bt_is_free(next);
+    uintptr_t start = bt->start;
 
-    if (bt_is_free(next)) {
+    if (join_next) {
+        (void)indexed_leave(vm, next);
         hole_leave(vm, next);
         tag_drop(vm, next);
     }
-    if (bt_is_free(prev)) {
+    if (join_prev) {
+        (void)indexed_leave(vm, prev);
         hole_leave(vm, prev);
         tag_drop(vm, bt);
         bt = prev;
     }
     hole_enter(vm, bt);
+    if (vm->index != NULL && (join_prev || join_next)) {
+        indexed_join(vm, start, bt, join_prev, join_next);
+    } else if (vm->index != NULL) {
+        indexed_come(vm, start, bt_size(bt));
+    }
     return bt;
-}
-
-/* The same as the index has it: without a hole before, the one behind stays. */
-static struct kva_vmem_btag *
-free_indexed(kva_vmem_t *vm, struct kva_vmem_btag *bt)
-{
-    struct kva_vmem_btag *prev = bt_prev(bt), *next = bt_next(bt), *stay = bt;
-    bool join_prev = bt_is_free(prev), join_next = bt_is_free(next);
-    uintptr_t start = bt->start;
-
-    if (join_next) {
-        hole_leave(vm, next);
-        stay = next;
-    }
-    if (join_prev) {
-        hole_leave(vm, prev);
-        stay = prev;
-    }
-    if (stay == next) {
-        cursor_pass(vm, next);
-    }
-    if (stay != bt) {
-        tag_drop(vm, bt);
-    }
-    if (join_prev && join_next) {
-        tag_drop(vm, next);
-    } else if (join_next) {
-        next->start = start;
-    }
-    hole_enter(vm, stay);
-    kva__index_free(&vm->index->segments, start, stay, join_prev, join_next);
-    return stay;
 }
 
 struct kva_vmem_btag *
 kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
 {
     vm->stat.mem_inuse -= bt_size(bt);
-    if (vm->index != NULL) {
-        bt_set_state(bt, BT_FREE);
-        return free_indexed(vm, bt);
-    }
     bt_set_state(bt, hashed ? BT_FREE_HASHED : BT_FREE);
-    return free_hashed(vm, bt);
+    return join_free(vm, bt);
 }
 
 /* ---- at the ends of a span ----------------------------------------------- */
@@ -198,7 +167,7 @@ arrive_indexed(kva_vmem_t *vm, struct kva_vmem_btag *pos, uintptr_t start)
 
     kva__index_span_add(&vm->index->segments, bt);
     kva__index_mark(&vm->index->segments, start, false);
-    return free_indexed(vm, bt);
+    return join_free(vm, bt);
 }
 
 struct kva_vmem_btag *
@@ -283,9 +252,7 @@ segment_index(kva_vmem_t *vm)
 static void
 busy_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
-    if (vm->index == NULL) {
-        kva__hash_leave(vm, bt);
-    }
+    kva__hash_leave(vm, bt);
     bt_set_state(bt, BT_FREE);
 }
 

@@ -23,8 +23,9 @@
  * second when the first is taken; of the hash, nothing when a hole that is still
  * in it becomes busy again.
  */
+#include "vmem/class.h"
 #include "vmem/hash.h"
-#include "vmem/indexed.h"
+#include "vmem/short_index.h"
 
 /* What is done for each caller, with what it knows of its arguments. */
 #define INLINE static inline __attribute__((always_inline))
@@ -82,11 +83,8 @@ cut_front(kva_vmem_t *vm, struct kva_vmem_btag *hole, unsigned c, size_t size)
     vm->nsegments++;
 }
 
-static bool short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
-                              uintptr_t *addr);
-
 /* Arena locked: there is no hole of class c that is in the hash, or the short
- * ways are closed, or there is an index. */
+ * ways are closed. */
 APART int
 alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
             uintptr_t *addr, kva_irq_t irq)
@@ -97,9 +95,6 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     unsigned from;
 
     if (vm->detour != 0) {
-        if (vm->index != NULL && short_alloc_index(vm, c, state, addr)) {
-            goto done;
-        }
         goto out;
     }
     if (ref != BT_NONE) {
@@ -122,7 +117,6 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     *addr = bt->start;
     vm->stat.mem_inuse += size;
     vm->stat.alloc++;
-done:
     kva_port_unlock(&vm->lock, irq);
     return 0;
 out:
@@ -497,11 +491,7 @@ is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
                                                        << vm->quantum_shift;
 }
 
-static bool short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                             enum btag_state state, kva_irq_t irq);
-
-/* Arena locked: no slot has it, or the short ways are closed, or there is an
- * index. */
+/* Arena locked: no slot has it, or the short ways are closed. */
 APART void
 free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
            kva_irq_t irq)
@@ -509,19 +499,12 @@ free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     struct kva_vmem_btag *bt;
     kva__hash_slot_t *head;
 
-    if (vm->index != NULL) {
-        if (short_free_index(vm, addr, size, state, irq)) {
-            return;
-        }
-    } else {
-        bt = vm->detour != 0 ? NULL : kva__hash_find_chained(vm, addr, &head);
-        if (bt != NULL && is_what_goes(vm, bt, size, state)) {
-            free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL,
-                         irq);
-            return;
-        }
-        kva_port_unlock(&vm->lock, irq);
+    bt = vm->detour != 0 ? NULL : kva__hash_find_chained(vm, addr, &head);
+    if (bt != NULL && is_what_goes(vm, bt, size, state)) {
+        free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL, irq);
+        return;
     }
+    kva_port_unlock(&vm->lock, irq);
     if (state == BT_ALLOC) {
         kva__long_free(vm, addr, size, NULL);
     } else {
@@ -561,104 +544,6 @@ short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     kva_port_unlock(&vm->lock, irq);
 }
 
-/* ---- with an index -------------------------------------------------------- */
-
-/* The hole of exactly that size, or the front of the next larger one that is
- * still of an exact class; NULL: neither, or no tag or nodes for the front. */
-static struct kva_vmem_btag *
-take_exact(kva_vmem_t *vm, unsigned c, size_t size)
-{
-    struct kva_vmem_btag *hole, *bt;
-
-    c = class_next(vm, c);
-    if (c >= KVA__VMEM_EXACT) {
-        return NULL;
-    }
-    hole = bt_at(vm->class_head[c]);
-    if (bt_size(hole) == size) {
-        (void)class_pop(vm, hole, c);
-        vm->stat.tags_free--;
-        bt = hole;
-    } else {
-        if (vm->nspare == 0 || !kva__index_ensure(&vm->index->segments, 1)) {
-            return NULL;
-        }
-        (void)class_pop(vm, hole, c);
-        bt = kva__btag_take(vm);
-        bt->start = hole->start;
-        hole->start += size;
-        bt_insert_after(bt_prev(hole), bt);
-        class_insert(vm, hole, bt_ref(hole), class_of_tag(vm, hole));
-        vm->nsegments++;
-    }
-    kva__index_cut(&vm->index->segments, hole, bt, NULL);
-    return bt;
-}
-
-/* May the short ways of an index be gone. */
-static inline bool
-index_is_open(const kva_vmem_t *vm)
-{
-    return vm->detour == KVA__DETOUR_INDEX && vm->index->importing == 0 &&
-           vm->promised == 0;
-}
-
-/* Arena locked. */
-static bool
-short_alloc_index(kva_vmem_t *vm, unsigned c, enum btag_state state,
-                  uintptr_t *addr)
-{
-    size_t size = (size_t)(c + 1) << vm->quantum_shift;
-    struct kva_vmem_btag *bt;
-
-    bt = index_is_open(vm) ? take_exact(vm, c, size) : NULL;
-    if (KVA_UNLIKELY(bt == NULL)) {
-        return false;
-    }
-    bt_set_state(bt, state);
-    *addr = bt->start;
-    vm->stat.mem_inuse += size;
-    vm->stat.alloc++;
-    return true;
-}
-
-/* Arena locked; unlocks it. */
-static bool
-short_free_index(kva_vmem_t *vm, uintptr_t addr, size_t size,
-                 enum btag_state state, kva_irq_t irq)
-{
-    struct kva__index *ix = &vm->index->segments;
-    uintptr_t q1 = (size - 1) >> vm->quantum_shift;
-    struct kva_vmem_btag *bt, *next;
-
-    bt = kva__index_find(ix, addr, &vm->stat.search);
-    if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
-                     !index_is_open(vm))) {
-        goto out;
-    }
-    next = bt_next(bt);
-    size = next->start - bt->start;
-    if (KVA_UNLIKELY(size != (size_t)(q1 + 1) << vm->quantum_shift)) {
-        goto out;
-    }
-    if (KVA_UNLIKELY((bt_prev(bt)->prev_bits & next->prev_bits & BT_BUSY_BIT) ==
-                     0)) {
-        kva__segment_give(vm, bt, true, irq);
-        return true;
-    }
-    bt_set_state(bt, BT_FREE);
-    holes_insert(vm, bt, size);
-    kva__index_free(ix, addr, bt, false, false);
-    vm->stat.tags_free++;
-    vm->stat.mem_inuse -= size;
-    vm->stat.free++;
-    kva_port_unlock(&vm->lock, irq);
-    return true;
-out:
-    kva_port_unlock(&vm->lock, irq);
-    return false;
-}
-
 /* ---- who comes ------------------------------------------------------------- */
 
 int
@@ -670,7 +555,8 @@ kva__short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 int
 kva__short_xalloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
 {
-    return short_alloc(vm, size, flags, BT_XALLOC, addr);
+    return vm->index == NULL ? short_alloc(vm, size, flags, BT_XALLOC, addr)
+                             : kva__short_index_xalloc(vm, size, flags, addr);
 }
 
 void
@@ -682,5 +568,9 @@ kva__short_free(kva_vmem_t *vm, uintptr_t addr, size_t size)
 void
 kva__short_xfree(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
-    short_free(vm, addr, size, BT_XALLOC);
+    if (vm->index == NULL) {
+        short_free(vm, addr, size, BT_XALLOC);
+    } else {
+        kva__short_index_xfree(vm, addr, size);
+    }
 }

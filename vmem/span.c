@@ -202,6 +202,7 @@ kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
     search_left(vm, bt);
     cursor_span_gone(vm, span);
     holes_remove(vm, bt, size);
+    (void)indexed_leave(vm, bt);
     if (vm->index != NULL) {
         kva__index_span_remove(&vm->index->segments, bt);
         kva__index_remove(&vm->index->spans, bt->start);

@@ -13,7 +13,8 @@ largest_free(kva_vmem_t *vm)
     size_t best = 0;
 
     if (vm->index != NULL) {
-        return vm->index->segments.max;
+        best = kva__young_max(&vm->index->young, &vm->index->segments);
+        return best > vm->index->segments.max ? best : vm->index->segments.max;
     }
     for (unsigned c = KVA__VMEM_CLASSES; c-- > 0 && best == 0;) {
         kva__btag_ref_t ref = vm->class_head[c];

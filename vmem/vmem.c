@@ -53,6 +53,7 @@
  */
 #include "vmem/audit.h"
 #include "vmem/qcache.h"
+#include "vmem/short_index.h"
 
 kva_vmem_t *kva_vmem_list;
 
@@ -527,7 +528,9 @@ other_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags,
             vmem_addr_t *addr, const void *caller)
 {
     if (size - 1 >= vm->qcache_max && KVA_LIKELY(arena_is_open(vm))) {
-        return kva__short_alloc(vm, size, flags, addr);
+        return vm->index == NULL
+                   ? kva__short_alloc(vm, size, flags, addr)
+                   : kva__short_index_alloc(vm, size, flags, addr);
     }
     return kva__long_alloc(vm, size, flags, addr, caller);
 }
@@ -538,7 +541,11 @@ other_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 {
     if (vm != NULL && size - 1 >= vm->qcache_max &&
         KVA_LIKELY(arena_is_open(vm))) {
-        kva__short_free(vm, addr, size);
+        if (vm->index == NULL) {
+            kva__short_free(vm, addr, size);
+        } else {
+            kva__short_index_free(vm, addr, size);
+        }
     } else {
         kva__long_free(vm, addr, size, caller);
     }

@@ -20,7 +20,7 @@
 
 /* Why the short ways are closed. */
 #define KVA__DETOUR_SEARCH 0x1u   /* a search is suspended */
-#define KVA__DETOUR_INDEX 0x2u    /* the hash is not used */
+#define KVA__DETOUR_INDEX 0x2u    /* an index has ways of its own */
 #define KVA__DETOUR_WAITER 0x100u /* times how many wait for what it feeds */
 
 /*

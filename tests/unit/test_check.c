@@ -293,7 +293,7 @@ in_slot(struct kva_vmem_btag *bt)
 {
     kva__hash_slot_t *slot;
 
-    return a.vm->index != NULL || hash_find_slot(a.vm, bt->start, &slot) == bt;
+    return hash_find_slot(a.vm, bt->start, &slot) == bt;
 }
 
 static bool

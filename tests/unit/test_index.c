@@ -71,10 +71,10 @@ toy_fini(void)
 static void
 toy_check(void)
 {
-    const char *bad = kva__index_check(&toy.ix, false);
+    const char *bad = kva__index_check(&toy.ix, false, NULL);
 
     if (bad == NULL) {
-        bad = kva__index_check(&toy.spans, true);
+        bad = kva__index_check(&toy.spans, true, NULL);
     }
     if (bad != NULL) {
         FAIL("%s", bad);
@@ -200,7 +200,7 @@ span_remove(struct kva_vmem_btag *span)
     kva__btag_give(&toy.vm, span);
 }
 
-/* Cut [start, start + size - 1] out of the hole. */
+/* Cut [start, start + size - 1] out of the hole, whose tag stays with its front. */
 static struct kva_vmem_btag *
 cut(struct kva_vmem_btag *hole, uintptr_t start, size_t size)
 {
@@ -209,22 +209,23 @@ cut(struct kva_vmem_btag *hole, uintptr_t start, size_t size)
     struct kva_vmem_btag *bt = hole, *rest = NULL;
 
     op_begin();
-    if (left != 0 || right != 0) {
+    if (left != 0) {
         bt = kva__btag_take(&toy.vm);
         bt->start = start;
-        bt_insert_after(left == 0 ? bt_prev(hole) : hole, bt);
+        bt_insert_after(hole, bt);
     }
-    if (left == 0 && right != 0) {
-        hole->start = start + size;
-    }
-    if (left != 0 && right != 0) {
+    if (right != 0) {
         rest = kva__btag_take(&toy.vm);
         rest->start = start + size;
         bt_insert_after(bt, rest);
         bt_set_state(rest, BT_FREE);
     }
     bt_set_state(bt, BT_ALLOC);
-    kva__index_cut(&toy.ix, hole, bt, rest);
+    if (bt == hole && rest == NULL) {
+        kva__index_go(&toy.ix, start, size);
+    } else {
+        kva__index_cut(&toy.ix, hole, bt, rest);
+    }
     if (bt != hole) {
         array_insert(bt);
     }
@@ -245,28 +246,25 @@ release(struct kva_vmem_btag *bt)
     uintptr_t start = bt->start;
 
     op_begin();
-    if (join_prev) {
-        hole = prev;
-    } else if (join_next) {
-        hole = next;
-    }
-    if (hole != bt) {
-        array_remove(bt);
-        bt_remove(bt);
-    }
-    if (join_prev && join_next) {
+    if (join_next) {
         array_remove(next);
         bt_remove(next);
     }
-    if (!join_prev && join_next) {
-        next->start = start;
+    if (join_prev) {
+        hole = prev;
+        array_remove(bt);
+        bt_remove(bt);
     }
     bt_set_state(hole, BT_FREE);
-    kva__index_free(&toy.ix, start, hole, join_prev, join_next);
-    if (hole != bt) {
+    if (join_prev || join_next) {
+        kva__index_free(&toy.ix, start, hole, join_prev, join_next, true);
+    } else {
+        kva__index_come(&toy.ix, start, bt_size(hole));
+    }
+    if (join_prev) {
         kva__btag_give(&toy.vm, bt);
     }
-    if (join_prev && join_next) {
+    if (join_next) {
         kva__btag_give(&toy.vm, next);
     }
     op_end();
@@ -604,7 +602,11 @@ fill(size_t n, bool up)
     struct kva_vmem_btag *span = span_add(BASE, n * Q), *hole = bt_next(span);
 
     for (size_t i = 0; i + 1 < n; i++) {
-        cut(hole, up ? hole->start : hole->start + bt_size(hole) - Q, Q);
+        if (up) {
+            hole = bt_next(cut(hole, hole->start, Q));
+        } else {
+            cut(hole, hole->start + bt_size(hole) - Q, Q);
+        }
     }
     cut(hole, hole->start, Q);
     return span;
@@ -636,12 +638,12 @@ sequential_in_the_middle(struct test_ctx *t)
     low = bt_prev(busy);
     high = bt_next(busy);
     for (size_t i = 0; i < 400; i++) {
-        cut(low, low->start, Q);
-        cut(high, high->start, Q);
+        low = bt_next(cut(low, low->start, Q));
+        high = bt_next(cut(high, high->start, Q));
     }
     hole = release(busy);
     for (size_t i = 0; i < 1500; i++) {
-        cut(hole, hole->start, Q);
+        hole = bt_next(cut(hole, hole->start, Q));
     }
     toy_check();
     CHECK_LE(bytes_each(), 1400);
@@ -918,15 +920,15 @@ prepared_is_enough(struct test_ctx *t)
 /* ---- the checker ---------------------------------------------------------------------- */
 
 /* With something changed the checker says what; changed back, nothing. */
-#define CHECK_SEES(what, wrong, text)                                \
-    do {                                                             \
-        __typeof__(what) *test_at = &(what);                         \
-        __typeof__(what) test_was = *test_at;                        \
-                                                                     \
-        *test_at = (wrong);                                          \
-        CHECK_STR(kva__index_check(&toy.ix, false), "index: " text); \
-        *test_at = test_was;                                         \
-        CHECK_PTR(kva__index_check(&toy.ix, false), NULL);           \
+#define CHECK_SEES(what, wrong, text)                                      \
+    do {                                                                   \
+        __typeof__(what) *test_at = &(what);                               \
+        __typeof__(what) test_was = *test_at;                              \
+                                                                           \
+        *test_at = (wrong);                                                \
+        CHECK_STR(kva__index_check(&toy.ix, false, NULL), "index: " text); \
+        *test_at = test_was;                                               \
+        CHECK_PTR(kva__index_check(&toy.ix, false, NULL), NULL);           \
     } while (0)
 
 static void
@@ -981,7 +983,7 @@ checker_sees(struct test_ctx *t)
     CHECK_SEES(bt->start, bt->start + 1, "end and tag differ");
     CHECK_EQ(*inner_max(root, 0), Q);
     *inner_max(root, 0) = root->max[0] = toy.ix.max = 2 * Q;
-    CHECK_STR(kva__index_check(&toy.ix, false),
+    CHECK_STR(kva__index_check(&toy.ix, false, NULL),
               "index: largest hole of a child is wrong");
     *inner_max(root, 0) = root->max[0] = toy.ix.max = Q;
     toy_fini();
