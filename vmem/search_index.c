@@ -5,6 +5,7 @@
  *
  *   anywhere       by size: the first of an exact class, or the smallest of the
  *                  tree of a larger one.  So an instant fit is a best fit.
+ *   without bounds by size: one that is long enough for any position
  *   constrained    by address: the hole around the lower bound, then the lowest
  *                  one above it that is long enough for any position; then, as
  *                  a walk, all that are long enough for the size
@@ -268,6 +269,31 @@ take_smallest(kva_vmem_t *vm, struct kva__search *s)
     return KVA__SEARCH_FOUND;
 }
 
+/*
+ * Constrained, but not by bounds: a hole that is long enough wherever it starts,
+ * the first of its class; or before, the first of the request's own, which may
+ * do.
+ */
+static bool
+find_by_size(kva_vmem_t *vm, struct kva__search *s)
+{
+    size_t sure = kva__search_sure(vm, s->rq), size = s->rq->size;
+    unsigned own = class_of(size >> vm->quantum_shift);
+
+    if (own < KVA__VMEM_EXACT && vm->class_head[own] != BT_NONE) {
+        vm->stat.search++;
+        s->hole = bt_at(vm->class_head[own]);
+        if (kva__search_fits(s->hole, s->rq, &s->start)) {
+            return true;
+        }
+    }
+    s->hole = sure != 0 ? smallest(vm, sure) : NULL;
+    if (s->hole != NULL && !kva__search_fits(s->hole, s->rq, &s->start)) {
+        s->hole = NULL;
+    }
+    return s->hole != NULL;
+}
+
 enum kva__search_result
 kva__search_index(kva_vmem_t *vm, struct kva__search *s)
 {
@@ -280,6 +306,10 @@ kva__search_index(kva_vmem_t *vm, struct kva__search *s)
         return take_smallest(vm, s);
     }
     if (!s->walking) {
+        if (!best && (rq->flags & POLICIES) == 0 && rq->min == VMEM_ADDR_MIN &&
+            rq->max == VMEM_ADDR_MAX && find_by_size(vm, s)) {
+            return KVA__SEARCH_FOUND;
+        }
         if (!best && (rq->flags & (VM_FIRSTFIT | VM_NEXTFIT)) == 0 &&
             find_sure(vm, s)) {
             return KVA__SEARCH_FOUND;
