@@ -1039,12 +1039,22 @@ free_across(struct kva__index *ix, uintptr_t start, bool join_prev,
     }
 }
 
+/* Bytes of an entry of the leaf that is marked as a hole; 0: it is not. */
+static inline uintptr_t
+hole_known(struct kva__index *ix, unsigned slot)
+{
+    return (ix->leaf->hole & bit_of(slot)) == 0
+               ? 0
+               : end_at(ix, slot) - leaf_start(ix->leaf, slot, ix->shift);
+}
+
 void
 kva__index_free(struct kva__index *ix, uintptr_t start,
                 struct kva_vmem_btag *hole, bool join_prev, bool join_next,
                 bool mark)
 {
     struct index_leaf *leaf;
+    uintptr_t known = 0;
 
     seek(ix, start);
     leaf = ix->leaf;
@@ -1057,10 +1067,12 @@ kva__index_free(struct kva__index *ix, uintptr_t start,
         return;
     }
     if (join_next) {
+        known = hole_known(ix, ix->slot + 1);
         kva__leaf_close(leaf, ix->slot + 1);
         ix->count--;
     }
     if (join_prev) {
+        known = larger(known, hole_known(ix, ix->slot - 1));
         kva__leaf_close(leaf, ix->slot);
         ix->count--;
         ix->slot--;
@@ -1068,9 +1080,11 @@ kva__index_free(struct kva__index *ix, uintptr_t start,
     }
     if (mark) {
         become_hole(ix, bt_size(hole));
-    } else { /* the larger of those joined may have been the largest */
+    } else {
         leaf->hole &= ~bit_of(ix->slot);
-        refresh(ix);
+        if (known != 0 && known == *max_kept(ix, ix->height - 1)) {
+            refresh(ix);
+        }
     }
     if (leaf->n < LEAF_LOW) {
         settle_leaf(ix);

@@ -65,40 +65,41 @@ indexed_settle(kva_vmem_t *vm, const struct kva_vmem_btag *hole)
     }
 }
 
-/* A segment became a hole, joined with none; it is of an exact class, or not. */
+/* A segment of n quanta, as in an exact class, became a hole, joined with none;
+ * one of any size did. */
 static inline void
-indexed_come_exact(kva_vmem_t *vm, uintptr_t start, size_t size)
+indexed_come_exact(kva_vmem_t *vm, uintptr_t start, size_t n)
 {
     struct kva__young *young = &vm->index->young;
     struct kva__index *ix = &vm->index->segments;
+    uintptr_t q = start >> vm->quantum_shift;
 
-    if (KVA_LIKELY(young_takes(young, start >> ix->shift))) {
-        young_enter(young, ix, start, size);
+    if (KVA_LIKELY(young_takes(young, q))) {
+        young_enter(young, ix, q, n);
     } else {
         young_missed(young);
-        kva__index_come(ix, start, size);
+        kva__index_come(ix, start, n << vm->quantum_shift);
     }
 }
 
 static inline void
 indexed_come(kva_vmem_t *vm, uintptr_t start, size_t size)
 {
-    if (size >> vm->quantum_shift <= KVA__VMEM_EXACT) {
-        indexed_come_exact(vm, start, size);
+    size_t n = size >> vm->quantum_shift;
+
+    if (n <= KVA__VMEM_EXACT) {
+        indexed_come_exact(vm, start, n);
     } else {
         kva__index_come(&vm->index->segments, start, size);
     }
 }
 
-/* A hole is taken as a whole. */
+/* A hole of n quanta, as in an exact class, is taken as a whole. */
 static inline void
-indexed_go(kva_vmem_t *vm, uintptr_t start, size_t size)
+indexed_go(kva_vmem_t *vm, uintptr_t start, size_t n)
 {
-    struct kva__young *young = &vm->index->young;
-    struct kva__index *ix = &vm->index->segments;
-
-    if (!young_take(young, ix, start, size)) {
-        kva__index_go(ix, start, size);
+    if (!young_take(&vm->index->young, start >> vm->quantum_shift, n)) {
+        kva__index_go(&vm->index->segments, start, n << vm->quantum_shift);
     }
 }
 
@@ -109,12 +110,13 @@ indexed_join(kva_vmem_t *vm, uintptr_t start, struct kva_vmem_btag *hole,
 {
     struct kva__young *young = &vm->index->young;
     struct kva__index *ix = &vm->index->segments;
-    bool enters = bt_size(hole) >> ix->shift <= KVA__VMEM_EXACT &&
-                  young_takes(young, hole->start >> ix->shift);
+    size_t n = bt_size(hole) >> vm->quantum_shift;
+    uintptr_t q = hole->start >> vm->quantum_shift;
+    bool enters = n <= KVA__VMEM_EXACT && young_takes(young, q);
 
     kva__index_free(ix, start, hole, join_prev, join_next, !enters);
     if (enters) {
-        young_enter(young, ix, hole->start, bt_size(hole));
+        young_enter(young, ix, q, n);
     }
 }
 

@@ -84,7 +84,7 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     if (ref != BT_NONE) {
         bt = bt_at(ref);
         (void)class_pop(vm, bt, c);
-        indexed_go(vm, bt->start, size);
+        indexed_go(vm, bt->start, (size_t)c + 1);
     } else {
         bt = take_front(vm, c, size, &ref);
         if (bt == NULL) {
@@ -133,11 +133,10 @@ request(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     (void)class_pop(vm, bt, (unsigned)c);
     bt_set_state(bt, state);
     *addr = bt->start;
-    size = (size_t)(c + 1) << vm->quantum_shift;
     vm->stat.tags_free--;
-    vm->stat.mem_inuse += size;
+    vm->stat.mem_inuse += (size_t)(c + 1) << vm->quantum_shift;
     vm->stat.alloc++;
-    indexed_go(vm, bt->start, size);
+    indexed_go(vm, bt->start, c + 1);
     kva_port_unlock(&vm->lock, irq);
     return 0;
 }
@@ -314,13 +313,12 @@ give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
         free_joining(vm, bt, slot, irq);
         return;
     }
-    size = (size_t)q << vm->quantum_shift;
     bt_set_state(bt, BT_FREE_HASHED);
     class_insert(vm, bt, hash_slot_ref(*slot), (unsigned)q - 1);
     vm->stat.tags_free++;
-    vm->stat.mem_inuse -= size;
+    vm->stat.mem_inuse -= (size_t)q << vm->quantum_shift;
     vm->stat.free++;
-    indexed_come_exact(vm, addr, size);
+    indexed_come_exact(vm, addr, q);
     kva_port_unlock(&vm->lock, irq);
 }
 

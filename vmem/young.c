@@ -80,7 +80,7 @@ bool
 kva__young_has(const struct kva__young *young, const struct kva__index *ix,
                uintptr_t start, size_t size)
 {
-    uintptr_t q = start >> ix->shift, entry = young_entry(ix, start, size);
+    uintptr_t q = start >> ix->shift, entry = young_entry(q, size >> ix->shift);
     const uintptr_t *set =
         young->set[(q ^ q >> YOUNG_SHIFT) & (YOUNG_SETS - 1)];
     bool has = false;

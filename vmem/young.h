@@ -59,10 +59,11 @@ struct kva__young {
     uintptr_t set[YOUNG_SETS][YOUNG_WAYS];
 };
 
+/* That of n quanta from quantum q on. */
 static inline uintptr_t
-young_entry(const struct kva__index *ix, uintptr_t start, size_t size)
+young_entry(uintptr_t q, size_t n)
 {
-    return start >> ix->shift << YOUNG_SIZE_BITS | size >> ix->shift;
+    return q << YOUNG_SIZE_BITS | n;
 }
 
 /* The set of what starts at quantum q. */
@@ -84,13 +85,12 @@ young_size(const struct kva__index *ix, uintptr_t entry)
     return (entry & YOUNG_SIZE_MASK) << ix->shift;
 }
 
-/* A hole came to be, of that size; its start is an entry of the index. */
+/* A hole of n quanta came to be at quantum q, where an entry of the index is. */
 static inline void
-young_enter(struct kva__young *young, struct kva__index *ix, uintptr_t start,
-            size_t size)
+young_enter(struct kva__young *young, struct kva__index *ix, uintptr_t q,
+            size_t n)
 {
-    uintptr_t entry = young_entry(ix, start, size), before;
-    uintptr_t *set = young_set(young, start >> ix->shift);
+    uintptr_t entry = young_entry(q, n), before, *set = young_set(young, q);
 
     young->used = true;
     for (unsigned i = 0; i < YOUNG_WAYS; i++) {
@@ -120,15 +120,13 @@ young_missed(struct kva__young *young)
     }
 }
 
-/* The hole, of that size, is not young any more; false: it was not. */
+/* The hole of n quanta at quantum q is not young any more; false: it was not. */
 static inline bool
-young_take(struct kva__young *young, const struct kva__index *ix,
-           uintptr_t start, size_t size)
+young_take(struct kva__young *young, uintptr_t q, size_t n)
 {
-    uintptr_t q = start >> ix->shift, *set = young_set(young, q);
-    uintptr_t entry = young_entry(ix, start, size);
+    uintptr_t entry = young_entry(q, n), *set = young_set(young, q);
 
-    KVA_ASSERT(size >> ix->shift <= KVA__VMEM_EXACT);
+    KVA_ASSERT(n <= KVA__VMEM_EXACT);
 /* The youngest is asked for most. */
 #pragma GCC unroll 4
     for (unsigned i = 0; i < YOUNG_WAYS; i++) {
@@ -140,7 +138,7 @@ young_take(struct kva__young *young, const struct kva__index *ix,
     return false;
 }
 
-/* The same, its size not being known. */
+/* The same of what starts there, whatever its size. */
 static inline bool
 young_leave(struct kva__young *young, const struct kva__index *ix,
             uintptr_t start)
