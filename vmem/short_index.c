@@ -53,7 +53,8 @@ take_front(kva_vmem_t *vm, unsigned own, size_t size, kva__btag_ref_t *ref)
     }
     hole = bt_at(vm->class_head[c]);
     *ref = class_pop(vm, hole, c);
-    (void)young_leave(&vm->index->young, ix, hole->start);
+    (void)young_take(&vm->index->young, hole->start >> vm->quantum_shift,
+                     (size_t)c + 1);
     rest = kva__btag_take(vm);
     rest_ref = bt_unused_ref(rest);
     next = bt_next(hole);
@@ -151,7 +152,8 @@ leave(kva_vmem_t *vm, struct kva_vmem_btag *hole, size_t size)
     uintptr_t q = size >> vm->quantum_shift;
 
     if (KVA_LIKELY(q <= KVA__VMEM_EXACT)) {
-        (void)indexed_leave(vm, hole);
+        (void)young_take(&vm->index->young, hole->start >> vm->quantum_shift,
+                         q);
         return class_remove(vm, hole, (unsigned)q - 1);
     }
     holes_remove(vm, hole, size);
