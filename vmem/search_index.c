@@ -294,6 +294,22 @@ find_by_size(kva_vmem_t *vm, struct kva__search *s)
     return s->hole != NULL;
 }
 
+/* Without a walk, if that says where: by size, or what is sure by address. */
+static bool
+find_at_once(kva_vmem_t *vm, struct kva__search *s)
+{
+    const struct kva__vmem_request *rq = s->rq;
+
+    if ((rq->flags & (VM_BESTFIT | VM_FIRSTFIT | VM_NEXTFIT)) != 0) {
+        return false;
+    }
+    if ((rq->flags & VM_ENDALLOC) == 0 && rq->min == VMEM_ADDR_MIN &&
+        rq->max == VMEM_ADDR_MAX && find_by_size(vm, s)) {
+        return true;
+    }
+    return find_sure(vm, s);
+}
+
 enum kva__search_result
 kva__search_index(kva_vmem_t *vm, struct kva__search *s)
 {
@@ -306,12 +322,7 @@ kva__search_index(kva_vmem_t *vm, struct kva__search *s)
         return take_smallest(vm, s);
     }
     if (!s->walking) {
-        if (!best && (rq->flags & POLICIES) == 0 && rq->min == VMEM_ADDR_MIN &&
-            rq->max == VMEM_ADDR_MAX && find_by_size(vm, s)) {
-            return KVA__SEARCH_FOUND;
-        }
-        if (!best && (rq->flags & (VM_FIRSTFIT | VM_NEXTFIT)) == 0 &&
-            find_sure(vm, s)) {
+        if (find_at_once(vm, s)) {
             return KVA__SEARCH_FOUND;
         }
         walk_begin(vm, s);
