@@ -174,9 +174,11 @@ in_gate(const struct kva__qcache *qc, uintptr_t addr, uintptr_t *q)
     unsigned shift = qc->vm->quantum_shift;
     uintptr_t limit = __atomic_load_n(&qc->gate_limit, __ATOMIC_ACQUIRE);
 
-    *q = (addr - qc->gate_origin) >> shift;
-    if (*q < limit) {
-        return true;
+    if (limit != 0) {
+        *q = (addr - qc->gate_origin) >> shift;
+        if (*q < limit) {
+            return true;
+        }
     }
     *q = (addr - __atomic_load_n(&qc->origin, __ATOMIC_RELAXED)) >> shift;
     return false;
@@ -703,6 +705,7 @@ kva__qcache_create(kva_vmem_t *vm, enum kva_ipl ipl)
     kva_port_lock_init(&qc->lock, "qcache", ipl, KVA_RANK_SLAB);
     qc->vm = vm;
     qc->ipl = ipl;
+    vm->hot_origin = KVA__NO_ORIGIN;
     qc->max = vm->qcache_max;
     qc->origin = kva_round_down(vm->origin,
                                 (uintptr_t)WINDOW_QUANTA << vm->quantum_shift);

@@ -27,6 +27,13 @@
 /* Quanta that can be tracked, from the origin on. */
 #define REACH (1ul << (MID_SHIFT + ROOT_SHIFT + WINDOW_SHIFT))
 
+/*
+ * hot_origin until there is one.  A free may see the first limit and not yet the
+ * origin that belongs to it: no page begins so far from this one that it could
+ * be below a limit.
+ */
+#define KVA__NO_ORIGIN ((uintptr_t)1)
+
 /* The magazines of one size. */
 struct qsize {
     struct kva__magcache mc;
