@@ -834,6 +834,19 @@ kva__index_move_stays(struct kva__index *ix, uintptr_t from, uintptr_t to)
     return move_reaches(ix, to);
 }
 
+bool
+kva__index_is_wide(struct kva__index *ix)
+{
+    uintptr_t first, last;
+
+    walk_down(ix, 0);
+    first = start_of(ix);
+    walk_down(ix, UINTPTR_MAX);
+    last = start_of(ix);
+    ix->leaf = NULL;
+    return (last - first) >> ix->shift > LEAF_REACH;
+}
+
 void
 kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to)
 {

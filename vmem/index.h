@@ -145,6 +145,10 @@ void kva__index_remove(struct kva__index *ix, uintptr_t start);
 void kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to);
 /* Does that change nothing but the start, and so takes no node. */
 bool kva__index_move_stays(struct kva__index *ix, uintptr_t from, uintptr_t to);
+/* Are its first and its last start so far apart that no leaf could reach from
+ * the one to the other; if not, a start that moves down, what is behind it having
+ * changed, still stays.  Not empty. */
+bool kva__index_is_wide(struct kva__index *ix);
 /* What begins at start is a hole, or is not. */
 void kva__index_mark(struct kva__index *ix, uintptr_t start, bool hole);
 

@@ -343,6 +343,9 @@ kva__segment_moves_far(kva_vmem_t *vm, const struct kva_vmem_btag *bt,
     if (ix == NULL) {
         return false;
     }
+    if (start < bt->start && end > next->start && kva__index_is_wide(ix)) {
+        return true; /* what the one does to a leaf the other may not fit in */
+    }
     return (bt->start != start && bt_is_free(prev) && prev->start != start &&
             !kva__index_move_stays(ix, bt->start, start)) ||
            (next->start != end && bt_is_free(next) &&

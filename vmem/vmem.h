@@ -283,7 +283,8 @@ void kva_vmem_retry(kva_vmem_t *vm);
  *               it cannot fail.  Extend: what is to be added is not free, or
  *               not of the same span; it never fails for want of tags.  With
  *               VM_INDEX any of these, if a start moves where 2^32 quanta lie
- *               between it and others near it, and there are no nodes.
+ *               between it and others near it, or both do in an arena that is
+ *               so wide, and there are no nodes.
  *   KVA_EINVAL  the range is an item of the quantum caches, live and of that
  *               size, which has no tag of its own; join: the two are of two
  *               spans.
