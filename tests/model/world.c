@@ -1456,6 +1456,17 @@ call_it(struct arena *a, enum call call, const struct request *rq, size_t size,
                        addr);
 }
 
+static unsigned
+free_units(const struct world *w, const struct arena *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < w->units; i++) {
+        n += is_free(a, i);
+    }
+    return n;
+}
+
 static const char *
 request(struct world *w, struct arena *a, enum call call,
         const struct request *rq)
@@ -1464,6 +1475,7 @@ request(struct world *w, struct arena *a, enum call call,
     bool served = call == CALL_ALLOC && a->cached && !w->prepared &&
                   rq->size <= QCACHE * a->quantum;
     unsigned long waited = w->count[WORLD_WAITED];
+    unsigned unused = free_units(w, a);
     struct forecast f = { 0, false, 0 };
     uintptr_t addr = rq->min;
     const char *bad;
@@ -1485,6 +1497,9 @@ request(struct world *w, struct arena *a, enum call call,
     if (waited != w->count[WORLD_WAITED]) {
         w->count[WORLD_WOKEN] += err == 0;
         f = (struct forecast){ 0, false, 0 }; /* others were busy meanwhile */
+    }
+    if (unused != free_units(w, a)) { /* others gave back what they could */
+        f = (struct forecast){ 0, false, 0 };
     }
     if (w->wrong) {
         return w->text;
