@@ -757,7 +757,9 @@ check_hole(bool up, uintptr_t addr, size_t size, uintptr_t want)
 static void
 visits_are_bounded(struct test_ctx *t)
 {
-    for (size_t n = 1000; n <= t->count; n *= 10) {
+    size_t most = (UINTPTR_MAX - BASE) / Q; /* there are */
+
+    for (size_t n = 1000; n <= t->count && n <= most; n *= 10) {
         for (unsigned at = 0; at < 3; at++) {
             size_t two = (at == 0 ? 1 : at == 1 ? n / 2 + 1 : n - 3) | 1;
             uintptr_t place = BASE + (two - 1) * Q, end = BASE + n * Q;

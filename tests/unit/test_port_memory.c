@@ -597,12 +597,12 @@ init_again_starts_fresh(struct test_ctx *t)
 
 const struct test port_memory_tests[] = {
     TEST("port", mapped_memory_is_real),
-    TEST_COUNT("port", detached_memory_faults, 1, 1, 1),
+    TEST_COUNT("port", detached_memory_faults, 0, 1, 1),
     TEST("port", protection_is_obeyed),
     TEST("port", translate_knows_the_frames),
     TEST_COUNT("port", attached_is_resident, 2000, 20000, 200000),
-    TEST_COUNT("port", mapping_limit_is_an_error, 1, 1, 1),
-    TEST_COUNT("port", unmap_works_at_the_limit, 1, 1, 1),
+    TEST_COUNT("port", mapping_limit_is_an_error, 0, 1, 1),
+    TEST_COUNT("port", unmap_works_at_the_limit, 0, 1, 1),
     TEST("port", map_misuse_is_reported),
     TEST_COUNT("port", frames_are_unique, 10000, 100000, 1000000),
     TEST("port", frames_have_limits),
