@@ -4,8 +4,8 @@
  * long holes long; when no hole does, the import function makes the file
  * longer, and as nothing is ever given back at its end, what was added joins
  * what was there.  An extent that grows does so in place if what lies behind it
- * is free, and is moved only if not.  Offsets have the width of an address; where
- * that is 32 bits, a larger file would count in sectors.
+ * is free, and is moved only if not.  Offsets have the width of an address;
+ * where that is 32 bits, a larger file would count in sectors.
  */
 #include <stdio.h>
 

@@ -4,8 +4,8 @@
  * without a read past their end, and what it takes for good must be good: then
  * the first pass runs over it, a copy is written, and the copy is read back.
  *
- * A checksum hides everything behind it from a fuzzer.  So unless the first byte
- * is odd, the input is taken as a trace with its checksum to be set right.
+ * A checksum hides everything behind it from a fuzzer.  So unless the first
+ * byte is odd, the input is taken as a trace with its checksum to be set right.
  */
 #include <lzma.h>
 #include <stdlib.h>

@@ -14,7 +14,8 @@
  * tech-kern; the wiring arena is what that thread called option c.
  *
  * At tiers 0 and 1 there is no address space to manage: kernel_va_arena is
- * the donated region, or empty and fed by page_get, and an address is its frame.
+ * the donated region, or empty and fed by page_get, and an address is its
+ * frame.
  */
 #ifndef KVA_KVA_KVA_H
 #define KVA_KVA_KVA_H
@@ -60,8 +61,8 @@ int kva_start(void);
 
 /*
  * Undo kva_boot and kva_start, or kva_boot_simple: all must be free, kmem ended
- * (kva_kmem_fini).  Donated memory is its owner's again, unless he has arenas of
- * his own left.  For tests and tools.
+ * (kva_kmem_fini).  Donated memory is its owner's again, unless he has arenas
+ * of his own left.  For tests and tools.
  */
 void kva_shutdown(void);
 

@@ -7,8 +7,8 @@
  *
  * A treap (Seidel and Aragon, "Randomized Search Trees", 1996): a search tree
  * by address and a heap by a priority that is a hash of the address, so that it
- * is balanced whatever the order of insertion.  Rotations run in loops; depth is
- * logarithmic, expected.
+ * is balanced whatever the order of insertion.  Rotations run in loops; depth
+ * is logarithmic, expected.
  */
 #include "kva/kva_impl.h"
 

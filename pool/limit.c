@@ -8,10 +8,10 @@
  * sleeps, no object may stay in one: the magazines of the pool's tree of arenas
  * are closed meanwhile (vmem/magazine.h).
  *
- * Sleepers queue up (vmem/wait.c), the oldest first: each object that comes back
- * wakes one.  A put gives the object back under the pool's lock and looks at the
- * queue after; a sleeper queues up and looks at the limit under that lock after:
- * so no wake-up is lost.
+ * Sleepers queue up (vmem/wait.c), the oldest first: each object that comes
+ * back wakes one.  A put gives the object back under the pool's lock and looks
+ * at the queue after; a sleeper queues up and looks at the limit under that
+ * lock after: so no wake-up is lost.
  */
 #include "pool/pool_impl.h"
 #include "vmem/vmem_impl.h"

@@ -33,8 +33,9 @@ typedef struct kva_pool_cache *kva_pool_cache_t;
 
 /*
  * Where a pool's slabs come from; NULL means kva_pool_allocator_kmem, and from
- * KVA_IPL_VM on kva_pool_allocator_intr.  A slab is taken by vmem_alloc where the arena has quantum caches for its size, else
- * by vmem_xalloc with its size as alignment.
+ * KVA_IPL_VM on kva_pool_allocator_intr.  A slab is taken by vmem_alloc where
+ * the arena has quantum caches for its size, else by vmem_xalloc with its size
+ * as alignment.
  */
 struct kva_pool_allocator {
     kva_vmem_t **arena; /* looked up at each slab, so it may be set up later */

@@ -180,8 +180,9 @@ bool kva_port_may_sleep(void);
  * Sleep on channel.  The lock is held with state *irq; it is released while
  * asleep and held again on return, with *irq renewed.  A wake between the
  * release and the sleep must not be lost.  timeout_ns 0: no timeout.  Returns
- * 0, KVA_ETIMEDOUT, or KVA_EINTR if the wait was cancelled.  wake is called with
- * that lock held, maybe from an interrupt; it wakes all who wait on channel.
+ * 0, KVA_ETIMEDOUT, or KVA_EINTR if the wait was cancelled.  wake is called
+ * with that lock held, maybe from an interrupt; it wakes all who wait on
+ * channel.
  *
  *     void kva_port_wake(const void *channel) { wakeup(channel); }
  */

@@ -29,8 +29,8 @@ struct shape geometry_shape(enum slab_rule rule, uint32_t size, uint32_t align,
 #define GEOMETRY_KMALLOC_MAX 8192u
 
 /*
- * The class of a size that is not 0 and at most GEOMETRY_KMALLOC_MAX.  The first
- * call starts kmem and ends it again, so kmem must not be up then.
+ * The class of a size that is not 0 and at most GEOMETRY_KMALLOC_MAX.  The
+ * first call starts kmem and ends it again, so kmem must not be up then.
  */
 uint32_t geometry_class(uint32_t size);
 

@@ -9,8 +9,8 @@
  *     and counts for the areas;
  *   - of two names the second is drawn right after the first; draws are in the
  *     order of the README's table, then the four lives of the transients;
- *   - the k-th of the oldest eighth is the k-th live bundle by birth, and groups
- *     are 64 births, whoever of them is still alive;
+ *   - the k-th of the oldest eighth is the k-th live bundle by birth, and
+ *     groups are 64 births, whoever of them is still alive;
  *   - in the drain, objects and areas are shuffled together;
  *   - the trace's time: one millisecond for each 64 bundles born or freed.
  */

@@ -70,8 +70,8 @@ kva__btag_bootstrap(void)
 
 #if KVA_WORD_64
 /*
- * An entry is where tag 0 would be, were this group's number the place it has in
- * an array of groups.  One that stands for no group holds the next vacant
+ * An entry is where tag 0 would be, were this group's number the place it has
+ * in an array of groups.  One that stands for no group holds the next vacant
  * number, plus one, shifted left by one with the low bit set.
  */
 static uintptr_t *

@@ -12,8 +12,9 @@
  * vmem_prepare sets a unit apart for each operation in the arena and in each of
  * its source chain; the tags stay in the stock, there is only more of it.
  *
- *  B1  While nothing is begun, nspare >= reserved.  In between an operation that
- *      began lacks at most its own unit: nspare >= reserved - begun * unit.
+ *  B1  While nothing is begun, nspare >= reserved.  In between an operation
+ *      that began lacks at most its own unit: nspare >= reserved - begun *
+ *      unit.
  *  B2  Whoever has not prepared takes n tags only where nspare >= reserved + n
  *      (kva__budget_ensure), and the stock is not trimmed below (btag.c).
  *  B3  reserved = unit * promised, and promised = prepared here and in arenas

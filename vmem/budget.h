@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The budget of tags: how many new tags an operation may take at most, for whom
- * tags are dear (VM_PRIVTAGS), and for the code itself, which ensures these very
- * numbers.  Included by vmem.h.
+ * tags are dear (VM_PRIVTAGS), and for the code itself, which ensures these
+ * very numbers.  Included by vmem.h.
  *
  * Every tag that an operation takes is taken in one of these places:
  *
@@ -22,9 +22,9 @@
  *     vmem_free, vmem_xfree, vmem_xfreeall, vmem_xjoin, vmem_xextend
  *     +-- none
  *
- * What is set aside for an import and not needed comes back when it ends, and an
- * import that fails, or does not serve and goes back, leaves nothing behind.  So
- * these are the tags in use at the end, and the most in use meanwhile.
+ * What is set aside for an import and not needed comes back when it ends, and
+ * an import that fails, or does not serve and goes back, leaves nothing behind.
+ * So these are the tags in use at the end, and the most in use meanwhile.
  *
  * A piece of the quantum caches is cut as by vmem_xalloc; a vmem_alloc that
  * they serve takes no tag unless they grow, by one piece at a time.
@@ -36,8 +36,9 @@
 
 /*
  * A hole that is cut has at most a remainder on either side; its own tag serves
- * one of the up to three parts.  Without constraints a segment lies at an end of
- * its hole, which leaves one remainder; but next fit may go on in the middle.
+ * one of the up to three parts.  Without constraints a segment lies at an end
+ * of its hole, which leaves one remainder; but next fit may go on in the
+ * middle.
  */
 #define KVA_VMEM_TAGS_ALLOC 1u
 #define KVA_VMEM_TAGS_XALLOC 2u /* vmem_xalloc, vmem_xalloc_addr, next fit */
@@ -63,21 +64,22 @@
 #define KVA_VMEM_TAGS_XSPLIT 1u
 #define KVA_VMEM_TAGS_XJOIN 0u
 
-/* A hole beside it becomes shorter or goes: starts move, tags only come back. */
+/* A hole beside it becomes shorter or goes: starts move, tags only come
+ * back. */
 #define KVA_VMEM_TAGS_XEXTEND 0u
 
 /*
- * An operation that takes op tags (TAGS_ALLOC, TAGS_XALLOC) from a hole, when it
- * imports the span with that hole first.
+ * An operation that takes op tags (TAGS_ALLOC, TAGS_XALLOC) from a hole, when
+ * it imports the span with that hole first.
  */
 #define KVA_VMEM_TAGS_IMPORT(op) (KVA_VMEM_TAGS_ADD + (op))
 
 /*
- * The same through a chain of depth arenas, the first counted, the last of which
- * does not import: the sum over all of them.  up is what each source takes
- * for its part: TAGS_ALLOC if imports are plain, TAGS_XALLOC if the whole
- * request is passed on.  Each but the last adds the span it got and cuts it; the
- * last only cuts.  With depth 1 it is op.
+ * The same through a chain of depth arenas, the first counted, the last of
+ * which does not import: the sum over all of them.  up is what each source
+ * takes for its part: TAGS_ALLOC if imports are plain, TAGS_XALLOC if the whole
+ * request is passed on.  Each but the last adds the span it got and cuts it;
+ * the last only cuts.  With depth 1 it is op.
  */
 #define KVA_VMEM_TAGS_CHAIN(op, up, depth) \
     ((op) + ((depth)-1u) * KVA_VMEM_TAGS_IMPORT(up))
@@ -90,8 +92,8 @@
     ((imports) ? KVA_VMEM_TAGS_IMPORT(KVA_VMEM_TAGS_XALLOC) : KVA_VMEM_TAGS_ADD)
 
 /*
- * One tag in so many is a group's header: those that 4096 bytes hold.  So n tags
- * to use want n and a header for each full or begun GROUP - 1 of them.
+ * One tag in so many is a group's header: those that 4096 bytes hold.  So n
+ * tags to use want n and a header for each full or begun GROUP - 1 of them.
  */
 #define KVA_VMEM_BTS_GROUP (KVA_WORD_64 ? 128u : 170u)
 #define KVA_VMEM_BTS_FOR(tags) \

@@ -26,8 +26,8 @@
  *       has its segment
  *
  * What is kept once cannot be checked: where one range ends and the next live
- * one begins but for the fingerprint that it hashes to, and which function a range
- * came from.  A free finds that out, for it names both.
+ * one begins but for the fingerprint that it hashes to, and which function a
+ * range came from.  A free finds that out, for it names both.
  */
 #include "vmem/cursor.h"
 #include "vmem/hash.h"
@@ -191,8 +191,8 @@ tree_holds(kva__btag_ref_t root, const struct kva_vmem_btag *bt)
 }
 
 /*
- * The links of a free segment are those of its list.  The first of a list has no
- * link back (class.h).
+ * The links of a free segment are those of its list.  The first of a list has
+ * no link back (class.h).
  */
 static bool
 class_holds(const kva_vmem_t *vm, struct kva_vmem_btag *bt)

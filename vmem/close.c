@@ -2,10 +2,10 @@
 /*
  * All caches with magazines, and which of them are closed.
  *
- * A cache is closed while anybody wants the arena from which it draws closed, or
- * an arena from which that one imports, however far up.  The counts are kept in
- * the arenas; what a cache has is only what follows from them, and follows anew
- * whenever a count changes or a cache comes.
+ * A cache is closed while anybody wants the arena from which it draws closed,
+ * or an arena from which that one imports, however far up.  The counts are kept
+ * in the arenas; what a cache has is only what follows from them, and follows
+ * anew whenever a count changes or a cache comes.
  *
  * Whoever works on a cache with no lock held has it pinned; a cache that goes
  * waits for that.

@@ -43,8 +43,8 @@ void kva__cursor_skip_span(struct kva__cursor *c);
 void kva__cursor_pass(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 void kva__cursor_span_gone(kva_vmem_t *vm, struct kva_vmem_btag *span);
 
-/* The tag is about to leave its ring, its segment joining the one before; or the
- * one before is about to join it.  Who stands there goes on to the next. */
+/* The tag is about to leave its ring, its segment joining the one before; or
+ * the one before is about to join it.  Who stands there goes on to the next. */
 static inline void
 cursor_pass(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {

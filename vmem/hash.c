@@ -9,12 +9,12 @@
  *      address h:  b = h & 7, and if b >= hash_buckets, b = h & 3
  *
  * A bucket has eight slots (hash.h).  hash_buckets grows by one while there are
- * more than five segments a bucket, which costs 6.4 bytes a segment and leaves a
- * twelfth of them in chains (counted: half a round behind, buckets not yet split
- * have six and more), and shrinks while there are less than five halves.  Four
- * slots at the same cost leave a sixth there and touch 0.4 lines more a pair.
- * The first buckets are in the arena; a page of more is asked for when it is
- * needed, and if there is none the chains grow instead: an insertion cannot
+ * more than five segments a bucket, which costs 6.4 bytes a segment and leaves
+ * a twelfth of them in chains (counted: half a round behind, buckets not yet
+ * split have six and more), and shrinks while there are less than five halves.
+ * Four slots at the same cost leave a sixth there and touch 0.4 lines more a
+ * pair. The first buckets are in the arena; a page of more is asked for when it
+ * is needed, and if there is none the chains grow instead: an insertion cannot
  * fail, and an arena with a caller's tags never asks.
  */
 #include "vmem/hash.h"

@@ -6,8 +6,8 @@
  *     bucket, 32 bytes:  | ref fp | ref fp | ...  | ref fp | -> tag -> tag
  *                           0        1        6      7, head of a chain
  *
- * A slot holds the reference of a tag and, below it, a fingerprint: some bits of
- * the hash that do not choose the bucket.  A tag is looked at only if those
+ * A slot holds the reference of a tag and, below it, a fingerprint: some bits
+ * of the hash that do not choose the bucket.  A tag is looked at only if those
  * agree, so that a lookup touches the line of its bucket and that of its tag.
  * The last slot heads a chain through the tags for what does not fit.
  *

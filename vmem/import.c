@@ -36,7 +36,7 @@
 
 #define IMPORT_TAGS KVA_VMEM_TAGS_IMPORT(KVA_VMEM_TAGS_XALLOC)
 
-/* ---- asking the source ---------------------------------------------------- */
+/* ---- asking the source -------------------------------------------------- */
 
 /* What importfn brings is made of whole quanta and does not wrap. */
 static bool
@@ -268,7 +268,7 @@ ask_amplified(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     return err;
 }
 
-/* ---- joining the arena ---------------------------------------------------- */
+/* ---- joining the arena -------------------------------------------------- */
 
 static bool
 tags_set_aside(kva_vmem_t *vm, const struct kva__vmem_request *rq,
@@ -359,7 +359,8 @@ kva__import_return(kva_vmem_t *vm, uintptr_t addr, size_t size)
     kva__wait_released(vm); /* a source that is an arena wakes by itself */
 }
 
-/* With the lock dropped: what does not stay goes, what is over may serve others.
+/* With the lock dropped: what does not stay goes, what is over may serve
+ * others.
  */
 static int
 arrival_end(kva_vmem_t *vm, size_t over, const struct arrival *a)
@@ -442,7 +443,7 @@ kva__import_ahead(kva_vmem_t *vm, size_t size)
     return kva__import(vm, &rq, BT_FREE, NULL);
 }
 
-/* ---- and back -------------------------------------------------------------- */
+/* ---- and back ----------------------------------------------------------- */
 
 /* The first imported span that is all free, taken out.  Arena locked. */
 static bool
@@ -486,7 +487,7 @@ kva__import_trim(kva_vmem_t *vm, size_t keep, vmem_release_t *fn)
     return done;
 }
 
-/* ---- the functions of the interface ---------------------------------------- */
+/* ---- the functions of the interface ------------------------------------- */
 
 static void
 source_set(kva_vmem_t *vm, const char *func, vmem_release_t *releasefn,

@@ -63,7 +63,7 @@ kva__index_init(struct kva__index *ix, unsigned quantum_shift)
     *ix = (struct kva__index){ .shift = quantum_shift };
 }
 
-/* ---- looking up ---------------------------------------------------------- */
+/* ---- looking up --------------------------------------------------------- */
 
 /* The rightmost entry: for the one address that inner_rank does not take. */
 static void
@@ -240,7 +240,7 @@ prev_entry(struct kva__index *ix)
     return prev_leaf(ix);
 }
 
-/* ---- maxima ------------------------------------------------------------------ */
+/* ---- maxima ------------------------------------------------------------- */
 
 /* Where the maximum of the node at depth d is kept. */
 static inline uintptr_t *
@@ -336,7 +336,7 @@ set_first(struct kva__index *ix, uintptr_t start)
     }
 }
 
-/* ---- growing ----------------------------------------------------------------- */
+/* ---- growing ------------------------------------------------------------ */
 
 static void
 grow_root(struct kva__index *ix)
@@ -519,7 +519,7 @@ attach_leaf(struct kva__index *ix, uintptr_t start, bool before)
     ix->slot = 0;
 }
 
-/* ---- shrinking --------------------------------------------------------------- */
+/* ---- shrinking ---------------------------------------------------------- */
 
 /* The node at depth d has lost a child. */
 static void
@@ -624,7 +624,7 @@ settle_leaf(struct kva__index *ix)
     ix->wide = true;
 }
 
-/* ---- one entry more or less, anywhere ------------------------------------------ */
+/* ---- one entry more or less, anywhere ----------------------------------- */
 
 /* Remember where the newest entry is, and whether it came beside the one
  * before: at the slot behind it, or at the same, pushing it up. */
@@ -814,7 +814,8 @@ kva__index_remove(struct kva__index *ix, uintptr_t start)
     erase(ix);
 }
 
-/* Can the entry at hand begin at to, no other being in between, in this leaf. */
+/* Can the entry at hand begin at to, no other being in between, in this
+ * leaf. */
 static bool
 move_reaches(struct kva__index *ix, uintptr_t to)
 {
@@ -888,7 +889,7 @@ kva__index_mark(struct kva__index *ix, uintptr_t start, bool hole)
     change(ix, *leaf_ref(ix->leaf, ix->slot), hole);
 }
 
-/* ---- spans ------------------------------------------------------------------- */
+/* ---- spans -------------------------------------------------------------- */
 
 void
 kva__index_span_add(struct kva__index *ix, struct kva_vmem_btag *bt)
@@ -929,7 +930,7 @@ kva__index_span_remove(struct kva__index *ix, struct kva_vmem_btag *bt)
     erase(ix);
 }
 
-/* ---- cutting ------------------------------------------------------------------- */
+/* ---- cutting ------------------------------------------------------------ */
 
 /* The next start is out of the leaf's reach: one change after the other. */
 static void
@@ -1014,7 +1015,7 @@ kva__index_go(struct kva__index *ix, uintptr_t start, size_t size)
     }
 }
 
-/* ---- freeing ------------------------------------------------------------------- */
+/* ---- freeing ------------------------------------------------------------ */
 
 /* The entry at hand is a hole of that size.  Whatever it was joined with was
  * smaller, so no maximum goes down. */
@@ -1104,7 +1105,7 @@ kva__index_free(struct kva__index *ix, uintptr_t start,
     }
 }
 
-/* ---- look-ups ------------------------------------------------------------------ */
+/* ---- look-ups ----------------------------------------------------------- */
 
 /* The tag of the entry at hand, which what follows need not look up. */
 static inline struct kva_vmem_btag *
@@ -1319,7 +1320,7 @@ kva__index_hole_down(struct kva__index *ix, uintptr_t addr, size_t size,
     return leave_for_hole(ix, size, false, visits);
 }
 
-/* ---- the end --------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------ */
 
 /* Leaf by leaf from the right; a node goes when its last child has. */
 void

@@ -61,7 +61,8 @@ struct kva__index {
     unsigned ninner_stock;
     unsigned keep; /* operations that the stock is kept for */
 
-    /* Where the last look-up ended, so that what follows need not look again. */
+    /* Where the last look-up ended, so that what follows need not look
+     * again. */
     struct index_leaf *leaf; /* NULL: nowhere */
     unsigned slot;
     uintptr_t at; /* the entry is what a look-up for this address finds */
@@ -112,17 +113,17 @@ void kva__index_settle(struct kva__index *ix, unsigned nops);
 void kva__index_span_add(struct kva__index *ix, struct kva_vmem_btag *bt);
 void kva__index_span_remove(struct kva__index *ix, struct kva_vmem_btag *bt);
 /*
- * The busy segment bt was cut out of the hole, and is not all of it: the same tag
- * if its front was taken, else one behind it.  rest is the hole that is left
- * behind bt, or NULL.  The index need not have known of the hole.
+ * The busy segment bt was cut out of the hole, and is not all of it: the same
+ * tag if its front was taken, else one behind it.  rest is the hole that is
+ * left behind bt, or NULL.  The index need not have known of the hole.
  */
 void kva__index_cut(struct kva__index *ix, struct kva_vmem_btag *hole,
                     struct kva_vmem_btag *bt, struct kva_vmem_btag *rest);
 /*
  * The busy segment that began at start is free, joined with the hole before it,
- * the one behind it, or both; hole is what came of it, the tag that of the first
- * of them.  The index need not have known that those were holes, and is to know
- * of this one if mark is set.
+ * the one behind it, or both; hole is what came of it, the tag that of the
+ * first of them.  The index need not have known that those were holes, and is
+ * to know of this one if mark is set.
  */
 void kva__index_free(struct kva__index *ix, uintptr_t start,
                      struct kva_vmem_btag *hole, bool join_prev, bool join_next,
@@ -146,8 +147,8 @@ void kva__index_move(struct kva__index *ix, uintptr_t from, uintptr_t to);
 /* Does that change nothing but the start, and so takes no node. */
 bool kva__index_move_stays(struct kva__index *ix, uintptr_t from, uintptr_t to);
 /* Are its first and its last start so far apart that no leaf could reach from
- * the one to the other; if not, a start that moves down, what is behind it having
- * changed, still stays.  Not empty. */
+ * the one to the other; if not, a start that moves down, what is behind it
+ * having changed, still stays.  Not empty. */
 bool kva__index_is_wide(struct kva__index *ix);
 /* What begins at start is a hole, or is not. */
 void kva__index_mark(struct kva__index *ix, uintptr_t start, bool hole);

@@ -153,7 +153,7 @@ leaf_rebuild(struct index_leaf *leaf)
     leaf->run = 0;
 }
 
-/* ---- two leaves ---------------------------------------------------------- */
+/* ---- two leaves --------------------------------------------------------- */
 
 bool
 kva__leaf_share_fits(struct index_leaf *left, struct index_leaf *right,
@@ -247,7 +247,7 @@ kva__leaf_share(struct index_leaf *left, struct index_leaf *right,
     leaf_rebuild(right);
 }
 
-/* ---- inner nodes ----------------------------------------------------------- */
+/* ---- inner nodes -------------------------------------------------------- */
 
 static void
 inner_copy(struct index_inner *to, unsigned slot, struct index_inner *from,
@@ -332,7 +332,7 @@ kva__inner_share(struct index_inner *left, struct index_inner *right,
     kva__inner_rebuild(right);
 }
 
-/* ---- stock ------------------------------------------------------------------ */
+/* ---- stock -------------------------------------------------------------- */
 
 /* Nodes in stock are linked through their first word. */
 static void

@@ -258,7 +258,7 @@ bool kva__leaf_share_fits(struct index_leaf *left, struct index_leaf *right,
 void kva__leaf_share(struct index_leaf *left, struct index_leaf *right,
                      unsigned keep, unsigned shift);
 
-/* ---- one inner node ------------------------------------------------------ */
+/* ---- one inner node ----------------------------------------------------- */
 
 void kva__inner_insert(struct index_inner *node, unsigned slot, uintptr_t key,
                        void *child, uintptr_t max);
@@ -268,7 +268,7 @@ void kva__inner_share(struct index_inner *left, struct index_inner *right,
 /* Head and slots not used, from the entries. */
 void kva__inner_rebuild(struct index_inner *node);
 
-/* ---- stock ------------------------------------------------------------------ */
+/* ---- stock -------------------------------------------------------------- */
 
 void *kva__node_take_leaf(struct kva__index *ix);
 void *kva__node_take_inner(struct kva__index *ix);

@@ -3,16 +3,16 @@
  * Making and ending the indexes of an arena, and nodes for its operations.
  *
  * An operation needs nodes for one change of the index of segments, and one
- * that brings a span for one of the index of spans besides.  An import needs its
- * own when the span is there, with the lock dropped in between: so as long as
- * imports are on their way, whoever takes nodes leaves theirs.
+ * that brings a span for one of the index of spans besides.  An import needs
+ * its own when the span is there, with the lock dropped in between: so as long
+ * as imports are on their way, whoever takes nodes leaves theirs.
  *
  * The same goes for operations that were prepared (budget.c).  Those themselves
- * ask for nothing any more: what is left by the last one who asked, for k changes
- * of a tree as it was then (kva__index_inners), serves k changes with frees in
- * between.  For what a free joins comes back, and is kept; and a node that was
- * joined, split or made since has room for 16 more, so that of k changes k / 16
- * fill it once more, as those do which index.c counts.
+ * ask for nothing any more: what is left by the last one who asked, for k
+ * changes of a tree as it was then (kva__index_inners), serves k changes with
+ * frees in between.  For what a free joins comes back, and is kept; and a node
+ * that was joined, split or made since has room for 16 more, so that of k
+ * changes k / 16 fill it once more, as those do which index.c counts.
  */
 #include "vmem/indexed.h"
 
@@ -54,8 +54,8 @@ kva__indexed_fini(kva_vmem_t *vm)
     }
 }
 
-/* For nops operations, beside the imports.  A span and what is cut out of it are
- * two changes, and so are the two ends of a trim. */
+/* For nops operations, beside the imports.  A span and what is cut out of it
+ * are two changes, and so are the two ends of a trim. */
 static bool
 nodes_ensure(struct kva__indexes *index, unsigned nops)
 {

@@ -2,10 +2,10 @@
 /*
  * Which span, segment or item an address lies in.
  *
- * An arena with an index looks there.  Others keep no order of spans and none of
- * segments by address: look at one after the other, with a cursor that keeps the
- * place while the lock is dropped.  Meanwhile the cursor may be moved past the address; then the tag is
- * found in front of it.
+ * An arena with an index looks there.  Others keep no order of spans and none
+ * of segments by address: look at one after the other, with a cursor that keeps
+ * the place while the lock is dropped.  Meanwhile the cursor may be moved past
+ * the address; then the tag is found in front of it.
  */
 #include "vmem/locate.h"
 

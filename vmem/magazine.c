@@ -13,10 +13,10 @@
  * wait empty in the depot.  So a put never allocates.
  *
  * Capacity.  Bonwick and Adams double it while the depot's lock is contended; a
- * port's lock does not tell, so it is the traffic that counts, and the room that
- * there is for it: see may_grow.  It goes back when there is little traffic
- * between two updates.  Magazines of another capacity than the present one are
- * let go when they come by empty.
+ * port's lock does not tell, so it is the traffic that counts, and the room
+ * that there is for it: see may_grow.  It goes back when there is little
+ * traffic between two updates.  Magazines of another capacity than the present
+ * one are let go when they come by empty.
  */
 #include "vmem/magazine_impl.h"
 
@@ -176,15 +176,15 @@ kva__mag_pop_empty(struct kva__magcache *mc)
 /* ---- capacity, locked ------------------------------------------------- */
 
 /*
- * Traffic that makes a magazine twice as large: so many entries of the slow path
- * at one capacity.  At 64 a cache that is used in bursts of a few hundred things
- * grows once or twice.
+ * Traffic that makes a magazine twice as large: so many entries of the slow
+ * path at one capacity.  At 64 a cache that is used in bursts of a few hundred
+ * things grows once or twice.
  */
 #define GROW_TRAFFIC 64u
 
 /* At most a sixty-fourth of what the supplier has given lies in magazines, all
- * of them full, once they have grown.  (With a sixteenth the vmap trace wired 3 %
- * more, with a thirty-second and less nothing more.) */
+ * of them full, once they have grown.  (With a sixteenth the vmap trace wired 3
+ * % more, with a thirty-second and less nothing more.) */
 #define GROW_SHARE 64u
 
 /* Rounds that a block twice as large, or half as large, has room for. */
@@ -230,7 +230,8 @@ count_traffic(struct kva__magcache *mc)
 }
 
 /* Less traffic than this between two updates, and capacity is halved: a CPU's
- * two magazines of half the size would have gone to the depot twice as often. */
+ * two magazines of half the size would have gone to the depot twice as
+ * often. */
 #define SHRINK_TRAFFIC (GROW_TRAFFIC / 4u)
 
 static void
@@ -790,7 +791,8 @@ kva__magcache_fini(struct kva__magcache *mc)
 
 /* ---- looking ---------------------------------------------------------- */
 
-/* Rounds in a slot's magazines.  Locked; what its owner does now is not seen. */
+/* Rounds in a slot's magazines.  Locked; what its owner does now is not
+ * seen. */
 static size_t
 slot_rounds(struct kva__magcache *mc, uintptr_t *row)
 {

@@ -41,10 +41,11 @@
  *
  * Drainer (any thread, no lock held): puts the sentinel in the place of loaded,
  * so every hit path misses and changes nothing; asks for an asymmetric barrier
- * on all CPUs; waits, for a bounded time, for open to say that nobody is inside;
- * then the magazine is its own, with as many rounds as at says.  If there is no
- * barrier, or the owner does not get out in time, the magazine stays withheld:
- * the owner, whose next operation misses, hands in what was in it.
+ * on all CPUs; waits, for a bounded time, for open to say that nobody is
+ * inside; then the magazine is its own, with as many rounds as at says.  If
+ * there is no barrier, or the owner does not get out in time, the magazine
+ * stays withheld: the owner, whose next operation misses, hands in what was in
+ * it.
  *
  * Whoever has no slot (a thread that found none left, a CPU above the number
  * configured, no CPU layer at all) uses nobody's row.
@@ -98,9 +99,9 @@ enum kva__mag_part {
 /*
  * Where things come from and go to.  fill puts up to n things in round, in as
  * many words as the cache has for each, and returns how many (0: none); the
- * first may cost an import, the others only what is at hand.  flags are those of
- * the get.  drain takes n back and cannot fail.  Both are called with no lock of
- * this layer held.
+ * first may cost an import, the others only what is at hand.  flags are those
+ * of the get.  drain takes n back and cannot fail.  Both are called with no
+ * lock of this layer held.
  */
 struct kva__mag_supplier {
     unsigned (*fill)(void *arg, uintptr_t *round, unsigned n, unsigned flags);
@@ -153,8 +154,8 @@ struct kva__mag_config {
     /* Where the arena is named from which the things come in the end, or NULL:
      * not known, closed with any. */
     struct kva_vmem *const *arena;
-    /* Rows to share with other caches (qcache.c), and which word of each part is
-     * this one's; NULL: rows of its own. */
+    /* Rows to share with other caches (qcache.c), and which word of each part
+     * is this one's; NULL: rows of its own. */
     uintptr_t **row;
     uintptr_t *nobodys;
     unsigned ncpu;
@@ -177,8 +178,8 @@ void kva__magcache_fini(struct kva__magcache *mc);
 /*
  * Rows for several caches.  table has room for KVA_CPU_MAX + 1 of them and is
  * full of nobody's; store has blocks of a row and open.  A row has width
- * counters first, then as many magazines.  False, and nothing done, if there is no
- * memory for all.
+ * counters first, then as many magazines.  False, and nothing done, if there is
+ * no memory for all.
  */
 struct kva__meta_store;
 bool kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
@@ -189,8 +190,8 @@ void kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
 void kva__mag_row_init(uintptr_t *row, unsigned width);
 
 /*
- * The slow path of a get: true and the round, or false if the supplier has none.
- * flags are handed to the supplier.
+ * The slow path of a get: true and the round, or false if the supplier has
+ * none. flags are handed to the supplier.
  */
 bool
 kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *round);
@@ -224,8 +225,8 @@ unsigned kva__mag_ncpu(void);
 /* ---- closing (close.c) ------------------------------------------------ */
 
 /*
- * Close and open the magazines of all caches that draw from an arena or from one
- * that it feeds, or of those alone that draw from it directly.  Calls nest.
+ * Close and open the magazines of all caches that draw from an arena or from
+ * one that it feeds, or of those alone that draw from it directly.  Calls nest.
  * What they hold goes to their suppliers, and until they are opened nothing
  * stays in them.  Thread context, no lock held.
  */
@@ -262,8 +263,9 @@ void kva__mag_visit(void (*fn)(struct kva__magcache *mc, void *arg), void *arg);
 /* ---- the hit paths ---------------------------------------------------- */
 
 /*
- * What x is, the compiler may not know.  So it does not keep the sums of row and
- * number in registers of their own, but leaves them to the addressing modes.
+ * What x is, the compiler may not know.  So it does not keep the sums of row
+ * and number in registers of their own, but leaves them to the addressing
+ * modes.
  */
 #define KVA__OPAQUE(x) __asm__("" : "+r"(x))
 
@@ -299,9 +301,9 @@ struct kva__mag_hit {
 };
 
 /*
- * Into slot hit->at of hit->row: its magazine, and where in it; loaded is so many
- * bytes behind at.  The store stays before the loads behind it; between CPUs the
- * drainer's barrier does the ordering.
+ * Into slot hit->at of hit->row: its magazine, and where in it; loaded is so
+ * many bytes behind at.  The store stays before the loads behind it; between
+ * CPUs the drainer's barrier does the ordering.
  */
 static inline struct kva__magazine *
 kva__mag_enter(struct kva__mag_hit *hit, uintptr_t *nobodys, size_t bytes)

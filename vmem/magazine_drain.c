@@ -59,8 +59,8 @@ struct mine {
 };
 
 /*
- * Put the sentinel up in every slot that no other drainer is at; what was loaded
- * is held then.  Also what an earlier one had to leave there.
+ * Put the sentinel up in every slot that no other drainer is at; what was
+ * loaded is held then.  Also what an earlier one had to leave there.
  */
 static bool
 slots_shut(struct kva__magcache *mc, struct mine *mine)

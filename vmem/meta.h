@@ -70,8 +70,8 @@ size_t kva__meta_bytes(enum kva_meta_kind kind);
 /* Pages ever asked for: a free path must not move this. */
 size_t kva__meta_requests(void);
 
-/* How often metadata was refused, for whatever; whoever fails looks whether that
- * was why.  kva__meta_refuse counts one more. */
+/* How often metadata was refused, for whatever; whoever fails looks whether
+ * that was why.  kva__meta_refuse counts one more. */
 size_t kva__meta_refused(void);
 void kva__meta_refuse(void);
 

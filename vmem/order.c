@@ -68,7 +68,7 @@ with_bit(kva__btag_ref_t child, bool higher)
 }
 #endif
 
-/* ---- nodes ----------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------- */
 
 /* The child on a side, with its bit: the right one, or the left. */
 static inline kva__btag_ref_t *
@@ -121,7 +121,7 @@ is_before(const struct kva_vmem_btag *bt, size_t size, uintptr_t start)
     return own != size ? own < size : bt->start < start;
 }
 
-/* ---- the way down, and back -------------------------------------------------- */
+/* ---- the way down, and back --------------------------------------------- */
 
 struct way {
     kva__btag_ref_t *root;
@@ -292,7 +292,7 @@ kva__order_remove(kva__btag_ref_t *root, struct kva_vmem_btag *bt, size_t size)
     sink(&way);
 }
 
-/* ---- look-ups ------------------------------------------------------------------- */
+/* ---- look-ups ----------------------------------------------------------- */
 
 /* The first that does not come before (size, start). */
 static struct kva_vmem_btag *
@@ -343,7 +343,7 @@ kva__order_last(kva__btag_ref_t root, size_t *visits)
     return bt;
 }
 
-/* ---- the checker ------------------------------------------------------------------ */
+/* ---- the checker -------------------------------------------------------- */
 
 /* From O2 at a node, whose sides have those heights. */
 static bool

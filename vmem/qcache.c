@@ -8,8 +8,9 @@
  *           | miss
  *      windows: the fullest that has such a run       window.c
  *           | none
- *      a piece from the arena: 4 to 512 quanta, a power of two near an eighth of
- *      what is held, so that a small system takes little and a large one rarely
+ *      a piece from the arena: 4 to 512 quanta, a power of two near an eighth
+ *      of what is held, so that a small system takes little and a large one
+ *      rarely
  *
  * All sizes share the windows; so there is no slab for each size, of which a
  * small system would pay for every one.  A piece costs one tag whatever is in
@@ -19,10 +20,10 @@
  * A window is found from an address through one level of pointers in the gate,
  * or, outside its reach, through two, without a lock: whoever looks owns a run
  * in it, or a range with a tag beside its pieces (the byte there says free), or
- * is wrong, and then finds a byte that tells.  So a window stays until the arena
- * ends, even when no piece is left in it.  The addresses of an arena must lie
- * within 2^25 quanta (128 GiB of 4 KiB pages) above its origin to be tracked;
- * what lies beyond is served by tags.
+ * is wrong, and then finds a byte that tells.  So a window stays until the
+ * arena ends, even when no piece is left in it.  The addresses of an arena must
+ * lie within 2^25 quanta (128 GiB of 4 KiB pages) above its origin to be
+ * tracked; what lies beyond is served by tags.
  *
  * With -Dchecks=flush a run in the magazines looks like a live one.  What is
  * wrong with a free is found when it comes back from the magazines; ranges
@@ -46,9 +47,10 @@
  * Magazines hold 4 quanta at first, and the depot one full one, so that a small
  * system does not lose its memory in them; runs longer than that have none and
  * are taken from the windows each time.  (With magazines for runs of up to 32
- * quanta the build trace, 4 MB live, kept 96 pages in those of 16 and 32 alone.)
- * With traffic, and enough that is live, they come to be, and grow to 16 quanta.
- * (With 32 the reclaim trace, 254 MB live, wired one 2 MiB piece more.)
+ * quanta the build trace, 4 MB live, kept 96 pages in those of 16 and 32
+ * alone.) With traffic, and enough that is live, they come to be, and grow to
+ * 16 quanta. (With 32 the reclaim trace, 254 MB live, wired one 2 MiB piece
+ * more.)
  */
 #define MAG_QUANTA 4u
 #define MAG_QUANTA_MAX 16u
@@ -250,9 +252,9 @@ kva__qcache_hits(kva_vmem_t *vm)
 }
 
 /*
- * The first window comes to be, at addr: from where on the gate is to see.  From
- * the origin, if that leaves half of what it sees for more; else from a quarter
- * of that below.
+ * The first window comes to be, at addr: from where on the gate is to see.
+ * From the origin, if that leaves half of what it sees for more; else from a
+ * quarter of that below.
  */
 static void
 gate_place(struct kva__qcache *qc, uintptr_t addr)
@@ -442,8 +444,8 @@ piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags)
 
 /*
  * More room for a run of n: as much as is thought good, or as can be had.
- * Never less than the next power of two: in a smaller piece the run could not lie at
- * will, and a search by order could miss it.
+ * Never less than the next power of two: in a smaller piece the run could not
+ * lie at will, and a search by order could miss it.
  */
 static int
 grow(struct kva__qcache *qc, unsigned n, vm_flag_t flags)
@@ -901,8 +903,8 @@ kva__qcache_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)
     return kva__arena_persist(vm, &rq, BT_ALLOC, addr, attempt);
 }
 
-/* Without checks the magazines take anything, if there are any: no run of a size
- * that nobody has asked for can be live. */
+/* Without checks the magazines take anything, if there are any: no run of a
+ * size that nobody has asked for can be live. */
 static bool
 free_unchecked(kva_vmem_t *vm, struct qsize *qs, unsigned n, uintptr_t addr)
 {

@@ -9,9 +9,10 @@
  *
  * What a free needs to know follows from the state byte: it is the length of a
  * live run, and so the number of its magazine's words in the row; the gate says
- * how many bytes that is.  A byte that is not a live one has a length of 0 bytes
- * there, and words in the row that always miss.  A round is the address of the
- * state byte and that of the run, so that a get need not look for the byte.
+ * how many bytes that is.  A byte that is not a live one has a length of 0
+ * bytes there, and words in the row that always miss.  A round is the address
+ * of the state byte and that of the run, so that a get need not look for the
+ * byte.
  */
 #ifndef KVA_VMEM_QCACHE_H
 #define KVA_VMEM_QCACHE_H
@@ -28,9 +29,9 @@
 #define REACH (1ul << (MID_SHIFT + ROOT_SHIFT + WINDOW_SHIFT))
 
 /*
- * hot_origin until there is one.  A free may see the first limit and not yet the
- * origin that belongs to it: no page begins so far from this one that it could
- * be below a limit.
+ * hot_origin until there is one.  A free may see the first limit and not yet
+ * the origin that belongs to it: no page begins so far from this one that it
+ * could be below a limit.
  */
 #define KVA__NO_ORIGIN ((uintptr_t)1)
 
@@ -69,8 +70,8 @@ struct window *kva__qcache_window(const struct kva__qcache *qc, uintptr_t addr);
 
 /*
  * Quanta of a leaf, whose number so is the second byte of an offset; and how
- * many leaves a gate has: what is left of a metadata block, 60 MiB to 256 MiB of
- * 4 KiB pages.  What lies beyond is looked up the long way.
+ * many leaves a gate has: what is left of a metadata block, 60 MiB to 256 MiB
+ * of 4 KiB pages.  What lies beyond is looked up the long way.
  */
 #define LEAF_SHIFT 8u
 #define GATE_ROOM                                             \
@@ -134,8 +135,8 @@ leaf_at(const struct kva__gate *gate, uintptr_t q)
 }
 
 /*
- * A run of *quanta from the caller's magazine: 1 to RUN_MAX, or 0, which misses.
- * The state byte is set.  *quanta stays what it is.
+ * A run of *quanta from the caller's magazine: 1 to RUN_MAX, or 0, which
+ * misses. The state byte is set.  *quanta stays what it is.
  */
 static inline bool
 gate_get(struct kva__gate *gate, size_t *quanta, uintptr_t *addr)
@@ -169,8 +170,8 @@ gate_get(struct kva__gate *gate, size_t *quanta, uintptr_t *addr)
 }
 
 /*
- * A run into the caller's magazine: n is what its state byte said, and is put in
- * it again if there is no room.
+ * A run into the caller's magazine: n is what its state byte said, and is put
+ * in it again if there is no room.
  */
 static inline bool
 gate_put(struct kva__gate *gate, size_t n, uint8_t *state, uintptr_t addr)
@@ -199,10 +200,10 @@ gate_put(struct kva__gate *gate, size_t n, uint8_t *state, uintptr_t addr)
 }
 
 /*
- * The hit paths for arenas whose quantum is a page: no shift count to be loaded,
- * and what is not whole pages rotates into a number that is too large.  An arena
- * that is dead, has another quantum, or no gate yet has a hot_sizes and a hot_limit
- * of 0.  False: nothing done.
+ * The hit paths for arenas whose quantum is a page: no shift count to be
+ * loaded, and what is not whole pages rotates into a number that is too large.
+ * An arena that is dead, has another quantum, or no gate yet has a hot_sizes
+ * and a hot_limit of 0.  False: nothing done.
  */
 static inline bool
 qcache_hit_free(kva_vmem_t *vm, uintptr_t addr, size_t size)

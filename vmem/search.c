@@ -132,7 +132,7 @@ kva__search_fits(const struct kva_vmem_btag *hole,
     return kva__request_fits(rq, hole->start, bt_next(hole)->start - 1, start);
 }
 
-/* ---- what is sure -------------------------------------------------------- */
+/* ---- what is sure ------------------------------------------------------- */
 
 size_t
 kva__search_sure(const kva_vmem_t *vm, const struct kva__vmem_request *rq)
@@ -181,7 +181,7 @@ find_sure(kva_vmem_t *vm, struct kva__search *s)
     return false;
 }
 
-/* ---- the walk ------------------------------------------------------------ */
+/* ---- the walk ----------------------------------------------------------- */
 
 void
 kva__search_begin(struct kva__search *s, const struct kva__vmem_request *rq)
@@ -253,7 +253,7 @@ kva__search_step(kva_vmem_t *vm, struct kva__search *s)
     return KVA__SEARCH_MORE;
 }
 
-/* ---- suspended ----------------------------------------------------------- */
+/* ---- suspended ---------------------------------------------------------- */
 
 void
 kva__search_suspend(kva_vmem_t *vm, struct kva__search *s)

@@ -15,18 +15,19 @@
  *   from the top   the same downwards
  *   best fit       constrained: holes by size, from the smallest on
  *
- * Each look-up visits at most three nodes a level (index.h).  If the bounds hold a
- * hole that is long enough for any position, two look-ups find it: one that
- * starts below the lower bound is around it, any other is the lowest above or,
- * if that one reaches past the upper bound, there is none behind it.  Downwards
- * it is the highest, or the one below if the upper bound cuts that one short.
+ * Each look-up visits at most three nodes a level (index.h).  If the bounds
+ * hold a hole that is long enough for any position, two look-ups find it: one
+ * that starts below the lower bound is around it, any other is the lowest above
+ * or, if that one reaches past the upper bound, there is none behind it.
+ * Downwards it is the highest, or the one below if the upper bound cuts that
+ * one short.
  */
 #include "vmem/indexed.h"
 #include "vmem/search.h"
 
 #define POLICIES (VM_FIRSTFIT | VM_NEXTFIT | VM_ENDALLOC)
 
-/* ---- by size --------------------------------------------------------------- */
+/* ---- by size ------------------------------------------------------------ */
 
 /* The smallest hole that holds size bytes; NULL: none. */
 static struct kva_vmem_btag *
@@ -101,10 +102,10 @@ next_by_size(kva_vmem_t *vm, struct kva__search *s)
     return hole;
 }
 
-/* ---- by address -------------------------------------------------------------- */
+/* ---- by address --------------------------------------------------------- */
 
-/* The lowest hole from addr on that is long enough, young or not, or the highest
- * down from there. */
+/* The lowest hole from addr on that is long enough, young or not, or the
+ * highest down from there. */
 static struct kva_vmem_btag *
 hole_from(kva_vmem_t *vm, uintptr_t addr, size_t size, bool up)
 {
@@ -212,7 +213,7 @@ next_up(kva_vmem_t *vm, struct kva__search *s)
     return NULL;
 }
 
-/* ---- the step ------------------------------------------------------------------ */
+/* ---- the step ----------------------------------------------------------- */
 
 static void
 walk_begin(kva_vmem_t *vm, struct kva__search *s)
@@ -270,9 +271,9 @@ take_smallest(kva_vmem_t *vm, struct kva__search *s)
 }
 
 /*
- * Constrained, but not by bounds: a hole that is long enough wherever it starts,
- * the first of its class; or before, the first of the request's own, which may
- * do.
+ * Constrained, but not by bounds: a hole that is long enough wherever it
+ * starts, the first of its class; or before, the first of the request's own,
+ * which may do.
  */
 static bool
 find_by_size(kva_vmem_t *vm, struct kva__search *s)

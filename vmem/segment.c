@@ -20,7 +20,8 @@
 #include "vmem/indexed.h"
 #include "vmem/search.h"
 
-/* A free segment, whose state says whether it is in the hash, into its class. */
+/* A free segment, whose state says whether it is in the hash, into its
+ * class. */
 static void
 hole_enter(kva_vmem_t *vm, struct kva_vmem_btag *bt)
 {
@@ -84,8 +85,8 @@ kva__segment_at(kva_vmem_t *vm, uintptr_t addr, bool *hashed)
     return kva__hash_find(vm, addr, hashed);
 }
 
-/* The hole as a whole, its front, its end or its middle.  The tag stays with the
- * front, which the hash may have. */
+/* The hole as a whole, its front, its end or its middle.  The tag stays with
+ * the front, which the hash may have. */
 struct kva_vmem_btag *
 kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
                  size_t size, enum btag_state state)
@@ -116,8 +117,8 @@ kva__segment_cut(kva_vmem_t *vm, struct kva_vmem_btag *hole, uintptr_t start,
     return bt;
 }
 
-/* A segment that is free by its state, and in no class: joined with what is free
- * beside it.  Beside the hole that stays go the tags of bt and of the hole
+/* A segment that is free by its state, and in no class: joined with what is
+ * free beside it.  Beside the hole that stays go the tags of bt and of the hole
  * behind. */
 static struct kva_vmem_btag *
 join_free(kva_vmem_t *vm, struct kva_vmem_btag *bt)
@@ -154,11 +155,11 @@ kva__segment_free(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed)
     return join_free(vm, bt);
 }
 
-/* ---- at the ends of a span ----------------------------------------------- */
+/* ---- at the ends of a span ---------------------------------------------- */
 
 /*
- * What came to the span behind pos, up to end, with an index: it comes in as the
- * index has a span come, as if somebody had it, and is freed.
+ * What came to the span behind pos, up to end, with an index: it comes in as
+ * the index has a span come, as if somebody had it, and is freed.
  */
 static struct kva_vmem_btag *
 arrive_indexed(kva_vmem_t *vm, struct kva_vmem_btag *pos, uintptr_t start)
@@ -229,10 +230,10 @@ kva__segment_lookup(kva_vmem_t *vm, uintptr_t addr, size_t size,
 }
 
 /*
- * A busy segment borders on a hole, on a busy segment, or on its span's tag.  An
- * end that moves moves the hole beside it too, if there is one: then the hole's
- * tag serves on, or goes when nothing is left of it.  Only what becomes free
- * beside something busy needs a tag, and only what splits.
+ * A busy segment borders on a hole, on a busy segment, or on its span's tag.
+ * An end that moves moves the hole beside it too, if there is one: then the
+ * hole's tag serves on, or goes when nothing is left of it.  Only what becomes
+ * free beside something busy needs a tag, and only what splits.
  *
  *      tail:  | bt | hole |     the hole's start moves
  *      head:  | hole | bt |     that of bt moves

@@ -5,23 +5,23 @@
  *
  *      alloc   the first hole of the exact class, whole;
  *              else the front of the first hole of the next class there is
- *      at      of a larger size, or with align, phase, nocross: out of the first
- *              hole of its own class, if it does, or of those that are long
- *              enough wherever they start; front and end are cut in one go
+ *      at      of a larger size, or with align, phase, nocross: out of the
+ *              first hole of its own class, if it does, or of those that are
+ *              long enough wherever they start; front and end are cut in one go
  *      free    a segment becomes a hole, with those on either side of it
  *
- * Whatever else it takes (bounds, a fit, tags, an import, a search that walks, a
- * span to be released, a report of misuse) is left to the long way in arena.c,
- * with nothing done here.  The short ways are closed while vm->detour is not 0:
- * a search is suspended, or somebody waits for what is freed.  Who must see every
- * request takes vm->open away, and then nobody comes here.  Arenas with an index
- * have short ways of their own, in the second half.
+ * Whatever else it takes (bounds, a fit, tags, an import, a search that walks,
+ * a span to be released, a report of misuse) is left to the long way in
+ * arena.c, with nothing done here.  The short ways are closed while vm->detour
+ * is not 0: a search is suspended, or somebody waits for what is freed.  Who
+ * must see every request takes vm->open away, and then nobody comes here.
+ * Arenas with an index have short ways of their own, in the second half.
  *
  * The work is a constant number of steps but for the chain of a hash bucket.  A
  * tag is passed on with its reference, since to ask for that costs a cache
- * line, and nothing is touched that the result does not need: of a list, not the
- * second when the first is taken; of the hash, nothing when a hole that is still
- * in it becomes busy again.
+ * line, and nothing is touched that the result does not need: of a list, not
+ * the second when the first is taken; of the hash, nothing when a hole that is
+ * still in it becomes busy again.
  */
 #include "vmem/class.h"
 #include "vmem/hash.h"
@@ -60,7 +60,7 @@ flags_are_plain(vm_flag_t flags)
     return (flags & ~VM_INSTANTFIT) - 1u < 2u;
 }
 
-/* ---- of an exact class ------------------------------------------------------ */
+/* ---- of an exact class -------------------------------------------------- */
 
 /*
  * Cut size bytes off the front of the first hole of class c.  The hole's tag,
@@ -164,7 +164,7 @@ short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     return 0;
 }
 
-/* ---- of any size and place -------------------------------------------------- */
+/* ---- of any size and place ---------------------------------------------- */
 
 /* Bounds aside; align at least the quantum, nocross 0: none. */
 struct want {
@@ -281,9 +281,9 @@ carve(kva_vmem_t *vm, struct kva_vmem_btag *hole, kva__btag_ref_t ref,
 }
 
 /*
- * The first hole of the own class, which may do, or else the first of those that
- * are long enough wherever they start, by more quanta: as the search has it
- * (search.c).  False: the long way.
+ * The first hole of the own class, which may do, or else the first of those
+ * that are long enough wherever they start, by more quanta: as the search has
+ * it (search.c).  False: the long way.
  */
 INLINE bool
 short_place(kva_vmem_t *vm, const struct want *w, uintptr_t more,
@@ -360,8 +360,8 @@ kva__short_aligned(kva_vmem_t *vm, size_t size, size_t align, vm_flag_t flags,
                          addr, BT_XALLOC);
 }
 
-/* What the constraints add to the length that is sure, in quanta.  False: one of
- * them is out of order, or a sum might wrap. */
+/* What the constraints add to the length that is sure, in quanta.  False: one
+ * of them is out of order, or a sum might wrap. */
 static bool
 wants_more(const kva_vmem_t *vm, const struct want *w, uintptr_t *more)
 {
@@ -398,11 +398,11 @@ kva__short_placed(kva_vmem_t *vm, const struct vmem_request *from,
                : long_request(vm, from, BT_XALLOC, addr);
 }
 
-/* ---- frees ------------------------------------------------------------------ */
+/* ---- frees -------------------------------------------------------------- */
 
 /*
- * Free bt, whose reference is ref; slot: where the hash has it, NULL: it has left.
- * False: its span goes, or somebody stands in its ring.
+ * Free bt, whose reference is ref; slot: where the hash has it, NULL: it has
+ * left. False: its span goes, or somebody stands in its ring.
  *
  *      before   [prev]   bt   [next]   behind
  *               |<- holes, if any ->|
@@ -480,7 +480,8 @@ free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
     KVA_PARANOID(vmem_check(vm));
 }
 
-/* Is that the segment that is to go: of that state, and as many whole quanta. */
+/* Is that the segment that is to go: of that state, and as many whole
+ * quanta. */
 static inline bool
 is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
              enum btag_state state)
@@ -544,7 +545,7 @@ short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     kva_port_unlock(&vm->lock, irq);
 }
 
-/* ---- who comes ------------------------------------------------------------- */
+/* ---- who comes ---------------------------------------------------------- */
 
 int
 kva__short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, uintptr_t *addr)

@@ -4,12 +4,13 @@
  * to be told.  Of a hole that is young (young.h) it need not be.
  *
  *      alloc   the first hole of the exact class, whole;
- *              else the front of the first hole of the next exact class there is
+ *              else the front of the first hole of the next exact class there
+ *              is
  *      free    a segment becomes a hole, with those on either side of it
  *
- * Only a front that is cut off takes a tag and nodes; so that is left to the long
- * way as long as imports are on their way or operations prepared, which may want
- * what there is.
+ * Only a front that is cut off takes a tag and nodes; so that is left to the
+ * long way as long as imports are on their way or operations prepared, which
+ * may want what there is.
  */
 #include "vmem/short_index.h"
 
@@ -21,7 +22,7 @@
 /* What is rare, and would have the rest save registers for it. */
 #define APART static __attribute__((noinline))
 
-/* ---- requests ---------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 APART int
 long_plain(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
@@ -37,7 +38,8 @@ long_plain(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
 
 /*
  * The front of the first hole above class own, which is empty, that is still of
- * an exact class; *ref: its reference.  NULL: there is none, or no tag or nodes.
+ * an exact class; *ref: its reference.  NULL: there is none, or no tag or
+ * nodes.
  */
 static struct kva_vmem_btag *
 take_front(kva_vmem_t *vm, unsigned own, size_t size, kva__btag_ref_t *ref)
@@ -142,7 +144,7 @@ request(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     return 0;
 }
 
-/* ---- frees ------------------------------------------------------------------- */
+/* ---- frees -------------------------------------------------------------- */
 
 /* A hole, of that size, leaves its class and is not young any more; its
  * reference. */
@@ -175,8 +177,9 @@ enter(kva_vmem_t *vm, struct kva_vmem_btag *hole, kva__btag_ref_t ref,
 }
 
 /*
- * A segment with a hole beside it, or two, becomes free; slot: where the hash has
- * it, NULL: it has left.  False: its span may go, or somebody stands in its ring.
+ * A segment with a hole beside it, or two, becomes free; slot: where the hash
+ * has it, NULL: it has left.  False: its span may go, or somebody stands in its
+ * ring.
  *
  *      before   [prev]   bt   [next]   behind
  *               |<- holes, if any ->|
@@ -254,7 +257,8 @@ free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot,
     KVA_PARANOID(vmem_check(vm));
 }
 
-/* Is that the segment that is to go: of that state, and as many whole quanta. */
+/* Is that the segment that is to go: of that state, and as many whole
+ * quanta. */
 static inline bool
 is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
              enum btag_state state)
@@ -324,7 +328,7 @@ give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
     kva_port_unlock(&vm->lock, irq);
 }
 
-/* ---- who comes --------------------------------------------------------------- */
+/* ---- who comes ---------------------------------------------------------- */
 
 int
 kva__short_index_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags,

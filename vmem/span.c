@@ -118,8 +118,8 @@ span_beside(kva_vmem_t *vm, uintptr_t addr, size_t size)
     return NULL;
 }
 
-/* The hole in a span that [addr, addr + size - 1] borders on, grown by it; NULL:
- * there is none. */
+/* The hole in a span that [addr, addr + size - 1] borders on, grown by it;
+ * NULL: there is none. */
 static struct kva_vmem_btag *
 join_beside(kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
@@ -166,7 +166,8 @@ kva__span_overlapping(kva_vmem_t *vm, uintptr_t addr, size_t size)
     struct kva_vmem_btag *span;
 
     if (vm->index != NULL) {
-        /* Spans are apart, so it is the last that starts at or before the end. */
+        /* Spans are apart, so it is the last that starts at or before the
+         * end. */
         span = kva__index_before(&vm->index->spans, addr + (size - 1),
                                  &vm->stat.search);
         return span != NULL && overlaps(span, addr, size) ? span : NULL;

@@ -555,9 +555,9 @@ other_free(kva_vmem_t *vm, vmem_addr_t addr, vmem_size_t size,
 #define CALLER __builtin_return_address(0)
 
 /*
- * The hit paths.  One way to wait and no fit but the usual one; all else misses.
- * The number of quanta takes the size's place, from which it comes back, and
- * what is left of the flags, which is 0, is the result.
+ * The hit paths.  One way to wait and no fit but the usual one; all else
+ * misses. The number of quanta takes the size's place, from which it comes
+ * back, and what is left of the flags, which is 0, is the result.
  */
 int
 vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)

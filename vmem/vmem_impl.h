@@ -319,8 +319,8 @@ void kva__indexed_bootstrap(void);
 /* The indexes of an arena made with VM_INDEX; false: no memory. */
 bool kva__indexed_init(kva_vmem_t *vm);
 void kva__indexed_fini(kva_vmem_t *vm);
-/* Nodes for one operation, beside those that imports on their way need and those
- * that are promised to operations that were prepared. */
+/* Nodes for one operation, beside those that imports on their way need and
+ * those that are promised to operations that were prepared. */
 bool kva__indexed_ensure(kva_vmem_t *vm);
 /* The same for what is promised, and keep as many; less is promised. */
 bool kva__indexed_reserve(kva_vmem_t *vm, unsigned promised);
@@ -356,7 +356,8 @@ kva__budget_ensure(kva_vmem_t *vm, unsigned n, kva_vm_flag_t flags)
            (KVA_LIKELY(vm->index == NULL) || lent || kva__indexed_ensure(vm));
 }
 
-/* Is a prepared operation under way, here or above: a request may be lent to. */
+/* Is a prepared operation under way, here or above: a request may be lent
+ * to. */
 bool kva__budget_lends(kva_vmem_t *vm);
 /* Report if no prepared operation is left. */
 void kva__budget_expect(kva_vmem_t *vm, const char *func);
@@ -399,14 +400,14 @@ void kva__hash_init(kva_vmem_t *vm);
 void kva__hash_fini(kva_vmem_t *vm);
 void kva__hash_grow(kva_vmem_t *vm);
 void kva__hash_shrink(kva_vmem_t *vm);
-/* The segment that starts at start, or NULL; own: in a slot of its own, where it
- * may stay when it becomes free. */
+/* The segment that starts at start, or NULL; own: in a slot of its own, where
+ * it may stay when it becomes free. */
 struct kva_vmem_btag *
 kva__hash_find(kva_vmem_t *vm, uintptr_t start, bool *own);
 /* A segment that is in the hash leaves it. */
 void kva__hash_leave(kva_vmem_t *vm, struct kva_vmem_btag *bt);
-/* The same of what no slot has: looked up, with the head of its chain; out of it,
- * which tells its reference, as the head mostly knows it. */
+/* The same of what no slot has: looked up, with the head of its chain; out of
+ * it, which tells its reference, as the head mostly knows it. */
 struct kva_vmem_btag *kva__hash_find_chained(kva_vmem_t *vm, uintptr_t start,
                                              kva__hash_slot_t **head);
 kva__btag_ref_t kva__hash_leave_chain(kva_vmem_t *vm, kva__hash_slot_t *head,
@@ -490,8 +491,8 @@ unsigned kva__segment_trim_tags(const struct kva_vmem_btag *bt, uintptr_t start,
 void
 kva__segment_trim(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start,
                   size_t size, struct kva__trimmed *holes);
-/* Does a start that moves, when a busy segment becomes [start, start + size - 1],
- * need nodes of the index; the caller ensures them. */
+/* Does a start that moves, when a busy segment becomes [start, start + size -
+ * 1], need nodes of the index; the caller ensures them. */
 bool kva__segment_moves_far(kva_vmem_t *vm, const struct kva_vmem_btag *bt,
                             uintptr_t start, size_t size);
 /* A busy segment becomes two, the second from at on; one tag was ensured. */
@@ -508,8 +509,8 @@ void kva__segment_extend(kva_vmem_t *vm, struct kva_vmem_btag *bt,
 /*
  * The short ways of a request without bounds and of a free (short.c), anything
  * given, and the long ways (vmem.c), to which they lead if they do not do.  For
- * the short ones vm is alive, and no request of it is watched; the long ones are
- * told who called.  aligned is for align, placed for phase and
+ * the short ones vm is alive, and no request of it is watched; the long ones
+ * are told who called.  aligned is for align, placed for phase and
  * nocross too.
  */
 int kva__short_alloc(kva_vmem_t *vm, size_t size, kva_vm_flag_t flags,
@@ -565,9 +566,9 @@ void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
 /* ---- spans (import.c, span.c) ----------------------------------------- */
 
 /*
- * Import a span for the request and serve it: 0, or an error and all is as before;
- * but without a release function a span that does not serve stays.  No lock
- * held.
+ * Import a span for the request and serve it: 0, or an error and all is as
+ * before; but without a release function a span that does not serve stays.  No
+ * lock held.
  */
 int kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                 enum btag_state state, uintptr_t *addr);
@@ -640,8 +641,8 @@ void
 kva__qcache_walk(kva_vmem_t *vm, uintptr_t addr, size_t size, unsigned typemask,
                  void (*fn)(void *, kva_vmem_addr_t, kva_vmem_size_t, unsigned),
                  void *arg);
-/* The item around addr: VMEM_ALLOC if live, VMEM_CACHED, or 0: none.  Lock-free;
- * what is not the caller's may have changed. */
+/* The item around addr: VMEM_ALLOC if live, VMEM_CACHED, or 0: none.
+ * Lock-free; what is not the caller's may have changed. */
 unsigned
 kva__qcache_item(kva_vmem_t *vm, uintptr_t addr, uintptr_t *base, size_t *size);
 /* Live bytes among the items, and where the first is. */

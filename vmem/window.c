@@ -220,7 +220,8 @@ kva__window_order(const struct window *w)
     return best;
 }
 
-/* Bytes of other runs may change meanwhile; what is found lies in the window. */
+/* Bytes of other runs may change meanwhile; what is found lies in the
+ * window. */
 unsigned
 kva__window_run(const struct window *w, unsigned at, unsigned *n)
 {

@@ -13,8 +13,8 @@
  * RUN of 1 to 32 quanta is what is handed out.  The state byte of a live run's
  * first quantum is its length, and nothing else has such a byte: one compare on
  * a free checks the address, the size, that the range is live, and that it came
- * from here.  The other quanta of a run say INSIDE, so the length of one that is
- * not live is found by looking on.
+ * from here.  The other quanta of a run say INSIDE, so the length of one that
+ * is not live is found by looking on.
  *
  * A state byte is written without a lock by whoever owns the run.
  */

@@ -8,7 +8,7 @@
  * again for the request.  So a hole that is not too large is written down in a
  * table by where it starts, and nothing else:
  *
- *      quantum q it starts at        entry: | q ............. | quanta, 6 bits |
+ *      quantum q it starts at       entry:  | q ........... | quanta, 6 bits |
  *      set = (q ^ q / 64) mod 64            0: none
  *
  *      set:  | youngest | . | . | oldest |
@@ -24,8 +24,8 @@
  * frees go straight there.  So an arena in which all requests are constrained
  * has nothing here.
  *
- * Counted, for the same ranges: a request finds its hole gone from here 14 times
- * in a hundred, 25 if a set has one entry and there are as many in all.
+ * Counted, for the same ranges: a request finds its hole gone from here 14
+ * times in a hundred, 25 if a set has one entry and there are as many in all.
  */
 #ifndef KVA_VMEM_YOUNG_H
 #define KVA_VMEM_YOUNG_H
@@ -85,7 +85,8 @@ young_size(const struct kva__index *ix, uintptr_t entry)
     return (entry & YOUNG_SIZE_MASK) << ix->shift;
 }
 
-/* A hole of n quanta came to be at quantum q, where an entry of the index is. */
+/* A hole of n quanta came to be at quantum q, where an entry of the index
+ * is. */
 static inline void
 young_enter(struct kva__young *young, struct kva__index *ix, uintptr_t q,
             size_t n)
@@ -120,7 +121,8 @@ young_missed(struct kva__young *young)
     }
 }
 
-/* The hole of n quanta at quantum q is not young any more; false: it was not. */
+/* The hole of n quanta at quantum q is not young any more; false: it was
+ * not. */
 static inline bool
 young_take(struct kva__young *young, uintptr_t q, size_t n)
 {

@@ -39,7 +39,7 @@ boot(size_t intr_bytes)
     return err != 0 ? err : kva_start();
 }
 
-/* ---- starting ------------------------------------------------------------ */
+/* ---- starting ----------------------------------------------------------- */
 
 static void
 boot_fails_at_each_site(struct test_ctx *t)
@@ -74,7 +74,7 @@ boot_fails_at_each_site(struct test_ctx *t)
     }
 }
 
-/* ---- running ------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------ */
 
 struct operation {
     const char *name;
@@ -269,7 +269,7 @@ random_faults_lose_nothing(struct test_ctx *t)
     CHECK_EQ(machine().frames, 0);
 }
 
-/* ---- a free never allocates ---------------------------------------------- */
+/* ---- a free never allocates --------------------------------------------- */
 
 #define MANY 512
 

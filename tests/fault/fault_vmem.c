@@ -284,7 +284,7 @@ each_operation_without_tags(struct test_ctx *t)
     }
 }
 
-/* ---- a free never allocates ---------------------------------------------- */
+/* ---- a free never allocates --------------------------------------------- */
 
 #define MANY 4096
 
@@ -334,7 +334,7 @@ free_never_allocates(struct test_ctx *t)
     vmem_destroy(source);
 }
 
-/* ---- nothing is lost over time ------------------------------------------- */
+/* ---- nothing is lost over time ------------------------------------------ */
 
 /* After many rounds with faults, as many metadata pages as after the first. */
 static void

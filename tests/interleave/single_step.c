@@ -21,8 +21,8 @@
  * Who has what is noted: what is handed out must be nobody's.  At the end of a
  * group of runs the supplier must have given as much as is had and cached.
  *
- * Sanitizers that interpose their own code or handlers, and simulators that know
- * no trap flag, skip.
+ * Sanitizers that interpose their own code or handlers, and simulators that
+ * know no trap flag, skip.
  */
 #include <signal.h>
 #include <string.h>
@@ -55,8 +55,8 @@
 
 /*
  * Runs with one interrupt, for each operation and action.  A hit that is called
- * from here takes some 50 instructions as compiled for use, so that each has its
- * run; what is longer (sanitized code, a miss) is sampled.
+ * from here takes some 50 instructions as compiled for use, so that each has
+ * its run; what is longer (sanitized code, a miss) is sampled.
  */
 #define RUNS 64u
 
@@ -98,7 +98,7 @@ static struct {
     const char *volatile wrong;
 } plan;
 
-/* ---- who has what -------------------------------------------------------- */
+/* ---- who has what ------------------------------------------------------- */
 
 static bool
 has(const struct hand *h, uintptr_t thing)
@@ -136,7 +136,7 @@ give(struct hand *h)
     return thing;
 }
 
-/* ---- the interrupt -------------------------------------------------------- */
+/* ---- the interrupt ------------------------------------------------------ */
 
 static void
 take_kept(void)
@@ -178,7 +178,7 @@ on_interrupt(void *arg)
     }
 }
 
-/* ---- one instruction at a time -------------------------------------------- */
+/* ---- one instruction at a time ------------------------------------------ */
 
 #ifdef __x86_64__
 #define TRAP_FLAG_SET                                                      \
@@ -287,7 +287,7 @@ start(void)
     plan.wrong = NULL;
 }
 
-/* ---- all of them ---------------------------------------------------------- */
+/* ---- all of them -------------------------------------------------------- */
 
 /* So many of the stock in the thread's hands, the others in the magazines; and
  * enough in those of interrupts, with room for more. */
@@ -380,7 +380,7 @@ all_groups(struct test_ctx *t, const struct subject *s)
     check();
 }
 
-/* ---- quantum caches -------------------------------------------------------- */
+/* ---- quantum caches ----------------------------------------------------- */
 
 static kva_vmem_t *arena, *source;
 
@@ -438,7 +438,7 @@ quantum_cache(struct test_ctx *t)
     kva_vmem_destroy(source);
 }
 
-/* ---- pool caches ----------------------------------------------------------- */
+/* ---- pool caches -------------------------------------------------------- */
 
 static kva_pool_cache_t cache;
 

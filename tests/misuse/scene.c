@@ -13,8 +13,8 @@
 /* Operations until a place for an instance turns up; far more than it takes. */
 #define STEPS_MAX 10000u
 
-/* With checks at flush quantum caches find nothing at the call (vmem_at_flush.c),
- * so there are none. */
+/* With checks at flush quantum caches find nothing at the call
+ * (vmem_at_flush.c), so there are none. */
 #define CACHED (KVA_CONFIG_CHECKS != 0)
 
 static const struct shape shapes[] = {
@@ -52,7 +52,7 @@ scene_shape(unsigned kind)
     return &shapes[kind % KVA_COUNT(shapes)];
 }
 
-/* ---- books --------------------------------------------------------------- */
+/* ---- books -------------------------------------------------------------- */
 
 static void
 add(struct range *r, unsigned *n, uintptr_t addr, size_t size, bool x)
@@ -96,7 +96,7 @@ add_live(struct book *b, uintptr_t addr, size_t size, bool x)
     add(b->live, &b->nlive, addr, size, x);
 }
 
-/* ---- making -------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------- */
 
 static int
 import(vmem_t *source, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
@@ -237,7 +237,7 @@ scene_close(struct scene *s)
     CHECK_PTR(kva_vmem_list, NULL);
 }
 
-/* ---- legal operations ---------------------------------------------------- */
+/* ---- legal operations --------------------------------------------------- */
 
 void
 scene_drain(struct scene *s)
@@ -292,7 +292,7 @@ scene_step(struct test_ctx *t, struct scene *s)
     }
 }
 
-/* ---- misuse -------------------------------------------------------------- */
+/* ---- misuse ------------------------------------------------------------- */
 
 uint64_t
 scene_digest(const struct scene *s)
@@ -369,7 +369,7 @@ scene_instances(struct test_ctx *t, scene_takes_t *takes, scene_one_t *one)
     }
 }
 
-/* ---- arenas with addresses that are known -------------------------------- */
+/* ---- arenas with addresses that are known ------------------------------- */
 
 vmem_t *
 plain_arena(void)

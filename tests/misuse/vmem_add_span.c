@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: a span that overlaps one that is there, that wraps, or that is not
- * made of whole quanta is reported, and so are flags that mean nothing there; one
- * that only touches others is added.
+ * made of whole quanta is reported, and so are flags that mean nothing there;
+ * one that only touches others is added.
  */
 #include "tests/misuse/scene.h"
 

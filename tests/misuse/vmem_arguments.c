@@ -192,7 +192,7 @@ try_xalloc(const struct scene *s, const struct arguments *a)
     return true;
 }
 
-/* ---- every combination --------------------------------------------------- */
+/* ---- every combination -------------------------------------------------- */
 
 /* Values of each argument, in quanta or as they are; right ones first. */
 struct values {
@@ -298,7 +298,7 @@ every_combination(struct test_ctx *t)
     }
 }
 
-/* ---- at random ----------------------------------------------------------- */
+/* ---- at random ---------------------------------------------------------- */
 
 static size_t
 random_size(struct test_ctx *t, size_t quantum)
@@ -348,7 +348,7 @@ arguments_at_random(struct test_ctx *t)
     scene_instances(t, NULL, random_arguments);
 }
 
-/* ---- the functions that take a size and flags ---------------------------- */
+/* ---- the functions that take a size and flags --------------------------- */
 
 enum call {
     CALL_ALLOC,
@@ -470,7 +470,7 @@ sizes_and_flags_at_random(struct test_ctx *t)
     scene_instances(t, NULL, bad_size_or_flags);
 }
 
-/* ---- by name ------------------------------------------------------------- */
+/* ---- by name ------------------------------------------------------------ */
 
 static void
 bad_size(struct test_ctx *t)

@@ -55,7 +55,7 @@ bad_create(struct test_ctx *t)
     CHECK_PTR(kva_vmem_list, NULL);
 }
 
-/* ---- at random ----------------------------------------------------------- */
+/* ---- at random ---------------------------------------------------------- */
 
 #define CREATE_FLAGS                                                     \
     (VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT | VM_BESTFIT | VM_BOOTSTRAP | \
@@ -171,7 +171,7 @@ bad_create_at_random(struct test_ctx *t)
     }
 }
 
-/* ---- what comes later ---------------------------------------------------- */
+/* ---- what comes later --------------------------------------------------- */
 
 static void
 bad_tags(struct test_ctx *t)

@@ -259,7 +259,7 @@ release(vmem_t *source, vmem_addr_t addr, vmem_size_t size)
     }
 }
 
-/* ---- the arenas and the state -------------------------------------------- */
+/* ---- the arenas and the state ------------------------------------------- */
 
 static void
 see(void *arg, vmem_addr_t addr, vmem_size_t size, unsigned type)

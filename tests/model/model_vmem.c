@@ -160,7 +160,7 @@ with_faults(struct test_ctx *t)
           kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0);
 }
 
-/* ---- trees --------------------------------------------------------------- */
+/* ---- trees -------------------------------------------------------------- */
 
 /* Steps of one tree, as of a fuzzer's input. */
 #define TREE_STEPS 500

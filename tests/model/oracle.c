@@ -437,7 +437,7 @@ model_check(struct model *m)
     return NULL;
 }
 
-/* ---- what the map says --------------------------------------------------- */
+/* ---- what the map says -------------------------------------------------- */
 
 static bool
 is_free(const struct model *m, unsigned i)
@@ -501,7 +501,7 @@ hole_around(const struct model *m, uintptr_t addr)
     return hole_at(m, i) * m->quantum;
 }
 
-/* ---- live ranges --------------------------------------------------------- */
+/* ---- live ranges -------------------------------------------------------- */
 
 static void
 mark(struct model *m, const struct live *l, unsigned number)
@@ -544,7 +544,7 @@ drop_live(struct model *m, unsigned k)
     }
 }
 
-/* ---- operations ---------------------------------------------------------- */
+/* ---- operations --------------------------------------------------------- */
 
 /* A hole of the map serves the request, and still it was refused. */
 static const char *

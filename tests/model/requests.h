@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All constrained requests on a few quanta: each size, align and phase, nocross
- * and window.  Requests of one SORT have the same size and may start at the same
- * places: but for its fit an arena has nothing to tell them apart by.
+ * and window.  Requests of one SORT have the same size and may start at the
+ * same places: but for its fit an arena has nothing to tell them apart by.
  *
  * And where each fit has to put a request:
  *   first     at the lowest place of all
@@ -50,8 +50,8 @@ unsigned requests_sort_end(const struct requests *rs, unsigned i);
 extern const vm_flag_t request_fits[FITS_ALL];
 
 /*
- * Is it at, with that fit, that a request must be which may be at starts, places
- * in the holes of l?  next: the first quantum for next fit.
+ * Is it at, with that fit, that a request must be which may be at starts,
+ * places in the holes of l?  next: the first quantum for next fit.
  */
 bool fit_is_right(struct layout l, unsigned n, uint16_t starts, unsigned at,
                   vm_flag_t fit, unsigned next);

@@ -657,7 +657,7 @@ check(struct world *w)
     return w->wrong ? w->text : NULL;
 }
 
-/* ---- what the maps say --------------------------------------------------- */
+/* ---- what the maps say -------------------------------------------------- */
 
 static bool
 is_free(const struct arena *a, unsigned i)
@@ -765,7 +765,8 @@ is_open(const struct arena *a, const struct request *rq)
 /*
  * Is there room for the request, here or in an arena below?  Constraints are
  * passed on where the source is as fine as the arena and its whole answer is
- * what was asked for; else a span from below need not serve, and does not count.
+ * what was asked for; else a span from below need not serve, and does not
+ * count.
  */
 static bool
 has_room(const struct world *w, const struct arena *a, struct request rq)
@@ -795,7 +796,7 @@ has_room(const struct world *w, const struct arena *a, struct request rq)
     return true;
 }
 
-/* ---- live ranges --------------------------------------------------------- */
+/* ---- live ranges -------------------------------------------------------- */
 
 /* The arena handed a range out: none that it has handed out before.  That it is
  * none of an importer's either, the next check will see. */
@@ -893,7 +894,7 @@ on_reclaim(vmem_t *vm, vm_flag_t flags)
     }
 }
 
-/* ---- ranges changed in place --------------------------------------------- */
+/* ---- ranges changed in place -------------------------------------------- */
 
 /* Tags are few here, or in an arena below. */
 static bool
@@ -1105,7 +1106,7 @@ step_extend(struct world *w, struct arena *a)
     return NULL;
 }
 
-/* ---- waiting ------------------------------------------------------------- */
+/* ---- waiting ------------------------------------------------------------ */
 
 #if KVA_TIER >= 3
 /* Nobody can help him any more, or has the patience. */
@@ -1173,7 +1174,7 @@ on_wait(void *arg, const void *channel)
 }
 #endif
 
-/* ---- requests ------------------------------------------------------------ */
+/* ---- requests ----------------------------------------------------------- */
 
 static size_t
 draw_size(struct world *w, const struct arena *a)
@@ -1555,7 +1556,7 @@ step_addr(struct world *w, struct arena *a)
     return request(w, a, CALL_ADDR, &rq);
 }
 
-/* ---- other steps --------------------------------------------------------- */
+/* ---- other steps -------------------------------------------------------- */
 
 static const char *
 step_free(struct world *w, struct arena *a)
@@ -1759,7 +1760,7 @@ step_look(struct world *w, struct arena *a)
     return NULL;
 }
 
-/* ---- prepared operations -------------------------------------------------- */
+/* ---- prepared operations ------------------------------------------------ */
 
 static const char *
 prepare(struct world *w, struct arena *a)
@@ -1815,7 +1816,7 @@ step_prepared(struct world *w, struct arena *a)
     return bad;
 }
 
-/* ---- misuse and the rest --------------------------------------------------- */
+/* ---- misuse and the rest ------------------------------------------------ */
 
 /* A free that is wrong, or not; if it is, the book knows the report. */
 static const char *

@@ -14,12 +14,13 @@
  * a source has handed out is what others live in or import.
  *
  * Steps cover the interface: requests of every kind, with either fit and any
- * constraint, waiting included; frees; ranges trimmed, split, joined and extended;
- * operations prepared, which then find room for tags whatever fails; spans and
- * tags added; limits, drains, reclaim, CPU slots; what an address is; audit and
- * injected failures; misuse, which must be reported and change nothing; faults;
- * arenas ended and made anew in another shape.  Numbers drawn behind the end of an
- * input are 0; every list of choices begins with what leads to an end.
+ * constraint, waiting included; frees; ranges trimmed, split, joined and
+ * extended; operations prepared, which then find room for tags whatever fails;
+ * spans and tags added; limits, drains, reclaim, CPU slots; what an address is;
+ * audit and injected failures; misuse, which must be reported and change
+ * nothing; faults; arenas ended and made anew in another shape.  Numbers drawn
+ * behind the end of an input are 0; every list of choices begins with what
+ * leads to an end.
  */
 #ifndef TESTS_WORLD_H
 #define TESTS_WORLD_H

@@ -2,8 +2,8 @@
 /*
  * Threads at one arena: they free what others allocated, are interrupted, and
  * have the magazines drained from under them.  Who has which quantum is noted
- * in a table with atomic exchanges: a range handed out twice is seen at once.  For
- * ThreadSanitizer as much as for itself.
+ * in a table with atomic exchanges: a range handed out twice is seen at once.
+ * For ThreadSanitizer as much as for itself.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -59,7 +59,7 @@ static struct arena *interrupted;
 static __thread uintptr_t interrupt_range;
 static __thread bool finished; /* interrupts only free from now on */
 
-/* ---- a range is somebody's, and nobody else's ---------------------------- */
+/* ---- a range is somebody's, and nobody else's --------------------------- */
 
 static const char *
 claim(struct arena *a, uintptr_t range, uint8_t id)
@@ -125,7 +125,7 @@ range_put(struct arena *a, uintptr_t range)
     }
 }
 
-/* ---- what threads do ----------------------------------------------------- */
+/* ---- what threads do ---------------------------------------------------- */
 
 /* By turns an allocation and a free; no check may end a body from here. */
 static void
@@ -382,7 +382,7 @@ pinger_run(void *arg)
     return NULL;
 }
 
-/* ---- running ------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------ */
 
 /* THREADS workers, drainers beside them, and with interrupts one who sends
  * them; workers are joined last, so that signals have a thread to go to. */
@@ -512,8 +512,8 @@ interrupts(struct test_ctx *t)
     arena_end(&arena);
 }
 
-/* Signals at random instants of the hot path, whose handler takes and frees what
- * the thread does. */
+/* Signals at random instants of the hot path, whose handler takes and frees
+ * what the thread does. */
 static void
 interrupts_in_hits(struct test_ctx *t)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Claim: while an arena is audited each allocation, change in place and free
- * leaves its record, with the caller, the newest over the oldest; what is refused
- * leaves none; and a leak is named with who allocated or changed it.
+ * leaves its record, with the caller, the newest over the oldest; what is
+ * refused leaves none; and a leak is named with who allocated or changed it.
  */
 #include "tests/unit/printed.h"
 #include "vmem/vmem_store.h"

@@ -132,8 +132,8 @@ again(struct test_ctx *t)
 MALLOC_DEFINE(M_BOOT, "boot", "of a test");
 
 /*
- * Sizes from 8 bytes to 40 pages by kmem and malloc.  Before every eighth free a
- * request is refused, the port having neither pages nor metadata.
+ * Sizes from 8 bytes to 40 pages by kmem and malloc.  Before every eighth free
+ * a request is refused, the port having neither pages nor metadata.
  */
 static void
 free_asks_for_nothing(struct test_ctx *t)

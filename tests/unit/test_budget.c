@@ -2,8 +2,8 @@
 /*
  * The budget of tags.  Each constant of budget.h is exact: with that many tags,
  * and no others to be had, the worst case of the operation succeeds and takes
- * them all, and with one less it fails and changes nothing.  Prepared operations
- * succeed when nobody else finds a tag any more.
+ * them all, and with one less it fails and changes nothing.  Prepared
+ * operations succeed when nobody else finds a tag any more.
  */
 #include <pthread.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #define Q ((size_t)4096)
 #define BASE ((uintptr_t)0x40000000)
 
-/* ---- arenas with so many tags and no more -------------------------------- */
+/* ---- arenas with so many tags and no more ------------------------------- */
 
 /* Tags that are kept away from their arena, which must have them at its end. */
 struct exact {
@@ -94,7 +94,7 @@ reserved(vmem_t *vm)
     return st.tags_reserved;
 }
 
-/* ---- each operation ------------------------------------------------------ */
+/* ---- each operation ----------------------------------------------------- */
 
 #define AT(i) (BASE + (i)*Q)
 
@@ -253,7 +253,7 @@ each_constant_is_exact(struct test_ctx *t)
     }
 }
 
-/* ---- through a chain of arenas ------------------------------------------- */
+/* ---- through a chain of arenas ------------------------------------------ */
 
 #define DEPTH_MAX 4u
 
@@ -388,7 +388,7 @@ chains_are_exact(struct test_ctx *t)
     }
 }
 
-/* ---- how many to give ---------------------------------------------------- */
+/* ---- how many to give --------------------------------------------------- */
 
 #define TAGS_MAX 700u
 static struct kva_vmem_btag many[KVA_VMEM_BTS_FOR(TAGS_MAX)];
@@ -446,8 +446,8 @@ many_fill(vmem_t *vm, unsigned spans, unsigned allocs)
     return n;
 }
 
-/* EST_BTCOUNT is enough for the worst of layouts, all of it in use then, and one
- * less is not enough. */
+/* EST_BTCOUNT is enough for the worst of layouts, all of it in use then, and
+ * one less is not enough. */
 static void
 the_estimate_is_exact(struct test_ctx *t)
 {
@@ -519,7 +519,7 @@ the_estimate_holds(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- prepared operations ------------------------------------------------- */
+/* ---- prepared operations ------------------------------------------------ */
 
 /* Three arenas, each importing from the next; [2] has a span. */
 static vmem_t *tower[3];
@@ -908,7 +908,7 @@ surplus_goes_back(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- nodes of a large index ----------------------------------------------- */
+/* ---- nodes of a large index --------------------------------------------- */
 
 /* Fewer where each operation is followed by a check of the whole arena. */
 #define PLACES (KVA_CONFIG_PARANOID ? 400u : 20000u)
@@ -932,9 +932,9 @@ nodes_eaten(vmem_t *vm, uint8_t *cut)
     }
 }
 
-/* Cut the middle out of holes of three quanta, all over a large tree whose nodes
- * are full: as many as were prepared, while frees join nodes again and no page is
- * to be had. */
+/* Cut the middle out of holes of three quanta, all over a large tree whose
+ * nodes are full: as many as were prepared, while frees join nodes again and no
+ * page is to be had. */
 static void
 nodes_are_enough(struct test_ctx *t)
 {
@@ -981,7 +981,7 @@ nodes_are_enough(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- with threads -------------------------------------------------------- */
+/* ---- with threads ------------------------------------------------------- */
 #if KVA_TIER >= 3
 
 static struct exact waited;

@@ -21,7 +21,7 @@
 #define Q ((size_t)4096)
 #define BASE ((uintptr_t)0x40000000)
 
-/* ---- the arena ------------------------------------------------------------ */
+/* ---- the arena ---------------------------------------------------------- */
 
 #define TAGS_MAX 64u
 #define SPARES 4u /* that many of the stock are damaged */
@@ -162,7 +162,7 @@ arena_make(enum make make)
     tags_collect();
 }
 
-/* ---- one damage ----------------------------------------------------------- */
+/* ---- one damage --------------------------------------------------------- */
 
 /* Bits of a word of a tag or a structure. */
 struct field {
@@ -226,7 +226,7 @@ complains(void)
     return true;
 }
 
-/* ---- fields of tags ------------------------------------------------------- */
+/* ---- fields of tags ----------------------------------------------------- */
 
 #define FIELD(name, member, mask, unit)                             \
     {                                                               \
@@ -502,7 +502,7 @@ tags_with_an_index(struct test_ctx *t)
     each_field_of_each_tag(INDEXED);
 }
 
-/* ---- fields of other structures ------------------------------------------- */
+/* ---- fields of other structures ----------------------------------------- */
 
 #define PLAIN(type, member)                                           \
     {                                                                 \
@@ -711,7 +711,7 @@ each_field_of_the_quantum_caches(struct test_ctx *t)
            count.benign);
 }
 
-/* ---- many at a time ------------------------------------------------------- */
+/* ---- many at a time ----------------------------------------------------- */
 
 /* Any words of tags and counters take any value: the checker comes back, and so
  * does the print that takes no lock. */

@@ -134,7 +134,7 @@ array_remove(struct kva_vmem_btag *bt)
             (toy.nseg - at) * sizeof(toy.seg[0]));
 }
 
-/* ---- operations as vmem does them ---------------------------------------- */
+/* ---- operations as vmem does them --------------------------------------- */
 
 static size_t nleaf_before, ninner_before;
 static unsigned height_before;
@@ -200,7 +200,8 @@ span_remove(struct kva_vmem_btag *span)
     kva__btag_give(&toy.vm, span);
 }
 
-/* Cut [start, start + size - 1] out of the hole, whose tag stays with its front. */
+/* Cut [start, start + size - 1] out of the hole, whose tag stays with its
+ * front. */
 static struct kva_vmem_btag *
 cut(struct kva_vmem_btag *hole, uintptr_t start, size_t size)
 {
@@ -271,7 +272,7 @@ release(struct kva_vmem_btag *bt)
     return hole;
 }
 
-/* ---- look-ups ------------------------------------------------------------- */
+/* ---- look-ups ----------------------------------------------------------- */
 
 static size_t visits_worst; /* beyond 4 log2(n), in the test that runs */
 
@@ -357,7 +358,7 @@ compare_random(struct test_ctx *t)
     compare_at(UINTPTR_MAX, size);
 }
 
-/* ---- random ----------------------------------------------------------------- */
+/* ---- random ------------------------------------------------------------- */
 
 /* A number of quanta from 1 to max, each length of number alike. */
 static size_t
@@ -516,7 +517,7 @@ random_whole_space(struct test_ctx *t)
     toy_fini();
 }
 
-/* ---- parts: insert, remove, move, mark ------------------------------------------ */
+/* ---- parts: insert, remove, move, mark ---------------------------------- */
 
 /*
  * As vmem_xtrim, vmem_xsplit and vmem_xextend use them: segments are split
@@ -583,7 +584,7 @@ parts(struct test_ctx *t)
     }
 }
 
-/* ---- filling from one end, and how full nodes are -------------------------------- */
+/* ---- filling from one end, and how full nodes are ----------------------- */
 
 #define Q ((size_t)4096)
 #define BASE ((uintptr_t)1 << 30)
@@ -717,7 +718,7 @@ random_is_dense_enough(struct test_ctx *t)
     toy_fini();
 }
 
-/* ---- visits ----------------------------------------------------------------------- */
+/* ---- visits ------------------------------------------------------------- */
 
 /* n segments of a quantum, every second one free, but where said one of two. */
 static struct kva_vmem_btag *
@@ -820,7 +821,7 @@ visits_over_spans(struct test_ctx *t)
     toy_fini();
 }
 
-/* ---- the ends of the space ---------------------------------------------------------- */
+/* ---- the ends of the space ---------------------------------------------- */
 
 static void
 top_of_the_space(struct test_ctx *t)
@@ -861,7 +862,7 @@ top_of_the_space(struct test_ctx *t)
     toy_fini();
 }
 
-/* ---- no memory ------------------------------------------------------------------------ */
+/* ---- no memory ---------------------------------------------------------- */
 
 static void
 stock_exhausted(struct test_ctx *t)
@@ -919,7 +920,7 @@ prepared_is_enough(struct test_ctx *t)
     toy_fini();
 }
 
-/* ---- the checker ---------------------------------------------------------------------- */
+/* ---- the checker -------------------------------------------------------- */
 
 /* With something changed the checker says what; changed back, nothing. */
 #define CHECK_SEES(what, wrong, text)                                      \

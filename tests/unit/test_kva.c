@@ -72,7 +72,7 @@ drain_all(void)
     (void)vmem_drain(heap_va_arena, SIZE_MAX, 0);
 }
 
-/* ---- starting and ending ------------------------------------------------- */
+/* ---- starting and ending ------------------------------------------------ */
 
 static void
 boots_and_ends(struct test_ctx *t)
@@ -130,7 +130,7 @@ addresses_before_start(struct test_ctx *t)
     check_arenas();
 }
 
-/* ---- wired memory -------------------------------------------------------- */
+/* ---- wired memory ------------------------------------------------------- */
 
 #define LIVE 200
 
@@ -338,7 +338,7 @@ constraints_travel(struct test_ctx *t)
     kva_shutdown();
 }
 
-/* ---- interrupts ---------------------------------------------------------- */
+/* ---- interrupts --------------------------------------------------------- */
 
 #define INTR 64
 
@@ -404,7 +404,7 @@ interrupts_are_served(struct test_ctx *t)
     CHECK_EQ(machine().frames, 0);
 }
 
-/* ---- kernel_map ---------------------------------------------------------- */
+/* ---- kernel_map --------------------------------------------------------- */
 
 #define RANGES 64
 
@@ -454,7 +454,7 @@ map_is_searched(struct test_ctx *t)
     kva_shutdown();
 }
 
-/* ---- one donated region -------------------------------------------------- */
+/* ---- one donated region ------------------------------------------------- */
 
 static void
 simple_boot_uses_the_region_alone(struct test_ctx *t)

@@ -116,7 +116,7 @@ one_pass_at_a_time(struct test_ctx *t)
     kva_reclaim_unregister(&o.cleaner);
 }
 
-/* ---- unregistering waits for a call that runs ---------------------------- */
+/* ---- unregistering waits for a call that runs --------------------------- */
 
 static unsigned entered, leave, left;
 

@@ -2,10 +2,10 @@
 /*
  * The replay.  Claims: the models count what their definitions say, shown on
  * loads small enough to count by hand; the address space and the slabs beneath
- * them agree with naive ones; a cut of a recorded trace goes through every stack
- * and leaves nothing; an object that is overwritten is noticed; the generator
- * makes the same load from the same seed, and a larger one in proportion; and
- * the tool says what is wrong with its files and fails.
+ * them agree with naive ones; a cut of a recorded trace goes through every
+ * stack and leaves nothing; an object that is overwritten is noticed; the
+ * generator makes the same load from the same seed, and a larger one in
+ * proportion; and the tool says what is wrong with its files and fails.
  */
 #include <fcntl.h>
 #include <stdlib.h>

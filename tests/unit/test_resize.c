@@ -29,7 +29,7 @@ arena_new(uintptr_t base, size_t size, size_t qcache_max)
     return vm;
 }
 
-/* ---- a span as a row of numbers ------------------------------------------ */
+/* ---- a span as a row of numbers ----------------------------------------- */
 
 /*
  * id[i]: whose quantum i is; 0: nobody's.  Segments of one row have numbers of
@@ -141,7 +141,7 @@ row_build(const struct row *r)
     return vm;
 }
 
-/* ---- an operation on both ------------------------------------------------ */
+/* ---- an operation on both ----------------------------------------------- */
 
 enum what {
     TRIM,
@@ -217,7 +217,7 @@ tags_taken(const struct row *before, const struct row *after)
     return n;
 }
 
-/* ---- every layout -------------------------------------------------------- */
+/* ---- every layout ------------------------------------------------------- */
 
 /* One change of a fresh arena, then everything comes free again. */
 static void
@@ -344,7 +344,7 @@ every_layout(struct test_ctx *t)
     each_layout(t);
 }
 
-/* ---- many segments ------------------------------------------------------- */
+/* ---- many segments ------------------------------------------------------ */
 
 /* A cell at random that begins a segment (or a hole); it and its length. */
 static unsigned
@@ -494,7 +494,7 @@ far_apart(struct test_ctx *t)
 }
 #endif
 
-/* ---- walks meanwhile ------------------------------------------------------ */
+/* ---- walks meanwhile ---------------------------------------------------- */
 
 /* A walk that lets others in. */
 struct stroll {
@@ -560,7 +560,7 @@ walks_see_nothing_twice(struct test_ctx *t)
     }
 }
 
-/* ---- ends, spans, rounding ----------------------------------------------- */
+/* ---- ends, spans, rounding ---------------------------------------------- */
 
 /* The last byte of all, and the first. */
 static void
@@ -713,7 +713,7 @@ trim_wakes(struct test_ctx *t)
 }
 #endif
 
-/* ---- misuse -------------------------------------------------------------- */
+/* ---- misuse ------------------------------------------------------------- */
 
 /* The four, on a range that is wrong in itself; what follows is the report. */
 #define EACH(vm, addr, size, ...)                                    \
@@ -788,7 +788,8 @@ ranges_that_are_not_there(struct test_ctx *t)
         "or one that was destroyed");
 }
 
-/* The new range does not suit the old one; the second of a join is not there. */
+/* The new range does not suit the old one; the second of a join is not
+ * there. */
 static void
 results_that_cannot_be(struct test_ctx *t)
 {
@@ -900,7 +901,7 @@ items_answer(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- faults -------------------------------------------------------------- */
+/* ---- faults ------------------------------------------------------------- */
 
 /* No tag is to be had but from a new page: neither in vm nor in the store. */
 static void
@@ -977,8 +978,8 @@ fault_one(unsigned which, unsigned long nth, bool sticky)
     return fired != 0;
 }
 
-/* What wants a tag fails, once and for good, and nothing has changed; what wants
- * none passes no place where anything can fail. */
+/* What wants a tag fails, once and for good, and nothing has changed; what
+ * wants none passes no place where anything can fail. */
 static void
 every_fault(struct test_ctx *t)
 {

@@ -36,7 +36,7 @@ child_new(vmem_t *source, size_t qcache_max, vm_flag_t flags)
     return vm;
 }
 
-/* ---- the ends of the address space --------------------------------------- */
+/* ---- the ends of the address space -------------------------------------- */
 
 /* All of the address space but one byte is a span; all of it is handed out. */
 static void
@@ -99,7 +99,7 @@ last_byte_of_all(struct test_ctx *t)
     }
 }
 
-/* ---- searching ------------------------------------------------------------ */
+/* ---- searching ---------------------------------------------------------- */
 
 /* Holes of 40 and of 43 quanta are of one class.  The one that was freed last
  * stands first, and a request for 42 must look behind it. */
@@ -133,7 +133,7 @@ own_class_is_searched(struct test_ctx *t)
     }
 }
 
-/* ---- imports ------------------------------------------------------------- */
+/* ---- imports ------------------------------------------------------------ */
 
 /* Spans come with the first request and go with the last free. */
 static void
@@ -363,7 +363,7 @@ spans_far_apart(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- a caller's tags ----------------------------------------------------- */
+/* ---- a caller's tags ---------------------------------------------------- */
 
 /* As many tags as the macro says, and no metadata at all, serve so many ranges
  * at a time, wherever they lie. */
@@ -440,7 +440,7 @@ tags_of_both_kinds(struct test_ctx *t)
     }
 }
 
-/* ---- looking ------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------ */
 
 struct line {
     char text[512];
@@ -506,7 +506,7 @@ arenas_are_listed(struct test_ctx *t)
     CHECK_PTR(kva_vmem_list, NULL);
 }
 
-/* ---- reclaim and waiting ------------------------------------------------- */
+/* ---- reclaim and waiting ------------------------------------------------ */
 
 static struct {
     vmem_t *vm;

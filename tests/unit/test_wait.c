@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Waiting for memory.  Claims: first in, first out; only those are woken whom
- * what became free may serve, and what one leaves over goes to the next; at most
- * 64 younger grants pass the head; waits end in time, or when cancelled; nobody
- * waits for what can never be, nor for an arena that is ended.
+ * what became free may serve, and what one leaves over goes to the next; at
+ * most 64 younger grants pass the head; waits end in time, or when cancelled;
+ * nobody waits for what can never be, nor for an arena that is ended.
  *
  * Sleepers are threads.  The host port counts who is asleep, and a wake takes
  * its sleeper off that count before it returns, so "nobody was woken" can be
- * seen at once.  The clock is virtual where it plays a part; nobody looks again by
- * himself, so a wake that is lost hangs and the harness ends the test.
+ * seen at once.  The clock is virtual where it plays a part; nobody looks again
+ * by himself, so a wake that is lost hangs and the harness ends the test.
  */
 #include <pthread.h>
 
@@ -153,7 +153,7 @@ check_wakes(vmem_t *vm, size_t waits, size_t wakes, size_t vain)
     CHECK_EQ(st.wakes_vain, vain);
 }
 
-/* ---- who is woken -------------------------------------------------------- */
+/* ---- who is woken ------------------------------------------------------- */
 
 static void
 first_in_first_out(struct test_ctx *t)
@@ -541,7 +541,7 @@ tags_are_waited_for(struct test_ctx *t)
     arena_end(vm);
 }
 
-/* ---- fairness ------------------------------------------------------------ */
+/* ---- fairness ----------------------------------------------------------- */
 
 static size_t
 held_back(vmem_t *vm)
@@ -552,7 +552,8 @@ held_back(vmem_t *vm)
     return st.held_back;
 }
 
-/* Exactly so many, then nobody but who refills tags, until the head is served. */
+/* Exactly so many, then nobody but who refills tags, until the head is
+ * served. */
 static void
 head_is_passed_64_times(struct test_ctx *t)
 {
@@ -682,7 +683,7 @@ who_was_held_back_is_next(struct test_ctx *t)
     }
 }
 
-/* ---- how waits end ------------------------------------------------------- */
+/* ---- how waits end ------------------------------------------------------ */
 
 static struct {
     unsigned calls;
@@ -864,7 +865,7 @@ abort_means_at_once(struct test_ctx *t)
     arena_end(vm);
 }
 
-/* ---- what lies above ----------------------------------------------------- */
+/* ---- what lies above ---------------------------------------------------- */
 
 static struct {
     pool_cache_t pc;

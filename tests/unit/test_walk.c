@@ -20,7 +20,7 @@
 #define BASE ((uintptr_t)0x40000000)
 #define ALL (VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN)
 
-/* ---- what a walk has seen ------------------------------------------------- */
+/* ---- what a walk has seen ----------------------------------------------- */
 
 #define SEEN_MAX 512u
 
@@ -58,7 +58,7 @@ has(const struct seen *s, uintptr_t addr, size_t size, unsigned type)
     return false;
 }
 
-/* ---- a visitor that changes the arena ------------------------------------- */
+/* ---- a visitor that changes the arena ----------------------------------- */
 
 #define RANGES 48u
 
@@ -212,7 +212,7 @@ visitor_changes_an_indexed_one(struct test_ctx *t)
     visitor_changes(t, VM_INDEX);
 }
 
-/* ---- all ways see the same ------------------------------------------------ */
+/* ---- all ways see the same ---------------------------------------------- */
 
 /* An arena with pieces, in which nothing happens. */
 static void
@@ -252,7 +252,7 @@ all_ways_see_the_same(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
-/* ---- threads -------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------ */
 
 #define THREADS 2u
 #define KEPT 64u

@@ -133,8 +133,8 @@ contains_by_index(struct test_ctx *t)
     whole_ranges(VM_INDEX);
 }
 
-/* Thousands of segments: each found, with the visits that a walk needs, or, with
- * an index, with 4 log2(segments) + 16. */
+/* Thousands of segments: each found, with the visits that a walk needs, or,
+ * with an index, with 4 log2(segments) + 16. */
 static void
 many(struct test_ctx *t, vm_flag_t index)
 {

@@ -3,8 +3,8 @@
  * Young holes: requests and frees at random from an arena with an index, most
  * of them without constraints, so that the index does not know of most holes;
  * the others ask by address, from either end and between bounds, trim, extend
- * and ask for the largest hole.  Against an array of quanta, the checker running
- * after each operation.
+ * and ask for the largest hole.  Against an array of quanta, the checker
+ * running after each operation.
  */
 #include <string.h>
 
