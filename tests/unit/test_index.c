@@ -797,6 +797,27 @@ visits_are_bounded(struct test_ctx *t)
     }
 }
 
+#if KVA_WORD_64
+/* A leaf reaches over 2^32 - 2 quanta: exactly from so many on it is told that a
+ * start which moves may not stay. */
+static void
+wide_from_a_leaf_s_reach_on(struct test_ctx *t)
+{
+    const uintptr_t reach = 0xfffffffe - 1; /* a span ends with an entry */
+
+    (void)t;
+    for (unsigned more = 0; more < 2; more++) {
+        toy_init(12, false);
+        CHECK(span_add(BASE, Q) != NULL);
+        CHECK(!kva__index_is_wide(&toy.ix));
+        CHECK(span_add(BASE + (reach + more) * Q, Q) != NULL);
+        CHECK_EQ(kva__index_is_wide(&toy.ix), more);
+        toy_check();
+        toy_fini();
+    }
+}
+#endif
+
 /* A span for each hole, all but one too short: no tag is read to learn so. */
 static void
 visits_over_spans(struct test_ctx *t)
@@ -1006,6 +1027,9 @@ const struct test index_tests[] = {
     TEST_COUNT("index", random_whole_space, 2000, 20000, 200000),
     TEST_COUNT("index", parts, 2000, 20000, 200000),
     TEST_COUNT("index", visits_are_bounded, 10000, 1000000, 1000000),
+#if KVA_WORD_64
+    TEST("index", wide_from_a_leaf_s_reach_on),
+#endif
     TEST_COUNT("index", visits_over_spans, 3000, 30000, 300000),
     TEST_END
 };
