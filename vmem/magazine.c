@@ -207,7 +207,7 @@ capacity_twice(const struct kva__magcache *mc)
 static bool
 may_grow(const struct kva__magcache *mc, unsigned capacity)
 {
-    size_t mags = 2u * mc->ncpu + mc->full_max;
+    size_t mags = 2u * slots_of(mc) + mc->full_max;
 
     return mc->traffic >= GROW_TRAFFIC && mc->capacity < mc->capacity_max &&
            __atomic_load_n(&mc->out, __ATOMIC_RELAXED) >=
@@ -816,7 +816,7 @@ kva__magcache_rounds(struct kva__magcache *mc)
          m = (struct kva__magazine *)m->word[0]) {
         n += m->rounds;
     }
-    for (unsigned c = 0; c < mc->ncpu; c++) {
+    for (unsigned c = 0; c < slots_of(mc); c++) {
         n += slot_rounds(mc, mc->row[c + 1u]);
     }
     kva_port_unlock(&mc->lock, irq);

@@ -115,9 +115,9 @@ struct kva__magcache {
     uintptr_t *nobodys;            /* (c) */
     uint16_t part[KVA__MAG_PARTS]; /* (c) where in a row its words are */
     uint16_t words;                /* (c) of a round */
-    uint16_t ncpu;                 /* (c) rows in use, 0: no CPU layer */
-    uint16_t ntable;               /* (c) pointers in a table of its own */
-    bool own_rows;                 /* (c) */
+    uint16_t ncpu;   /* rows in use, 0: no CPU layer; grows once */
+    uint16_t ntable; /* (c) pointers in a table of its own */
+    bool own_rows;   /* (c) */
     const struct kva__mag_supplier *supplier; /* (c) */
     void *arg;                                /* (c) for the supplier */
     kva_lock_t lock;                          /* the depot's */

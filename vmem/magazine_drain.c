@@ -69,7 +69,7 @@ slots_shut(struct kva__magcache *mc, struct mine *mine)
     kva_irq_t irq;
 
     kva__memset(mine, 0, sizeof(*mine));
-    for (unsigned c = 0; c < mc->ncpu; c++) {
+    for (unsigned c = 0; c < slots_of(mc); c++) {
         uintptr_t *row = mc->row[c + 1u];
         uintptr_t *held = part(mc, row, KVA__MAG_HELD);
 
@@ -149,7 +149,7 @@ slots_drain(struct kva__magcache *mc, size_t most, bool alone)
         return 0;
     }
     barrier = alone || kva_port_barrier() == 0;
-    for (unsigned c = 0; c < mc->ncpu; c++) {
+    for (unsigned c = 0; c < slots_of(mc); c++) {
         uintptr_t *row = mc->row[c + 1u];
         struct kva__magazine *mags[2];
         enum verdict verdict = LEAVE;

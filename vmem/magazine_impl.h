@@ -32,6 +32,14 @@ struct mag_entry {
     bool in; /* it is the caller's, and the depot is locked */
 };
 
+/* Rows in use.  A quantum cache has none before it is known to be the only one
+ * of its size, and may be looked at then. */
+static inline unsigned
+slots_of(const struct kva__magcache *mc)
+{
+    return __atomic_load_n(&mc->ncpu, __ATOMIC_RELAXED);
+}
+
 static inline uintptr_t *
 part(const struct kva__magcache *mc, uintptr_t *row, enum kva__mag_part p)
 {
