@@ -1374,6 +1374,20 @@ judge_refusal(struct world *w, struct arena *a, const struct request *rq,
     return NULL;
 }
 
+static bool
+was_free(const struct world *w, const struct arena *a, uintptr_t addr,
+         size_t size)
+{
+    unsigned first = unit_of(w, addr), n = units_in(w, size);
+
+    for (unsigned i = 0; i < n; i++) {
+        if (!is_free(a, first + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* It was met: as it should be? */
 static const char *
 judge_place(struct world *w, struct arena *a, const struct request *rq,
@@ -1387,7 +1401,7 @@ judge_place(struct world *w, struct arena *a, const struct request *rq,
                      number(w, a), (size_t)addr, rq->size, rq->align, rq->phase,
                      rq->nocross, (size_t)rq->min, (size_t)rq->max);
     }
-    if (w->faults && !is_free(a, unit_of(w, addr))) {
+    if (w->faults && !was_free(w, a, addr, rq->size)) {
         return NULL; /* a span came, since holes could not be cut */
     }
     if (f->placed && addr != f->place) {
@@ -1457,17 +1471,6 @@ call_it(struct arena *a, enum call call, const struct request *rq, size_t size,
                        addr);
 }
 
-static unsigned
-free_units(const struct world *w, const struct arena *a)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < w->units; i++) {
-        n += is_free(a, i);
-    }
-    return n;
-}
-
 static const char *
 request(struct world *w, struct arena *a, enum call call,
         const struct request *rq)
@@ -1476,7 +1479,7 @@ request(struct world *w, struct arena *a, enum call call,
     bool served = call == CALL_ALLOC && a->cached && !w->prepared &&
                   rq->size <= QCACHE * a->quantum;
     unsigned long waited = w->count[WORLD_WAITED];
-    unsigned unused = free_units(w, a);
+    unsigned long fired = kva_posix_fault_fired(KVA_POSIX_ANY);
     struct forecast f = { 0, false, 0 };
     uintptr_t addr = rq->min;
     const char *bad;
@@ -1499,8 +1502,8 @@ request(struct world *w, struct arena *a, enum call call,
         w->count[WORLD_WOKEN] += err == 0;
         f = (struct forecast){ 0, false, 0 }; /* others were busy meanwhile */
     }
-    if (unused != free_units(w, a)) { /* others gave back what they could */
-        f = (struct forecast){ 0, false, 0 };
+    if (fired != kva_posix_fault_fired(KVA_POSIX_ANY)) {
+        f = (struct forecast){ 0, false, 0 }; /* others gave what they could */
     }
     if (w->wrong) {
         return w->text;
