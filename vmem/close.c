@@ -16,11 +16,9 @@
 static struct {
     kva_lock_t lock;
     struct kva__magcache *first; /* (r) the youngest */
-    unsigned roots;              /* (r) calls of close with no open yet */
-    unsigned arenas;             /* (r) of close_arena */
 } registry;
 
-unsigned kva__mag_closings; /* (r) of both */
+unsigned kva__mag_closings; /* (r) calls of close with no open yet */
 
 void
 kva__mag_registry_bootstrap(void)
@@ -35,10 +33,7 @@ static bool
 arena_closed(const kva_vmem_t *vm)
 {
     if (vm == NULL) {
-        return registry.roots != 0;
-    }
-    if (vm->closed_direct != 0) {
-        return true;
+        return kva__mag_closings != 0;
     }
     while (vm != NULL && vm->closed_below == 0) {
         vm = vm->source;
@@ -140,16 +135,15 @@ close_one(struct kva__magcache *mc, void *arg)
     }
 }
 
-/* Counts change by one; with their sum in roots. */
+/* What is closed changes by one. */
 static void
-count(unsigned *count, unsigned *sum, bool up)
+count(kva_vmem_t *root, bool up)
 {
     kva_irq_t irq;
 
     irq = kva_port_lock(&registry.lock);
-    KVA_ASSERT(up || *count > 0);
-    *count += up ? 1u : ~0u;
-    *sum += up ? 1u : ~0u;
+    KVA_ASSERT(up || root->closed_below > 0);
+    root->closed_below += up ? 1u : ~0u;
     __atomic_store_n(&kva__mag_closings, kva__mag_closings + (up ? 1u : ~0u),
                      __ATOMIC_RELAXED);
     kva_port_unlock(&registry.lock, irq);
@@ -159,25 +153,13 @@ count(unsigned *count, unsigned *sum, bool up)
 void
 kva__mag_close(kva_vmem_t *root)
 {
-    count(&root->closed_below, &registry.roots, true);
+    count(root, true);
 }
 
 void
 kva__mag_open(kva_vmem_t *root)
 {
-    count(&root->closed_below, &registry.roots, false);
-}
-
-void
-kva__mag_close_arena(kva_vmem_t *vm)
-{
-    count(&vm->closed_direct, &registry.arenas, true);
-}
-
-void
-kva__mag_open_arena(kva_vmem_t *vm)
-{
-    count(&vm->closed_direct, &registry.arenas, false);
+    count(root, false);
 }
 
 bool

@@ -226,14 +226,11 @@ unsigned kva__mag_ncpu(void);
 
 /*
  * Close and open the magazines of all caches that draw from an arena or from
- * one that it feeds, or of those alone that draw from it directly.  Calls nest.
- * What they hold goes to their suppliers, and until they are opened nothing
- * stays in them.  Thread context, no lock held.
+ * one that it feeds.  Calls nest.  What they hold goes to their suppliers, and
+ * until they are opened nothing stays in them.  Thread context, no lock held.
  */
 void kva__mag_close(struct kva_vmem *root);
 void kva__mag_open(struct kva_vmem *root);
-void kva__mag_close_arena(struct kva_vmem *vm);
-void kva__mag_open_arena(struct kva_vmem *vm);
 /* Is what comes back to be passed on at once: magazines over vm are closed. */
 bool kva__mag_arena_closed_now(struct kva_vmem *vm);
 extern unsigned kva__mag_closings; /* of all arenas */

@@ -25,14 +25,10 @@
  */
 #include "vmem/class.h"
 #include "vmem/hash.h"
-#include "vmem/short_index.h"
+#include "vmem/short.h"
 
-/* What is done for each caller, with what it knows of its arguments. */
-#define INLINE static inline __attribute__((always_inline))
-/* What is rare, and would have the rest save registers for it. */
-#define APART static __attribute__((noinline))
+/* ---- the long ways, which stand behind ---------------------------------- */
 
-/* The long ways of a request, which stand behind a short one. */
 APART int
 long_request(kva_vmem_t *vm, const struct vmem_request *from,
              enum btag_state state, uintptr_t *addr)
@@ -42,9 +38,9 @@ long_request(kva_vmem_t *vm, const struct vmem_request *from,
                : kva__long_xalloc(vm, from, addr, NULL);
 }
 
-APART int
-long_plain(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
-           uintptr_t *addr)
+int
+kva__short_long(kva_vmem_t *vm, size_t size, vm_flag_t flags,
+                enum btag_state state, uintptr_t *addr)
 {
     const struct vmem_request from = { .size = size,
                                        .maxaddr = VMEM_ADDR_MAX,
@@ -53,11 +49,15 @@ long_plain(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     return long_request(vm, &from, state, addr);
 }
 
-/* One way to wait and perhaps the usual fit. */
-static inline bool
-flags_are_plain(vm_flag_t flags)
+void
+kva__short_long_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
+                     enum btag_state state)
 {
-    return (flags & ~VM_INSTANTFIT) - 1u < 2u;
+    if (state == BT_ALLOC) {
+        kva__long_free(vm, addr, size, NULL);
+    } else {
+        kva__long_xfree(vm, addr, size, NULL);
+    }
 }
 
 /* ---- of an exact class -------------------------------------------------- */
@@ -121,7 +121,7 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     return 0;
 out:
     kva_port_unlock(&vm->lock, irq);
-    return long_plain(vm, size, flags, state, addr);
+    return kva__short_long(vm, size, flags, state, addr);
 }
 
 static int
@@ -142,8 +142,8 @@ short_alloc(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
         return place_aligned(vm, size, (size_t)1 << vm->quantum_shift, flags,
                              addr, state);
     }
-    if (KVA_UNLIKELY(!flags_are_plain(flags))) {
-        return long_plain(vm, size, flags, state, addr);
+    if (KVA_UNLIKELY(!short_flags(flags))) {
+        return kva__short_long(vm, size, flags, state, addr);
     }
     irq = kva_port_lock(&vm->lock);
     ref = vm->class_head[c];
@@ -329,7 +329,7 @@ place_aligned(kva_vmem_t *vm, size_t size, size_t align, vm_flag_t flags,
     unsigned shift = vm->quantum_shift;
     struct want w = { (((size - 1) >> shift) + 1) << shift, align, 0, 0 };
 
-    if (KVA_LIKELY(flags_are_plain(flags) && w.size != 0 && vm->index == NULL &&
+    if (KVA_LIKELY(short_flags(flags) && w.size != 0 && vm->index == NULL &&
                    w.size + align > align) &&
         short_place(vm, &w, (align >> shift) - 1, state, addr)) {
         return 0;
@@ -390,7 +390,7 @@ kva__short_placed(kva_vmem_t *vm, const struct vmem_request *from,
                             from->phase, from->nocross };
     uintptr_t more;
 
-    return flags_are_plain(from->flags) && vm->index == NULL &&
+    return short_flags(from->flags) && vm->index == NULL &&
                    (from->align & (from->align - 1)) == 0 &&
                    wants_more(vm, &w, &more) &&
                    short_place(vm, &w, more, BT_XALLOC, addr)
@@ -456,14 +456,7 @@ short_join(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
     bt_set_prev(behind, hole);
     class_insert(vm, hole, ref,
                  class_of((behind->start - hole->start) >> shift));
-    vm->stat.mem_inuse -= middle - start;
-    vm->stat.tags_free += (size_t)1 - gone;
-    vm->stat.free++;
-    vm->nsegments -= gone;
-    vm->nspare += gone;
-    if (KVA_UNLIKELY(vm->nspare > KVA__SPARE_MAX + vm->reserved)) {
-        kva__btag_settle(vm);
-    }
+    short_joined(vm, middle - start, gone);
     return true;
 }
 
@@ -480,18 +473,6 @@ free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__btag_ref_t ref,
     KVA_PARANOID(vmem_check(vm));
 }
 
-/* Is that the segment that is to go: of that state, and as many whole
- * quanta. */
-static inline bool
-is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
-             enum btag_state state)
-{
-    uintptr_t q = ((size - 1) >> vm->quantum_shift) + 1;
-
-    return bt_state(bt) == state && bt_size(bt) == (size_t)q
-                                                       << vm->quantum_shift;
-}
-
 /* Arena locked: no slot has it, or the short ways are closed. */
 APART void
 free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
@@ -501,16 +482,12 @@ free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
     kva__hash_slot_t *head;
 
     bt = vm->detour != 0 ? NULL : kva__hash_find_chained(vm, addr, &head);
-    if (bt != NULL && is_what_goes(vm, bt, size, state)) {
+    if (bt != NULL && short_is_it(vm, bt, size, state)) {
         free_joining(vm, bt, kva__hash_leave_chain(vm, head, bt), NULL, irq);
         return;
     }
     kva_port_unlock(&vm->lock, irq);
-    if (state == BT_ALLOC) {
-        kva__long_free(vm, addr, size, NULL);
-    } else {
-        kva__long_xfree(vm, addr, size, NULL);
-    }
+    kva__short_long_free(vm, addr, size, state);
 }
 
 INLINE void
@@ -527,7 +504,7 @@ short_free(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
         return;
     }
     bt = hash_find_slot(vm, addr, &slot);
-    if (KVA_UNLIKELY(bt == NULL || !is_what_goes(vm, bt, size, state))) {
+    if (KVA_UNLIKELY(bt == NULL || !short_is_it(vm, bt, size, state))) {
         free_other(vm, addr, size, state, irq);
         return;
     }

@@ -12,29 +12,12 @@
  * long way as long as imports are on their way or operations prepared, which
  * may want what there is.
  */
-#include "vmem/short_index.h"
+#include "vmem/short.h"
 
 #include "vmem/hash.h"
 #include "vmem/indexed.h"
 
-/* For each of two callers, whose state is a constant. */
-#define INLINE static inline __attribute__((always_inline))
-/* What is rare, and would have the rest save registers for it. */
-#define APART static __attribute__((noinline))
-
 /* ---- requests ----------------------------------------------------------- */
-
-APART int
-long_plain(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
-           uintptr_t *addr)
-{
-    const struct vmem_request from = { .size = size,
-                                       .maxaddr = VMEM_ADDR_MAX,
-                                       .flags = flags };
-
-    return state == BT_ALLOC ? kva__long_alloc(vm, size, flags, addr, NULL)
-                             : kva__long_xalloc(vm, &from, addr, NULL);
-}
 
 /*
  * The front of the first hole above class own, which is empty, that is still of
@@ -106,7 +89,7 @@ alloc_other(kva_vmem_t *vm, unsigned c, vm_flag_t flags, enum btag_state state,
     return 0;
 out:
     kva_port_unlock(&vm->lock, irq);
-    return long_plain(vm, size, flags, state, addr);
+    return kva__short_long(vm, size, flags, state, addr);
 }
 
 /* A request of size bytes, state what its segment will be. */
@@ -120,9 +103,8 @@ request(kva_vmem_t *vm, size_t size, vm_flag_t flags, enum btag_state state,
     kva_irq_t irq;
 
     /* One way to wait and perhaps the usual fit; an exact class. */
-    if (KVA_UNLIKELY((flags & ~VM_INSTANTFIT) - 1u >= 2u ||
-                     c >= KVA__VMEM_EXACT)) {
-        return long_plain(vm, size, flags, state, addr);
+    if (KVA_UNLIKELY(!short_flags(flags) || c >= KVA__VMEM_EXACT)) {
+        return kva__short_long(vm, size, flags, state, addr);
     }
     irq = kva_port_lock(&vm->lock);
     ref = vm->class_head[c];
@@ -228,14 +210,7 @@ join(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot)
     bt_set_next(hole, behind);
     bt_set_prev(behind, hole);
     enter(vm, hole, ref, behind->start - hole->start);
-    vm->stat.mem_inuse -= middle - start;
-    vm->stat.tags_free += (size_t)1 - gone;
-    vm->stat.free++;
-    vm->nsegments -= gone;
-    vm->nspare += gone;
-    if (KVA_UNLIKELY(vm->nspare > KVA__SPARE_MAX + vm->reserved)) {
-        kva__btag_settle(vm);
-    }
+    short_joined(vm, middle - start, gone);
     if (gone != 0) {
         indexed_join(vm, start, hole, join_prev, join_next);
     } else {
@@ -257,18 +232,6 @@ free_joining(kva_vmem_t *vm, struct kva_vmem_btag *bt, kva__hash_slot_t *slot,
     KVA_PARANOID(vmem_check(vm));
 }
 
-/* Is that the segment that is to go: of that state, and as many whole
- * quanta. */
-static inline bool
-is_what_goes(const kva_vmem_t *vm, const struct kva_vmem_btag *bt, size_t size,
-             enum btag_state state)
-{
-    uintptr_t q = ((size - 1) >> vm->quantum_shift) + 1;
-
-    return bt_state(bt) == state && bt_size(bt) == (size_t)q
-                                                       << vm->quantum_shift;
-}
-
 /* Arena locked: no slot has it, or it is not what goes, or the short ways are
  * closed. */
 APART void
@@ -280,18 +243,14 @@ free_other(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state,
 
     if (vm->detour == KVA__DETOUR_INDEX) {
         bt = kva__hash_find(vm, addr, &own);
-        if (bt != NULL && !own && is_what_goes(vm, bt, size, state)) {
+        if (bt != NULL && !own && short_is_it(vm, bt, size, state)) {
             kva__hash_leave(vm, bt);
             free_joining(vm, bt, NULL, irq);
             return;
         }
     }
     kva_port_unlock(&vm->lock, irq);
-    if (state == BT_ALLOC) {
-        kva__long_free(vm, addr, size, NULL);
-    } else {
-        kva__long_xfree(vm, addr, size, NULL);
-    }
+    kva__short_long_free(vm, addr, size, state);
 }
 
 INLINE void
@@ -308,7 +267,7 @@ give(kva_vmem_t *vm, uintptr_t addr, size_t size, enum btag_state state)
         return;
     }
     bt = hash_find_slot(vm, addr, &slot);
-    if (KVA_UNLIKELY(bt == NULL || !is_what_goes(vm, bt, size, state))) {
+    if (KVA_UNLIKELY(bt == NULL || !short_is_it(vm, bt, size, state))) {
         free_other(vm, addr, size, state, irq);
         return;
     }

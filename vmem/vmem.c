@@ -53,7 +53,7 @@
  */
 #include "vmem/audit.h"
 #include "vmem/qcache.h"
-#include "vmem/short_index.h"
+#include "vmem/short.h"
 
 kva_vmem_t *kva_vmem_list;
 

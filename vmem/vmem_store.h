@@ -99,7 +99,6 @@ struct kva_vmem {
     size_t hot_sizes;             /* above the quanta they serve, or 0 */
     uintptr_t hot_origin;         /* set once */
     uintptr_t hot_limit;          /* quanta from there that they see, or 0 */
-    unsigned closed_direct;       /* (r) magazines over it are closed */
     unsigned closed_below;        /* (r) and over those that import from it */
     uintptr_t origin;             /* (c) lowest address to expect */
     uintptr_t magic;              /* alive */
