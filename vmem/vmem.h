@@ -200,10 +200,10 @@ void kva_vmem_destroy(kva_vmem_t *vm);
  * VM_POPULATING, VM_PREPARED.  Sets *addr.  KVA_ENOMEM when there is none;
  * with VM_SLEEP it waits for it, first in first out, and says so only if no
  * free can help; KVA_EINTR when the wait was cancelled; KVA_EAGAIN by
- * VM_ONESTEP.  A range of 2^k quanta from a quantum cache is aligned to its
- * size.  Constant work, import aside; with VM_INDEX, past the quantum caches,
- * logarithmic; best fit without an index in steps of 64 tags with the lock
- * dropped in between.
+ * VM_ONESTEP.  A range of 2^k quanta, up to qcache_max, is aligned to its
+ * size, whoever serves it.  Constant work, import aside; with VM_INDEX, past
+ * the quantum caches, logarithmic; best fit without an index in steps of 64
+ * tags with the lock dropped in between.
  * vmem_free takes the size that was allocated (or any that rounds to the
  * same); it never allocates or fails.  Constant work, logarithmic with
  * VM_INDEX; it looks through those who wait, if anybody does.
