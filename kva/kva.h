@@ -6,7 +6,9 @@
  *       +- heap_arena            the heap's share, imported in large pieces
  *       |    +- heap_va_arena    VA only; quantum caches
  *       |         +- kmem_arena  wired: pages are attached when a span is
- *       |                        imported and detached when it is released
+ *       |         |              imported and detached when it is released
+ *       |         +- kmem_movable_arena   the same, for objects that can be
+ *       |                        moved: they share no span with others
  *       +- kmem_intr_arena       wired in advance, for interrupt context
  *       +- kernel_map            the few pageable ranges, for fault handling
  *
@@ -30,6 +32,7 @@ extern kva_vmem_t *kva_kernel_va_arena;
 extern kva_vmem_t *kva_heap_arena;
 extern kva_vmem_t *kva_heap_va_arena;
 extern kva_vmem_t *kva_kmem_arena;
+extern kva_vmem_t *kva_kmem_movable_arena;
 extern kva_vmem_t *kva_kmem_intr_arena;
 
 /*

@@ -7,6 +7,7 @@
 #define heap_arena kva_heap_arena
 #define heap_va_arena kva_heap_va_arena
 #define kmem_arena kva_kmem_arena
+#define kmem_movable_arena kva_kmem_movable_arena
 #define kmem_intr_arena kva_kmem_intr_arena
 
 #endif

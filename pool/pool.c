@@ -457,7 +457,8 @@ pool_drain_all(void)
 {
     /* Cleaners run in no particular order: arenas may have come before the
      * pools above them.  Not all of them exist at every tier. */
-    kva_vmem_t *arena[] = { kva_kmem_arena, kva_heap_va_arena, kva_heap_arena };
+    kva_vmem_t *arena[] = { kva_kmem_arena, kva_kmem_movable_arena,
+                            kva_heap_va_arena, kva_heap_arena };
     struct kva_stat before, after;
 
     kva_stat(&before);

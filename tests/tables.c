@@ -10,6 +10,7 @@ extern const struct test audit_tests[];
 extern const struct test boot_tests[];
 extern const struct test bounds_tests[];
 extern const struct test check_tests[];
+extern const struct test evacuate_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test budget_tests[];
@@ -100,6 +101,7 @@ const struct test *const test_tables[] = {
     resize_tests,
     budget_tests,
     window_tests,
+    evacuate_tests,
     reclaim_tests,
     kva_tests,
     boot_tests,

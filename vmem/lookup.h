@@ -29,4 +29,38 @@ struct kva_range {
 enum kva_range_kind
 kva__vmem_lookup(kva_vmem_t *vm, kva_vmem_addr_t addr, struct kva_range *range);
 
+/* ---- emptying what is nearly empty (evacuate.c) ----------------------- */
+
+/*
+ * The word in which whoever lays slabs into the window of addr counts bytes in
+ * live objects there (relaxed atomics); NULL: addr is in no window.  Valid
+ * until the arena ends.  No lock, constant work.
+ */
+size_t *kva__vmem_use(kva_vmem_t *vm, uintptr_t addr);
+
+/*
+ * Of the windows that hold runs, the one with the smallest use that is not shut
+ * and does not begin at *base: shut it, and tell its range.  False: there is
+ * none.  (To skip none, have in *base what is no window's: 1.)  From then on no
+ * run is taken from it until it is opened, and runs that are freed go back to
+ * it as ever.  But a run of it in a magazine may still be handed out: drain the
+ * magazines before (vmem_drain).  Linear in the windows; no lock held.
+ */
+bool kva__vmem_shut_emptiest(kva_vmem_t *vm, uintptr_t *base, size_t *bytes);
+
+/*
+ * Runs may be taken again from the window at base, also if it was open: it
+ * opens by itself when the arena, having no more room, imports a piece there.
+ */
+void kva__vmem_open(kva_vmem_t *vm, uintptr_t base);
+
+/*
+ * The next live run that begins in [*at, last]: true, *at its start, *bytes its
+ * length.  No lock; what is not the caller's may have changed.  With checks
+ * when magazines are emptied a run in a magazine looks live.  Linear in the
+ * quanta from *at to there.
+ */
+bool kva__vmem_next_run(kva_vmem_t *vm, uintptr_t *at, uintptr_t last,
+                        size_t *bytes);
+
 #endif

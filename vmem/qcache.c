@@ -131,11 +131,10 @@ list_remove(struct kva__qcache *qc, struct window *w)
     w->order = -1;
 }
 
-/* The window's free quanta changed: to the list of its order. */
-static void
-relist(struct kva__qcache *qc, struct window *w)
+void
+kva__qcache_relist(struct kva__qcache *qc, struct window *w)
 {
-    int order = kva__window_order(w);
+    int order = w->shut ? -1 : kva__window_order(w);
 
     if (order == w->order) {
         return;
@@ -359,26 +358,47 @@ kva__qcache_expect(kva_vmem_t *vm, uintptr_t addr)
                      __ATOMIC_RELAXED);
 }
 
+/* The windows that the gate sees are numbered from 0, then those of the
+ * tables. */
+#define GATE_WINDOWS (GATE_LEAVES / 2u)
+
+struct window *
+kva__qcache_next(const struct kva__qcache *qc, size_t *at)
+{
+    struct window *w = NULL, **mid;
+    size_t i = *at;
+
+    if (__atomic_load_n(&qc->gate_limit, __ATOMIC_ACQUIRE) == 0) {
+        return NULL; /* there is no window yet */
+    }
+    for (; w == NULL && i < GATE_WINDOWS; i++) {
+        w = gate_window(qc->vm->gate, (uintptr_t)i << WINDOW_SHIFT);
+    }
+    while (w == NULL && i < GATE_WINDOWS + ROOT_ENTRIES * MID_ENTRIES) {
+        size_t n = i - GATE_WINDOWS;
+
+        mid = __atomic_load_n(&qc->root[n >> MID_SHIFT], __ATOMIC_ACQUIRE);
+        if (mid == NULL) {
+            i += MID_ENTRIES - (n & (MID_ENTRIES - 1u));
+            continue;
+        }
+        w = __atomic_load_n(&mid[n & (MID_ENTRIES - 1u)], __ATOMIC_ACQUIRE);
+        i++;
+    }
+    *at = i;
+    return w;
+}
+
 typedef void visit_fn(struct kva__qcache *qc, struct window *w, void *arg);
 
-/* Every window, those that the gate sees first.  Locked. */
 static void
 windows_visit(struct kva__qcache *qc, visit_fn *fn, void *arg)
 {
-    for (unsigned i = 0; qc->gate_limit != 0 && i < GATE_LEAVES; i += 2) {
-        struct window *w =
-            gate_window(qc->vm->gate, (uintptr_t)i << LEAF_SHIFT);
+    struct window *w;
+    size_t at = 0;
 
-        if (w != NULL) {
-            fn(qc, w, arg);
-        }
-    }
-    for (unsigned r = 0; r < ROOT_ENTRIES; r++) {
-        for (unsigned m = 0; qc->root[r] != NULL && m < MID_ENTRIES; m++) {
-            if (qc->root[r][m] != NULL) {
-                fn(qc, qc->root[r][m], arg);
-            }
-        }
+    while ((w = kva__qcache_next(qc, &at)) != NULL) {
+        fn(qc, w, arg);
     }
 }
 
@@ -430,9 +450,10 @@ piece_get(struct kva__qcache *qc, unsigned size, vm_flag_t flags)
     if (w != NULL) {
         kva__window_piece_add(
             w, (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1), size);
+        w->shut = false; /* or nothing would be had from it */
         qc->held += size;
         qc->nfree += size;
-        relist(qc, w);
+        kva__qcache_relist(qc, w);
     }
     kva_port_unlock(&qc->lock, irq);
     if (w == NULL) {
@@ -486,7 +507,7 @@ piece_spare(struct kva__qcache *qc, struct window *w, unsigned at, bool all,
     qc->held -= n;
     qc->nfree -= n;
     qc->given += (size_t)n << shift;
-    relist(qc, w);
+    kva__qcache_relist(qc, w);
     return (size_t)n << shift;
 }
 
@@ -595,7 +616,7 @@ run_take(struct kva__qcache *qc, unsigned n, uintptr_t *addr)
     }
     kva__window_carve(w, at, n);
     qc->nfree -= n;
-    relist(qc, w);
+    kva__qcache_relist(qc, w);
     *addr = w->base + ((uintptr_t)at << qc->vm->quantum_shift);
     return true;
 }
@@ -659,7 +680,7 @@ run_give(struct qsize *qs, uintptr_t addr)
     if (KVA_LIKELY(ours)) {
         kva__window_join(w, at, qs->n);
         qc->nfree += qs->n;
-        relist(qc, w);
+        kva__qcache_relist(qc, w);
         wanted = kva__wait_for(vm);
         bytes =
             piece_spare(qc, w, at, wanted || kva__mag_closed(&qs->mc), &piece);
@@ -964,6 +985,7 @@ window_drain(struct kva__qcache *qc, struct window *w, void *arg)
 {
     struct drain *d = arg;
 
+    d->irq = kva_port_lock(&qc->lock);
     for (unsigned at = 0; (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA;
          at++) {
         uintptr_t addr;
@@ -971,7 +993,7 @@ window_drain(struct kva__qcache *qc, struct window *w, void *arg)
 
         if (qc->nfree << qc->vm->quantum_shift <= d->retain ||
             qc->given - d->given >= d->bytes) {
-            return;
+            break;
         }
         bytes = piece_spare(qc, w, at, true, &addr);
         if (bytes != 0) {
@@ -980,6 +1002,7 @@ window_drain(struct kva__qcache *qc, struct window *w, void *arg)
             d->irq = kva_port_lock(&qc->lock);
         }
     }
+    kva_port_unlock(&qc->lock, d->irq);
 }
 
 /* The magazines of all sizes, the longest first, to the windows. */
@@ -1010,8 +1033,8 @@ windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain)
 
     d.irq = kva_port_lock(&qc->lock);
     d.given = qc->given;
-    windows_visit(qc, window_drain, &d);
     kva_port_unlock(&qc->lock, d.irq);
+    windows_visit(qc, window_drain, &d);
 }
 
 /* While magazines are closed nothing is retained: somebody waits for it. */
@@ -1160,7 +1183,7 @@ window_check(struct kva__qcache *qc, struct window *w, void *arg)
           (((uintptr_t)WINDOW_QUANTA << qc->vm->quantum_shift) - 1)) != 0)) {
         bad = "Q1: a window is found by its address";
     }
-    if (bad == NULL && w->order != kva__window_order(w)) {
+    if (bad == NULL && w->order != (w->shut ? -1 : kva__window_order(w))) {
         bad = "Q1: a window is on the list of its order";
     }
     if (bad == NULL) {

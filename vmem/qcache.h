@@ -64,6 +64,15 @@ struct kva__qcache {
 /* The window of addr, or NULL. */
 struct window *kva__qcache_window(const struct kva__qcache *qc, uintptr_t addr);
 
+/*
+ * All windows, one after the other: *at is 0 at first.  NULL: that was all.  No
+ * lock; what came after the begin may be left out.
+ */
+struct window *kva__qcache_next(const struct kva__qcache *qc, size_t *at);
+/* The window's free quanta changed, or whether it is shut: to the list where it
+ * belongs.  Locked. */
+void kva__qcache_relist(struct kva__qcache *qc, struct window *w);
+
 /* Words of a row: counters, magazines, spares, what is held, each by size. */
 #define ROW_WIDTH RUN_CODES
 #define ROW_WORDS (2u * ROW_WIDTH + 2u * RUN_MAX)

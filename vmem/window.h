@@ -62,7 +62,8 @@ struct window {
     unsigned nfree; /* (q) quanta held and in no run */
     unsigned nheld; /* (q) */
     int order;      /* (q) the list it is on; -1: none */
-    unsigned pad;
+    bool shut;      /* (q) no run is taken from it (evacuate.c) */
+    size_t use;     /* atomic; whoever has the runs counts in it */
     uintptr_t free[WINDOW_WORDS];  /* (q) */
     uintptr_t held[WINDOW_WORDS];  /* (q) */
     uintptr_t piece[WINDOW_WORDS]; /* (q) */

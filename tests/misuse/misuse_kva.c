@@ -105,10 +105,11 @@ pageable_ranges(struct test_ctx *t)
 static void
 ending_in_use(struct test_ctx *t)
 {
-    vmem_t **vm[] = { &kernel_va_arena, &heap_arena, &heap_va_arena,
-                      &kmem_arena, &kmem_intr_arena };
-    static const char *const names[] = { "kernel_va", "heap", "heap_va", "kmem",
-                                         "kmem_intr" };
+    vmem_t **vm[] = { &kernel_va_arena, &heap_arena,         &heap_va_arena,
+                      &kmem_arena,      &kmem_movable_arena, &kmem_intr_arena };
+    static const char *const names[] = { "kernel_va",    "heap",
+                                         "heap_va",      "kmem",
+                                         "kmem_movable", "kmem_intr" };
     vmem_addr_t a = 0;
 
     (void)t;
