@@ -19,7 +19,7 @@
 struct bench_random bench_random = { BENCH_SEED };
 
 static const struct workload *const tables[] = { bench_vmem, bench_footprint,
-                                                 bench_objects };
+                                                 bench_objects, bench_slots };
 
 void
 bench_fail(const char *what)

@@ -21,6 +21,7 @@ struct workload {
 extern const struct workload bench_vmem[];
 extern const struct workload bench_footprint[];
 extern const struct workload bench_objects[];
+extern const struct workload bench_slots[];
 
 _Noreturn void bench_fail(const char *what);
 void *bench_table(size_t n, size_t size);

@@ -60,18 +60,23 @@ def costs(text):
     return dict(zip(events, total))
 
 
-def count(program, workload, n, pairs, caches):
+def counted(command, caches, env=None):
+    """Events of a command, net."""
     with tempfile.NamedTemporaryFile() as out:
         run(["valgrind", "--tool=cachegrind",
              f"--cachegrind-out-file={out.name}",
              *(["--cache-sim=yes", *CACHES] if caches else ["--cache-sim=no"]),
-             program, workload, n, pairs])
+             *command], env=env)
         sums = costs(pathlib.Path(out.name).read_text(encoding="utf-8"))
     figures = {"instructions": sums["Ir"]}
     if caches:
         figures["L1d"] = sums["D1mr"] + sums["D1mw"]
         figures["L2"] = sums["DLmr"] + sums["DLmw"]
     return figures
+
+
+def count(program, workload, n, pairs, caches):
+    return counted([program, workload, n, pairs], caches)
 
 
 def per_pair(program, workload, n, warm, pairs, caches=False, threads=1):
