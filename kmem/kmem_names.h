@@ -18,5 +18,14 @@ typedef kva_km_flag_t km_flag_t;
 #define kmem_intr_free kva_kmem_intr_free
 #define kmem_roundup_size kva_kmem_roundup_size
 #define kmem_drain kva_kmem_drain
+#define kmem_alloc_tryhard kva_kmem_alloc_tryhard
+#define kmem_strdupsize kva_kmem_strdupsize
+#define kmem_strdup kva_kmem_strdup
+#define kmem_strndup kva_kmem_strndup
+#define kmem_strfree kva_kmem_strfree
+#define kmem_asprintf kva_kmem_asprintf
+#define kmem_vasprintf kva_kmem_vasprintf
+#define kmem_tmpbuf_alloc kva_kmem_tmpbuf_alloc
+#define kmem_tmpbuf_free kva_kmem_tmpbuf_free
 
 #endif

@@ -21,13 +21,17 @@
 #define KVA_MESSAGE_MAX 256
 
 /*
- * Format into buf like snprintf, with %s %c %d %u %x %p %%, the length z or l,
- * and a width with or without zero padding.  Returns the length written.
+ * Format into buf as snprintf does, with %s %c %d %i %u %x %X %o %p %%, the
+ * flags - 0 + # and space, width, precision (both also as *), and the lengths
+ * hh h l ll j z t.  Returns the length written; kva__vformat_length what it
+ * would be if all fitted, without the NUL.
  */
 size_t kva__format(char *buf, size_t size, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 size_t kva__vformat(char *buf, size_t size, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
+size_t kva__vformat_length(const char *fmt, va_list ap)
+    __attribute__((format(printf, 1, 0)));
 
 _Noreturn void
 kva__panic(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));

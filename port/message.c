@@ -5,35 +5,79 @@
  */
 #include "port/check.h"
 
+/* What does not fit into buf is counted, but not written. */
 struct out {
     char *buf;
     size_t size;
     size_t len;
 };
 
+/* A conversion: %[flags][width][.precision][length]letter. */
+struct spec {
+    bool left, zero, plus, space, alternate;
+    bool has_precision;
+    unsigned width;
+    unsigned precision;
+    enum {
+        LENGTH_INT,
+        LENGTH_CHAR,
+        LENGTH_SHORT,
+        LENGTH_LONG,
+        LENGTH_LONG_LONG,
+        LENGTH_SIZE
+    } length;
+};
+
+/* 64 bits in octal. */
+#define DIGITS_MAX 22u
+
+static const char lower_case[] = "0123456789abcdef";
+
 static void
 out_char(struct out *o, char c)
 {
     if (o->len + 1 < o->size) {
-        o->buf[o->len++] = c;
+        o->buf[o->len] = c;
     }
+    o->len++;
 }
 
 static void
-out_string(struct out *o, const char *s)
+out_pad(struct out *o, char c, size_t n)
 {
+    for (; n > 0 && o->len + 1 < o->size; n--) {
+        out_char(o, c);
+    }
+    o->len += n;
+}
+
+static void
+out_string(struct out *o, const struct spec *spec, const char *s)
+{
+    size_t n = 0, pad;
+
     if (s == NULL) {
         s = "(null)";
     }
-    while (*s != '\0') {
-        out_char(o, *s++);
+    while ((!spec->has_precision || n < spec->precision) && s[n] != '\0') {
+        n++;
+    }
+    pad = spec->width > n ? spec->width - n : 0;
+    if (!spec->left) {
+        out_pad(o, ' ', pad);
+    }
+    for (size_t i = 0; i < n; i++) {
+        out_char(o, s[i]);
+    }
+    if (spec->left) {
+        out_pad(o, ' ', pad);
     }
 }
 
 /*
  * Division by 10 without a division: a 64-bit value on a 32-bit machine would
  * need a helper from libgcc.  Subtract powers of ten instead; at most 9 * 20
- * steps, and only on the way to a panic or a log line.
+ * steps, and only on the way to a panic or a line for people.
  */
 static const uint64_t powers_of_ten[] = { 10000000000000000000ull,
                                           1000000000000000000ull,
@@ -56,10 +100,10 @@ static const uint64_t powers_of_ten[] = { 10000000000000000000ull,
                                           10ull,
                                           1ull };
 
-static void
-out_decimal(struct out *o, uint64_t v, unsigned width, char pad)
+/* The digits of v, most significant first; none of 0. */
+static unsigned
+digits_decimal(char *digit, uint64_t v)
 {
-    char digit[KVA_COUNT(powers_of_ten)];
     unsigned n = 0;
 
     for (unsigned i = 0; i < KVA_COUNT(powers_of_ten); i++) {
@@ -69,105 +113,260 @@ out_decimal(struct out *o, uint64_t v, unsigned width, char pad)
             v -= powers_of_ten[i];
             c++;
         }
-        if (n > 0 || c != '0' || i + 1 == KVA_COUNT(powers_of_ten)) {
+        if (n > 0 || c != '0') {
             digit[n++] = c;
         }
     }
-    for (; width > n; width--) {
-        out_char(o, pad);
+    return n;
+}
+
+/* The same for 1 << bits as base. */
+static unsigned
+digits_shift(char *digit, uint64_t v, unsigned bits, const char *alphabet)
+{
+    unsigned n = 0;
+
+    while (n < DIGITS_MAX && bits * n < 64 && (v >> (bits * n)) != 0) {
+        n++;
     }
     for (unsigned i = 0; i < n; i++) {
+        digit[i] = alphabet[(v >> (bits * (n - 1 - i))) & ((1u << bits) - 1u)];
+    }
+    return n;
+}
+
+/* prefix: a sign or a base, not counted as digits. */
+static void
+out_number(struct out *o, const struct spec *spec, const char *prefix,
+           const char *digit, unsigned n)
+{
+    size_t zeros = 0, pad, npre = 0;
+    size_t least = spec->has_precision ? spec->precision : 1;
+
+    while (prefix[npre] != '\0') {
+        npre++;
+    }
+    if (n < least) {
+        zeros = least - n;
+    }
+    pad = npre + zeros + n < spec->width ? spec->width - npre - zeros - n : 0;
+    if (spec->zero && !spec->left && !spec->has_precision) {
+        zeros += pad;
+        pad = 0;
+    }
+    if (!spec->left) {
+        out_pad(o, ' ', pad);
+    }
+    for (size_t i = 0; i < npre; i++) {
+        out_char(o, prefix[i]);
+    }
+    out_pad(o, '0', zeros);
+    for (unsigned i = 0; i < n; i++) {
         out_char(o, digit[i]);
+    }
+    if (spec->left) {
+        out_pad(o, ' ', pad);
     }
 }
 
 static void
-out_hex(struct out *o, uint64_t v, unsigned width, char pad)
+out_signed(struct out *o, const struct spec *spec, int64_t v)
 {
-    unsigned n = 1;
+    const char *prefix = v < 0         ? "-"
+                         : spec->plus  ? "+"
+                         : spec->space ? " "
+                                       : "";
+    char digit[DIGITS_MAX];
+    unsigned n = digits_decimal(digit, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 
-    while (n < 16 && (v >> (4 * n)) != 0) {
-        n++;
-    }
-    for (; width > n; width--) {
-        out_char(o, pad);
-    }
-    while (n-- > 0) {
-        out_char(o, "0123456789abcdef"[(v >> (4 * n)) & 15]);
-    }
+    out_number(o, spec, prefix, digit, n);
 }
 
-/* Fetch an unsigned argument of the length that was given. */
-static uint64_t
-fetch(va_list *ap, unsigned longs, bool size)
+static void
+out_unsigned(struct out *o, struct spec *spec, char letter, uint64_t v)
 {
-    if (longs >= 2) {
-        return va_arg(*ap, unsigned long long);
+    const char *prefix = "";
+    char digit[DIGITS_MAX];
+    unsigned n;
+
+    switch (letter) {
+    case 'o':
+        n = digits_shift(digit, v, 3, "01234567");
+        if (spec->alternate && (!spec->has_precision || spec->precision <= n)) {
+            prefix = n > 0 || spec->has_precision ? "0" : "";
+        }
+        break;
+    case 'x':
+    case 'X':
+        n = digits_shift(digit, v, 4,
+                         letter == 'x' ? lower_case : "0123456789ABCDEF");
+        if (spec->alternate && v != 0) {
+            prefix = letter == 'x' ? "0x" : "0X";
+        }
+        break;
+    default:
+        n = digits_decimal(digit, v);
     }
-    if (size) {
-        return va_arg(*ap, size_t);
-    }
-    if (longs == 1) {
+    out_number(o, spec, prefix, digit, n);
+}
+
+/* Fetch an argument of the length that was given. */
+static uint64_t
+fetch(const struct spec *spec, va_list *ap)
+{
+    switch (spec->length) {
+    case LENGTH_CHAR:
+        return (unsigned char)va_arg(*ap, unsigned);
+    case LENGTH_SHORT:
+        return (unsigned short)va_arg(*ap, unsigned);
+    case LENGTH_LONG:
         return va_arg(*ap, unsigned long);
+    case LENGTH_LONG_LONG:
+        return va_arg(*ap, unsigned long long);
+    case LENGTH_SIZE:
+        return va_arg(*ap, size_t);
+    default:
+        return va_arg(*ap, unsigned);
     }
-    return va_arg(*ap, unsigned);
 }
 
 static int64_t
-fetch_signed(va_list *ap, unsigned longs, bool size)
+fetch_signed(const struct spec *spec, va_list *ap)
 {
-    if (longs >= 2) {
-        return va_arg(*ap, long long);
-    }
-    if (size || longs == 1) {
+    switch (spec->length) {
+    case LENGTH_CHAR:
+        return (signed char)va_arg(*ap, int);
+    case LENGTH_SHORT:
+        return (short)va_arg(*ap, int);
+    case LENGTH_LONG:
         return va_arg(*ap, long);
+    case LENGTH_LONG_LONG:
+        return va_arg(*ap, long long);
+    case LENGTH_SIZE:
+        return va_arg(*ap, ptrdiff_t);
+    default:
+        return va_arg(*ap, int);
     }
-    return va_arg(*ap, int);
+}
+
+/* A number of the format, or an argument for *; below 0: *negative. */
+static const char *
+parse_number(const char *fmt, va_list *ap, unsigned *value, bool *negative)
+{
+    *negative = false;
+    *value = 0;
+    if (*fmt == '*') {
+        int v = va_arg(*ap, int);
+
+        *negative = v < 0;
+        *value = v < 0 ? 0u - (unsigned)v : (unsigned)v;
+        return fmt + 1;
+    }
+    for (; *fmt >= '0' && *fmt <= '9'; fmt++) {
+        *value = *value * 10 + (unsigned)(*fmt - '0');
+    }
+    return fmt;
+}
+
+static const char *
+parse_flags(const char *fmt, struct spec *spec)
+{
+    for (;; fmt++) {
+        switch (*fmt) {
+        case '-':
+            spec->left = true;
+            break;
+        case '0':
+            spec->zero = true;
+            break;
+        case '+':
+            spec->plus = true;
+            break;
+        case ' ':
+            spec->space = true;
+            break;
+        case '#':
+            spec->alternate = true;
+            break;
+        default:
+            return fmt;
+        }
+    }
+}
+
+static const char *
+parse_length(const char *fmt, struct spec *spec)
+{
+    for (;; fmt++) {
+        switch (*fmt) {
+        case 'h':
+            spec->length =
+                spec->length == LENGTH_SHORT ? LENGTH_CHAR : LENGTH_SHORT;
+            break;
+        case 'l':
+            spec->length =
+                spec->length == LENGTH_LONG ? LENGTH_LONG_LONG : LENGTH_LONG;
+            break;
+        case 'j':
+            spec->length = LENGTH_LONG_LONG;
+            break;
+        case 't':
+        case 'z':
+            spec->length = LENGTH_SIZE;
+            break;
+        default:
+            return fmt;
+        }
+    }
+}
+
+/* What is between % and the letter. */
+static const char *
+parse_spec(const char *fmt, struct spec *spec, va_list *ap)
+{
+    bool negative;
+
+    fmt = parse_flags(fmt, spec);
+    fmt = parse_number(fmt, ap, &spec->width, &negative);
+    spec->left |= negative;
+    if (*fmt == '.') {
+        fmt = parse_number(fmt + 1, ap, &spec->precision, &negative);
+        spec->has_precision = !negative;
+    }
+    return parse_length(fmt, spec);
 }
 
 /* One conversion; fmt stands behind the %.  Returns where it ends. */
 static const char *
 out_conversion(struct out *o, const char *fmt, va_list *ap)
 {
-    unsigned width = 0, longs = 0;
-    bool size = false;
-    char pad = ' ';
-    int64_t i;
+    struct spec spec = { .length = LENGTH_INT };
+    char c[2] = { 0, 0 }, digit[DIGITS_MAX];
+    unsigned n;
 
-    if (*fmt == '0') {
-        pad = '0';
-        fmt++;
-    }
-    for (; *fmt >= '0' && *fmt <= '9'; fmt++) {
-        width = width * 10 + (unsigned)(*fmt - '0');
-    }
-    for (; *fmt == 'l' || *fmt == 'z'; fmt++) {
-        size |= *fmt == 'z';
-        longs += *fmt == 'l';
-    }
+    fmt = parse_spec(fmt, &spec, ap);
     switch (*fmt) {
     case 's':
-        out_string(o, va_arg(*ap, const char *));
+        out_string(o, &spec, va_arg(*ap, const char *));
         break;
     case 'c':
-        out_char(o, (char)va_arg(*ap, int));
+        c[0] = (char)va_arg(*ap, int);
+        spec.has_precision = false;
+        out_string(o, &spec, c);
         break;
     case 'd':
-        i = fetch_signed(ap, longs, size);
-        if (i < 0) {
-            out_char(o, '-');
-        }
-        out_decimal(o, i < 0 ? 0 - (uint64_t)i : (uint64_t)i, width, pad);
+    case 'i':
+        out_signed(o, &spec, fetch_signed(&spec, ap));
         break;
+    case 'o':
     case 'u':
-        out_decimal(o, fetch(ap, longs, size), width, pad);
-        break;
     case 'x':
-        out_hex(o, fetch(ap, longs, size), width, pad);
+    case 'X':
+        out_unsigned(o, &spec, *fmt, fetch(&spec, ap));
         break;
     case 'p':
-        out_string(o, "0x");
-        out_hex(o, (uintptr_t)va_arg(*ap, void *), 0, ' ');
+        n = digits_shift(digit, (uintptr_t)va_arg(*ap, void *), 4, lower_case);
+        out_number(o, &spec, "0x", digit, n);
         break;
     case '\0':
         return fmt;
@@ -177,25 +376,45 @@ out_conversion(struct out *o, const char *fmt, va_list *ap)
     return fmt + 1;
 }
 
-size_t
-kva__vformat(char *buf, size_t size, const char *fmt, va_list ap)
+static void
+out_format(struct out *o, const char *fmt, va_list ap)
 {
-    struct out o = { buf, size, 0 };
     va_list copy;
 
     va_copy(copy, ap);
     while (*fmt != '\0') {
         if (*fmt == '%') {
-            fmt = out_conversion(&o, fmt + 1, &copy);
+            fmt = out_conversion(o, fmt + 1, &copy);
         } else {
-            out_char(&o, *fmt++);
+            out_char(o, *fmt++);
         }
     }
     va_end(copy);
-    if (size > 0) {
-        buf[o.len] = '\0';
-    }
+}
+
+size_t
+kva__vformat_length(const char *fmt, va_list ap)
+{
+    char none[1];
+    struct out o = { none, 0, 0 };
+
+    out_format(&o, fmt, ap);
     return o.len;
+}
+
+size_t
+kva__vformat(char *buf, size_t size, const char *fmt, va_list ap)
+{
+    struct out o = { buf, size, 0 };
+    size_t len;
+
+    out_format(&o, fmt, ap);
+    if (size == 0) {
+        return 0;
+    }
+    len = o.len < size ? o.len : size - 1;
+    buf[len] = '\0';
+    return len;
 }
 
 size_t

@@ -20,6 +20,8 @@ extern const struct test footprint_tests[];
 extern const struct test harness_tests[];
 extern const struct test import_tests[];
 extern const struct test index_tests[];
+extern const struct test kmem_size_tests[];
+extern const struct test kmem_string_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
 extern const struct test magazine_tests[];
@@ -107,6 +109,8 @@ const struct test *const test_tables[] = {
     boot_tests,
     pool_tests,
     kmem_tests,
+    kmem_size_tests,
+    kmem_string_tests,
     malloc_tests,
     vmem_add_span_tests,
     vmem_arguments_tests,

@@ -19,6 +19,33 @@
         CHECK_EQ(len, strlen(theirs));                             \
     } while (0)
 
+/* Some widths and precisions, -1 for none. */
+static void
+numbers_agree(struct test_ctx *t, long long x)
+{
+    int w = (int)test_rand_below(t, 30);
+    int p = (int)test_rand_below(t, 26) - 1;
+    unsigned long long u = (unsigned long long)x;
+
+    SAME("%*.*lld|%-*.*lld|%+*.*lld", w, p, x, w, p, x, w, p, x);
+    SAME("%*.*llu|%-*.*llX|%#*.*llx", w, p, u, w, p, u, w, p, u);
+    SAME("%*.*llo|%#*.*llo|%-#*.*llo", w, p, u, w, p, u, w, p, u);
+    SAME("%0*lld|%0*llx|%#0*llx|%#0*llo", w, x, w, u, w, u, w, u);
+}
+
+/* How long it would be, without a place to put it. */
+static size_t
+measured(const char *fmt, ...)
+{
+    va_list ap;
+    size_t len;
+
+    va_start(ap, fmt);
+    len = kva__vformat_length(fmt, ap);
+    va_end(ap);
+    return len;
+}
+
 static void
 format_agrees_with_printf(struct test_ctx *t)
 {
@@ -28,7 +55,21 @@ format_agrees_with_printf(struct test_ctx *t)
     SAME("%d %u %x", -2147483647 - 1, 4294967295u, 0xdeadbeefu);
     SAME("%5d|%05d|%5u|%08x|%3x", 42, 42, 42u, 0xbeefu, 0xbeefu);
     SAME("%zu %zx", (size_t)-1, (size_t)-1);
-    SAME("%p", (void *)(uintptr_t)0x1234);
+    SAME("%p|%12p|%-12p|", (void *)(uintptr_t)0x1234, (void *)(uintptr_t)0x1234,
+         (void *)(uintptr_t)0x1234);
+    SAME("%i|%+d|% d|%-6d|%+05d|%-+6d|", -5, 5, 5, -42, 42, 7);
+    SAME("%X|%#x|%#X|%#010x|%o|%#o|%#o", 0xbeefu, 0xbeefu, 0xbeefu, 0xbeefu,
+         0777u, 0777u, 0u);
+    SAME("%8s|%-8s|%.2s|%8.3s|%.0s|%.9s|%3s", "abc", "abc", "abc", "abcdef",
+         "abc", "abc", "abcdef");
+    SAME("%*d|%-*d|%*d|%.*s|%.*s|", 5, 42, 5, 42, -5, 42, 2, "abc", -1, "abc");
+    SAME("%.5d|%8.5d|%-8.5d|%.0d|%.0u|%.0x|", -42, 42, 42, 0, 0u, 0u);
+    SAME("%#.0o|%#.3o|%#5o|%.4x|%#.4x|", 0u, 5u, 5u, 0xabu, 0xabu);
+    SAME("%3c|%-3c|", 'x', 'y');
+    SAME("%hhd %hhu %hd %hu", -3, 259, -70000, 70000);
+    SAME("%jd %ju %td %zd", (intmax_t)-9, (uintmax_t)9, (ptrdiff_t)-9,
+         (ptrdiff_t)-7);
+    SAME("%.3s", (const char[]){ 'a', 'b', 'c' }); /* no NUL to be looked for */
     for (unsigned long i = 0; i < t->count; i++) {
         unsigned shift = (unsigned)test_rand_below(t, 64);
         uint64_t x = test_rand(t) >> shift;
@@ -38,6 +79,8 @@ format_agrees_with_printf(struct test_ctx *t)
              (long long)x);
         SAME("%10u|%010u|%016llx", (unsigned)x, (unsigned)x,
              (unsigned long long)x);
+        numbers_agree(t, (long long)x);
+        numbers_agree(t, -(long long)x);
     }
 }
 
@@ -56,6 +99,9 @@ format_cuts(struct test_ctx *t)
     buf[0] = 'q';
     CHECK_EQ(kva__format(buf, 0, "abc"), 0);
     CHECK_EQ(buf[0], 'q');
+    CHECK_EQ(measured("%s-%05d", "abcdefgh", 7), 14);
+    CHECK_EQ(measured("%300d|", 1), 301);
+    CHECK_EQ(measured(""), 0);
     CHECK_EQ(kva__format(buf, sizeof(buf), "%s", null), 6);
     CHECK_STR(buf, "(null)");
 }
