@@ -66,7 +66,8 @@ format_agrees_with_printf(struct test_ctx *t)
     SAME("%.5d|%8.5d|%-8.5d|%.0d|%.0u|%.0x|", -42, 42, 42, 0, 0u, 0u);
     SAME("%#.0o|%#.3o|%#5o|%.4x|%#.4x|", 0u, 5u, 5u, 0xabu, 0xabu);
     SAME("%3c|%-3c|", 'x', 'y');
-    SAME("%hhd %hhu %hd %hu", -3, 259, -70000, 70000);
+    SAME("%hhd %hhu %hd %hu", (signed char)-3, (unsigned char)250,
+         (short)-30000, (unsigned short)60000);
     SAME("%jd %ju %td %zd", (intmax_t)-9, (uintmax_t)9, (ptrdiff_t)-9,
          (ptrdiff_t)-7);
     SAME("%.3s", (const char[]){ 'a', 'b', 'c' }); /* no NUL to be looked for */
