@@ -326,8 +326,11 @@ pool_cache_invalidate(pool_cache_t pc)
 bool
 pool_cache_reclaim(pool_cache_t pc)
 {
+    size_t before = kva__pool_released(&pc->slabs); /* the hook's puts count */
+
     kva__pool_call_hook(&pc->slabs);
-    return pool_cache_drain(pc, SIZE_MAX, 0) != 0;
+    (void)pool_cache_drain(pc, SIZE_MAX, 0);
+    return kva__pool_released(&pc->slabs) != before;
 }
 
 /* ---- what is the pool's ---------------------------------------------- */
