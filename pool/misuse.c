@@ -94,7 +94,7 @@ void
 kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
                   uint8_t expected)
 {
-    const struct kva__slab *slab;
+    struct kva__slab *slab;
     struct kva__place place;
     struct kva_range range;
 
@@ -102,6 +102,10 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
         bad_in_slab(func, pp, addr, &place, expected);
     }
     slab = kva__slab_of(addr);
+    if (slab != NULL && slab->owner == pp) { /* inside a slab of one object */
+        kva__slab_place(pp, slab, kva__slab_base(slab), addr, &place);
+        bad_in_slab(func, pp, addr, &place, expected);
+    }
     if (slab != NULL) {
         kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
                     "expected an object of this %s, found one of %s %s",

@@ -220,7 +220,8 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
         }
         kva__slab_give(pp, &place);
     }
-    doomed = pp->nempty != 0 ? pool_doom(pp, all) : NULL;
+    /* Nothing was put, nothing goes: a misuse changes nothing. */
+    doomed = i != 0 && pp->nempty != 0 ? pool_doom(pp, all) : NULL;
     kva__pool_unlock(pp, irq);
     (void)pool_destroy_slabs(pp, doomed);
     kva__limit_wake(pp, i);
