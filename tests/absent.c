@@ -7,20 +7,6 @@
  */
 #include "tests/harness/test.h"
 
-#ifdef TEST_NO_UTHASH
-static void
-needs_uthash(struct test_ctx *t)
-{
-    (void)t;
-    SKIP("uthash.h was not there when this was configured (uthash-dev)");
-}
-
-extern const struct test model_object_tests[];
-
-const struct test model_object_tests[] = { TEST("model_objects", needs_uthash),
-                                           TEST_END };
-#endif
-
 #ifdef TEST_NO_LZMA
 static void
 needs_liblzma(struct test_ctx *t)
