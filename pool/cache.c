@@ -313,6 +313,7 @@ pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
         (void)kva__magcache_drain(&pc->mags,
                                   kva__pool_divide(retain, pc->slabs.size));
         (void)kva__pool_trim(&pc->slabs, true);
+        kva__pool_settle(&pc->slabs);
     }
     return kva__pool_released(&pc->slabs) - before;
 }

@@ -10,6 +10,7 @@ struct sums {
     size_t slabs;
     size_t empty;
     size_t nfree;
+    size_t held; /* free, in slabs that are pinned */
 };
 
 static const char *
@@ -41,22 +42,23 @@ check_objects(const struct kva_pool *pp, struct kva__slab *slab)
 }
 
 static const char *
-check_slab(const struct kva_pool *pp, struct kva__slab *slab, unsigned list)
+check_slab(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    unsigned want = slab->nfree == 0 ? KVA__POOL_FULL
-                    : slab->nfree == pp->nobj
-                        ? KVA__POOL_EMPTY
-                        : 1u + ((slab->nfree - 1u) * pp->list_scale >> 16);
+    unsigned want = slab->nfree == 0          ? KVA__SLAB_FULL
+                    : slab->nfree == pp->nobj ? KVA__SLAB_EMPTY
+                                              : KVA__SLAB_PARTIAL;
     bool off = (pp->flags & KVA__PR_OFF_SLAB) != 0;
 
     if (slab->owner != pp || slab->magic != KVA__SLAB_MAGIC) {
         return "a slab in a list is not the pool's";
     }
-    if (slab->list != list || want != list) {
-        return "S1: a slab is in the wrong list";
+    if (slab->file != want && slab->file != KVA__SLAB_PINNED) {
+        return "S1: a slab is in the wrong list or tree";
     }
-    if (slab->next->prev != slab || slab->prev->next != slab) {
-        return "a ring of slabs is broken";
+    if (!KVA__SLAB_IN_TREE(slab->file) &&
+        slab !=
+            (slab->prev == NULL ? pp->file[slab->file] : slab->prev->next)) {
+        return "a list of slabs is broken";
     }
     if (kva__slabmap_get(kva__slab_base(slab)) !=
         (off ? KVA__SLABMAP_OFF : KVA__SLABMAP_IN)) {
@@ -65,38 +67,37 @@ check_slab(const struct kva_pool *pp, struct kva__slab *slab, unsigned list)
     return check_objects(pp, slab);
 }
 
+/* One after the other; a tree that is broken has fewer or more of them than
+ * the pool counts. */
 static const char *
-check_list(const struct kva_pool *pp, unsigned list, struct sums *sums)
+check_slabs(struct kva_pool *pp, struct sums *sums)
 {
-    struct kva__slab *slab = pp->list[list];
+    struct kva__slab *slab = kva__slab_next(pp, NULL);
+    const char *wrong = NULL;
 
-    if ((slab != NULL) != ((pp->list_map >> list & 1u) != 0)) {
-        return "the map of lists disagrees with the lists";
-    }
-    while (slab != NULL && sums->slabs <= pp->nslabs) {
-        const char *wrong = check_slab(pp, slab, list);
+    while (slab != NULL && sums->slabs <= pp->nslabs && wrong == NULL) {
+        bool pinned = slab->file == KVA__SLAB_PINNED;
 
-        if (wrong != NULL) {
-            return wrong;
+        wrong = check_slab(pp, slab);
+        if (wrong == NULL && KVA__SLAB_IN_TREE(slab->file)) {
+            wrong = kva__slab_tree_check(slab);
         }
         sums->slabs++;
-        sums->nfree += slab->nfree;
-        sums->empty += list == KVA__POOL_EMPTY;
-        slab = slab->next == pp->list[list] ? NULL : slab->next;
+        sums->nfree += pinned ? 0 : slab->nfree;
+        sums->held += pinned ? slab->nfree : 0;
+        sums->empty += slab->file == KVA__SLAB_EMPTY;
+        slab = kva__slab_next(pp, slab);
     }
-    return NULL;
+    return wrong;
 }
 
 const char *
 pool_check(struct kva_pool *pp)
 {
-    struct sums sums = { 0, 0, 0 };
-    const char *wrong = NULL;
+    struct sums sums = { .slabs = 0 };
     kva_irq_t irq = kva__pool_lock(pp);
+    const char *wrong = check_slabs(pp, &sums);
 
-    for (unsigned i = 0; i < KVA__POOL_LISTS && wrong == NULL; i++) {
-        wrong = check_list(pp, i, &sums);
-    }
     if (wrong == NULL && sums.slabs != pp->nslabs) {
         wrong = "the lists do not hold as many slabs as the pool counts";
     }
@@ -104,8 +105,10 @@ pool_check(struct kva_pool *pp)
         (sums.nfree != pp->nfree || sums.empty != pp->nempty)) {
         wrong = "the slabs do not add up to the pool's counts";
     }
-    if (wrong == NULL && pp->nslabs * pp->nobj != pp->nfree + pp->nout) {
-        wrong = "S3: free and taken objects are not all objects";
+    if (wrong == NULL &&
+        (pp->nslabs * pp->nobj != pp->nfree + pp->nout + pp->nheld ||
+         pp->nheld < sums.held)) {
+        wrong = "S3: free, taken and held objects are not all objects";
     }
     kva__pool_unlock(pp, irq);
     return wrong;

@@ -246,8 +246,6 @@ kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
     if (lo.off_slab) {
         pp->flags |= KVA__PR_OFF_SLAB;
     }
-    if (lo.nobj > 1) {
-        pp->list_scale = (uint32_t)kva__pool_divide(
-            (size_t)KVA__POOL_PARTIAL << 16, lo.nobj - 1);
-    }
+    pp->list_scale =
+        (uint32_t)kva__pool_divide((size_t)KVA__POOL_LEVELS << 16, lo.nobj);
 }

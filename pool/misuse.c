@@ -141,13 +141,9 @@ kva__pool_bad_destroy(const char *func, struct kva_pool *pp)
     uintptr_t addr = 0;
     size_t live = 0;
 
-    for (unsigned l = 0; l < KVA__POOL_EMPTY; l++) {
-        struct kva__slab *slab = pp->list[l];
-
-        while (slab != NULL) {
-            live += live_in_slab(pp, slab, &addr);
-            slab = slab->next == pp->list[l] ? NULL : slab->next;
-        }
+    for (struct kva__slab *slab = kva__slab_next(pp, NULL); slab != NULL;
+         slab = kva__slab_next(pp, slab)) {
+        live += live_in_slab(pp, slab, &addr);
     }
     kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
                 "expected no live object, found %zu", live);

@@ -111,6 +111,23 @@ pool_destroy_slabs(struct kva_pool *pp, struct kva__slab *doomed)
     return bytes;
 }
 
+/* File slabs anew, so that from here on the fullest span serves: one that goes
+ * to where it was looked at is looked at once more. */
+void
+kva__pool_settle(struct kva_pool *pp)
+{
+    size_t left = 3 * pp->nslabs + 2 * TRIM_BATCH;
+    unsigned rounds = 0; /* the first one may have begun anywhere */
+
+    while (rounds < 2 && left > 0) {
+        kva_irq_t irq = kva__pool_lock(pp);
+
+        rounds += !kva__slab_sweep(pp, TRIM_BATCH);
+        kva__pool_unlock(pp, irq);
+        left -= left < TRIM_BATCH ? left : TRIM_BATCH;
+    }
+}
+
 size_t
 kva__pool_trim(struct kva_pool *pp, bool all)
 {
@@ -450,6 +467,7 @@ pool_reclaim(struct kva_pool *pp)
 
     kva__pool_call_hook(pp);
     (void)kva__pool_trim(pp, true);
+    kva__pool_settle(pp);
     return kva__pool_released(pp) - before;
 }
 

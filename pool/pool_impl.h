@@ -41,12 +41,14 @@ enum kva__object_state {
 /* (s) lock of the pool, (c) constant while the slab is the pool's. */
 struct kva__slab {
     struct kva_pool *owner; /* (c) NULL: this is no slab */
-    struct kva__slab *next; /* (s) ring of its list */
+    struct kva__slab *next; /* (s) of its list or tree */
     struct kva__slab *prev; /* (s) */
     uint16_t nfree;         /* (s) */
     uint16_t magic;         /* (c) */
-    uint8_t list;           /* (s) */
-    uint8_t spare[3];
+    uint8_t file;           /* (s) which list or tree */
+    uint8_t level;          /* (s) by which it is filed in a tree */
+    uint8_t stuck;          /* (s) times that something was not to be moved */
+    uint8_t spare;
     /* The map follows: a bit for each free object; then the states. */
 };
 
@@ -290,6 +292,26 @@ kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place);
 struct kva__slab *kva__slab_create(struct kva_pool *pp, unsigned flags);
 void kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab);
 
+/* ---- where slabs are filed (slab.c, slab_tree.c) --------------------- */
+
+/* A slab in none of pp->file[]: new, or about to go. */
+#define KVA__SLAB_APART KVA__SLAB_FILES
+#define KVA__SLAB_IN_TREE(file) ((file) >= KVA__SLAB_PARTIAL)
+
+/* All slabs one after the other, from NULL on.  Logarithmic.  Pool lock held. */
+struct kva__slab *kva__slab_next(struct kva_pool *pp, struct kva__slab *slab);
+
+/* root: the slab at the top, or where it is named.  Logarithmic on average. */
+void kva__slab_tree_insert(struct kva__slab **link, struct kva__slab *slab);
+void kva__slab_tree_remove(struct kva__slab **link, struct kva__slab *slab);
+struct kva__slab *kva__slab_tree_first(struct kva__slab *root);
+struct kva__slab *kva__slab_tree_last(struct kva__slab *root);
+/* The last one that would serve before one of that level and address. */
+struct kva__slab *
+kva__slab_tree_before(struct kva__slab *root, unsigned level, uintptr_t base);
+/* A slab and those right below it: NULL, or what does not hold. */
+const char *kva__slab_tree_check(const struct kva__slab *slab);
+
 /* With the pool lock held: add a new slab; take up to n objects from the
  * slabs there are, in the state given; put one back, which must not be free;
  * take an empty slab out that need not be kept, or NULL. */
@@ -298,6 +320,9 @@ unsigned kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
                         uint8_t state);
 void kva__slab_give(struct kva_pool *pp, const struct kva__place *place);
 struct kva__slab *kva__slab_surplus(struct kva_pool *pp, bool all);
+/* Look at up to n partial slabs, in turn, whether they are filed by what their
+ * span is; false: all were looked at.  Pool lock held. */
+bool kva__slab_sweep(struct kva_pool *pp, unsigned n);
 
 /* ---- pools (pool.c, limit.c) ----------------------------------------- */
 
@@ -333,6 +358,8 @@ void kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
                     uint8_t state, const char *func);
 /* Destroy slabs that need not be kept (all: hysteresis aside); bytes. */
 size_t kva__pool_trim(struct kva_pool *pp, bool all);
+/* File all partial slabs by what their spans are now. */
+void kva__pool_settle(struct kva_pool *pp);
 int kva__pool_grow_to(struct kva_pool *pp, size_t free_wanted);
 /* Call the drain hook, if there is one.  Bytes ever given back. */
 void kva__pool_call_hook(struct kva_pool *pp);

@@ -3,10 +3,6 @@
  * The storage of pools and pool caches, for init in place.  The fields are
  * private.  The first ones of a pool are those of the hit path: they share
  * a cache line and do not change while the pool lives.
- *
- * A slab's list is by how full it is: 0 full, then partial ones from the
- * fullest to the emptiest, then empty ones.  An object is taken from the first
- * list that has a slab with one.
  */
 #ifndef KVA_POOL_POOL_STORE_H
 #define KVA_POOL_POOL_STORE_H
@@ -16,11 +12,17 @@
 #include "vmem/magazine.h"
 #include "vmem/wait.h"
 
-/* Lists of partial slabs; each holds an eighth of the range of fullness. */
-#define KVA__POOL_PARTIAL 8u
-#define KVA__POOL_FULL 0u
-#define KVA__POOL_EMPTY (KVA__POOL_PARTIAL + 1u)
-#define KVA__POOL_LISTS (KVA__POOL_PARTIAL + 2u)
+/* Where a slab is filed: two lists, and two trees (pool/slab.c). */
+enum kva__slab_file {
+    KVA__SLAB_FULL,
+    KVA__SLAB_PINNED,
+    KVA__SLAB_PARTIAL,
+    KVA__SLAB_EMPTY,
+    KVA__SLAB_FILES
+};
+
+/* Levels of slabs whose arena has no windows, by their own fullness. */
+#define KVA__POOL_LEVELS 8u
 
 struct kva__slab;
 
@@ -34,21 +36,23 @@ struct kva_pool {
     uint16_t shift;        /* (c) size is a multiple of 1 << shift */
     uint16_t state_offset; /* (c) of the state bytes from the slab header */
     uint32_t flags;        /* (c) PR_*, and KVA__PR_* */
-    uint32_t list_scale;   /* (c) objects free to list, 16.16 */
+    uint32_t list_scale;   /* (c) objects free to level, 16.16 */
     size_t size;           /* (c) of an object, with its padding */
     size_t slab_bytes;     /* (c) */
 
     kva_lock_t lock;
-    struct kva__slab *list[KVA__POOL_LISTS]; /* (s) rings, or NULL */
-    uint32_t list_map;                       /* (s) lists that are not empty */
+    struct kva__slab *file[KVA__SLAB_FILES]; /* (s) lists and trees */
+    uintptr_t sweep_base;                    /* (s) which partial slab was */
+    uint8_t sweep_level;                     /* (s) last looked at */
     uint16_t header_bytes;                   /* (c) of a slab */
     uint16_t map_words;                      /* (c) of its map of free ones */
     size_t nslabs;                           /* (s) */
-    size_t nempty;                           /* (s) of them */
+    size_t nempty;                           /* (s) of them, not pinned */
     size_t nfree;                            /* (s) free objects */
     size_t nout;                             /* (s) taken, magazines included */
-    size_t gets, puts, fails;                /* (s) */
-    size_t released;                         /* (s) bytes ever given back */
+    size_t nheld;             /* (s) neither: see move.c; else 0 */
+    size_t gets, puts, fails; /* (s) */
+    size_t released;          /* (s) bytes ever given back */
 
     size_t lowat;      /* (s) free objects wanted */
     size_t primed;     /* (s) objects whose slabs are kept */

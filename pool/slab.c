@@ -3,84 +3,248 @@
  * Slabs: made from an arena, filled and emptied, put back.
  *
  * Placement decides how much comes back later.  An object is taken from the
- * fullest slab that has a free one, so that the others get a chance to run
- * empty; among slabs of the same eighth of fullness from one near the lowest
- * address; in a slab the lowest one.  Finding it is constant work: a bit for
- * each list that is not empty, a ring for each list whose head is its lowest
- * slab as far as inserting at the ends can tell.
+ * slab that lies in the fullest span, so that the others get a chance to run
+ * empty and go back whole; of those in one span, from the lowest; in a slab it
+ * is the lowest one.  Slabs that are empty serve last, and those that would have
+ * served first of them stay longest.
+ *
+ *     full      list    no free object
+ *     partial   tree    some are free: the first one serves (slab_tree.c)
+ *     empty     tree    all are free: the first one serves, the last one goes
+ *     pinned    list    under evacuation, serves nobody (move.c)
+ *
+ * How full a span is, in 32nds, is a slab's LEVEL.  Pools count in a word of
+ * the window what they have out there (vmem/lookup.h).  Other objects change it,
+ * so the level by which a slab is filed may be old.  A slab is filed anew when
+ * it is about to serve, or to go, and its span has become emptier, or fuller: a
+ * few times at most.  And whenever a slab has been filled, one more is looked
+ * at, in turn, so that those in spans that others have filled are found as well.
+ * A drain looks at all of them.  (To file each slab anew at each change of its
+ * level is exact, and made frees at random over 1.25 GiB take three times as
+ * long.)
+ *
+ * Where an arena has no windows, the level is the slab's own fullness.
  *
  * Nothing is ever written into a free object.
  *
  * Invariants
- *   S1  a slab is in the list that its count of free objects names.
+ *   S1  a slab is in the list or tree that its count of free objects names, or
+ *       is pinned.
  *   S2  bit i of the map is set if and only if state i is FREE, and nfree is
  *       the number of such bits.
- *   S3  nslabs * nobj = nfree + nout.
+ *   S3  nslabs * nobj = nfree + nout + nheld.
  */
 #include "pool/pool_impl.h"
 
-/* ---- lists ----------------------------------------------------------- */
+/* ---- where a slab is filed ------------------------------------------- */
+
+/* Slabs whose level is corrected before one is taken as it is. */
+#define REFILE_MAX 8u
+
+/* A level is a 32nd of a window of 512 quanta. */
+#define LEVEL_SHIFT 4u
+#define LEVEL_MAX 32u
 
 static unsigned
-list_of(const struct kva_pool *pp, unsigned nfree)
+level_of(const struct kva_pool *pp, const struct kva__slab *slab)
 {
-    if (nfree == 0) {
-        return KVA__POOL_FULL;
+    kva_vmem_t *vm = *pp->allocator->arena;
+    const size_t *use = kva__vmem_use(vm, kva__slab_base(slab));
+    size_t level;
+
+    if (use == NULL) {
+        return KVA__POOL_LEVELS - (slab->nfree * pp->list_scale >> 16);
     }
-    if (nfree == pp->nobj) {
-        return KVA__POOL_EMPTY;
-    }
-    return 1u + ((nfree - 1u) * pp->list_scale >> 16);
+    level = __atomic_load_n(use, __ATOMIC_RELAXED) >>
+            (vm->quantum_shift + LEVEL_SHIFT);
+    return level < LEVEL_MAX ? (unsigned)level : LEVEL_MAX;
 }
 
+/* So many bytes more, or less, are out of the slab's span. */
 static void
-list_insert(struct kva_pool *pp, struct kva__slab *slab)
+use_add(const struct kva_pool *pp, const struct kva__slab *slab, size_t bytes)
 {
-    unsigned i = list_of(pp, slab->nfree);
-    struct kva__slab *head = pp->list[i];
+    size_t *use = kva__vmem_use(*pp->allocator->arena, kva__slab_base(slab));
 
-    slab->list = (uint8_t)i;
-    if (head == NULL) {
-        slab->next = slab;
-        slab->prev = slab;
-        pp->list[i] = slab;
-        pp->list_map |= 1u << i;
-        return;
-    }
-    slab->next = head;
-    slab->prev = head->prev;
-    head->prev->next = slab;
-    head->prev = slab;
-    if (kva__slab_base(slab) < kva__slab_base(head)) {
-        pp->list[i] = slab;
+    if (use != NULL) {
+        (void)__atomic_fetch_add(use, bytes, __ATOMIC_RELAXED);
     }
 }
 
 static void
-list_remove(struct kva_pool *pp, struct kva__slab *slab)
+list_insert(struct kva__slab **head, struct kva__slab *slab)
 {
-    unsigned i = slab->list;
-
-    if (slab->next == slab) {
-        pp->list[i] = NULL;
-        pp->list_map &= ~(1u << i);
-        return;
+    slab->prev = NULL;
+    slab->next = *head;
+    if (*head != NULL) {
+        (*head)->prev = slab;
     }
-    slab->next->prev = slab->prev;
-    slab->prev->next = slab->next;
-    if (pp->list[i] == slab) {
-        pp->list[i] = slab->next;
+    *head = slab;
+}
+
+static void
+list_remove(struct kva__slab **head, struct kva__slab *slab)
+{
+    if (slab->prev != NULL) {
+        slab->prev->next = slab->next;
+    } else {
+        *head = slab->next;
+    }
+    if (slab->next != NULL) {
+        slab->next->prev = slab->prev;
     }
 }
 
-/* The count of free objects has changed. */
-static void
-list_update(struct kva_pool *pp, struct kva__slab *slab)
+static unsigned
+file_of(const struct kva_pool *pp, const struct kva__slab *slab)
 {
-    if (list_of(pp, slab->nfree) != slab->list) {
-        list_remove(pp, slab);
-        list_insert(pp, slab);
+    return slab->nfree == 0          ? KVA__SLAB_FULL
+           : slab->nfree == pp->nobj ? KVA__SLAB_EMPTY
+                                     : KVA__SLAB_PARTIAL;
+}
+
+static void
+file_insert(struct kva_pool *pp, struct kva__slab *slab, unsigned file)
+{
+    slab->file = (uint8_t)file;
+    if (KVA__SLAB_IN_TREE(file)) {
+        slab->level = (uint8_t)level_of(pp, slab);
+        kva__slab_tree_insert(&pp->file[file], slab);
+    } else {
+        list_insert(&pp->file[file], slab);
     }
+}
+
+static void
+file_remove(struct kva_pool *pp, struct kva__slab *slab)
+{
+    if (KVA__SLAB_IN_TREE(slab->file)) {
+        kva__slab_tree_remove(&pp->file[slab->file], slab);
+    } else {
+        list_remove(&pp->file[slab->file], slab);
+    }
+    slab->file = KVA__SLAB_APART;
+}
+
+static void
+refile(struct kva_pool *pp, struct kva__slab *slab)
+{
+    unsigned file = slab->file;
+
+    file_remove(pp, slab);
+    file_insert(pp, slab, file);
+}
+
+/* The count of free objects has changed, and with it that of the span.  A slab
+ * that is filed too high is left where it is until it comes to serve. */
+static void
+file_update(struct kva_pool *pp, struct kva__slab *slab)
+{
+    unsigned file = file_of(pp, slab);
+
+    if (file != slab->file ||
+        (KVA__SLAB_IN_TREE(file) && level_of(pp, slab) > slab->level)) {
+        file_remove(pp, slab);
+        file_insert(pp, slab, file);
+    }
+}
+
+/*
+ * The slab that serves next, and the one that goes next.  One that is filed too
+ * high, or too low in the other case, is where it does not belong.
+ */
+static struct kva__slab *
+file_first(struct kva_pool *pp, unsigned file)
+{
+    struct kva__slab *slab = kva__slab_tree_first(pp->file[file]);
+
+    for (unsigned i = 0;
+         slab != NULL && i < REFILE_MAX && level_of(pp, slab) < slab->level;
+         i++) {
+        refile(pp, slab);
+        slab = kva__slab_tree_first(pp->file[file]);
+    }
+    return slab;
+}
+
+static struct kva__slab *
+file_last(struct kva_pool *pp, unsigned file)
+{
+    struct kva__slab *slab = kva__slab_tree_last(pp->file[file]);
+
+    for (unsigned i = 0;
+         slab != NULL && i < REFILE_MAX && level_of(pp, slab) > slab->level;
+         i++) {
+        refile(pp, slab);
+        slab = kva__slab_tree_last(pp->file[file]);
+    }
+    return slab;
+}
+
+/* Do they lie in one window? */
+static bool
+same_window(const struct kva_pool *pp, uintptr_t a, uintptr_t b)
+{
+    unsigned shift = (*pp->allocator->arena)->quantum_shift + LEVEL_SHIFT;
+
+    return (a ^ b) >> shift < LEVEL_MAX;
+}
+
+/*
+ * Look at one more partial slab, in turn, beginning with those that would serve
+ * last: those that will serve soon are looked at then.  Not at slabs of the
+ * window that serves now: they would come before lower ones of it.  False: once
+ * round.
+ */
+static bool
+file_sweep(struct kva_pool *pp, const struct kva__slab *serves)
+{
+    struct kva__slab *root = pp->file[KVA__SLAB_PARTIAL], *slab;
+
+    slab = kva__slab_tree_before(root, pp->sweep_level, pp->sweep_base);
+    if (slab == NULL) {
+        pp->sweep_level = 0;
+        pp->sweep_base = UINTPTR_MAX;
+        return false;
+    }
+    pp->sweep_level = slab->level;
+    pp->sweep_base = kva__slab_base(slab);
+    if (level_of(pp, slab) != slab->level &&
+        (serves == NULL ||
+         !same_window(pp, pp->sweep_base, kva__slab_base(serves)))) {
+        refile(pp, slab);
+    }
+    return true;
+}
+
+bool
+kva__slab_sweep(struct kva_pool *pp, unsigned n)
+{
+    while (n > 0 && file_sweep(pp, NULL)) {
+        n--;
+    }
+    return n == 0;
+}
+
+struct kva__slab *
+kva__slab_next(struct kva_pool *pp, struct kva__slab *slab)
+{
+    unsigned file = 0;
+    struct kva__slab *next = NULL;
+
+    if (slab != NULL) {
+        file = slab->file;
+        next = KVA__SLAB_IN_TREE(file)
+                   ? kva__slab_tree_before(pp->file[file], slab->level,
+                                           kva__slab_base(slab))
+                   : slab->next;
+        file++;
+    }
+    for (; next == NULL && file < KVA__SLAB_FILES; file++) {
+        next = KVA__SLAB_IN_TREE(file) ? kva__slab_tree_last(pp->file[file])
+                                       : pp->file[file];
+    }
+    return next;
 }
 
 /* ---- making and unmaking --------------------------------------------- */
@@ -148,6 +312,8 @@ slab_format(struct kva_pool *pp, struct kva__slab *slab)
     }
     slab->nfree = (uint16_t)pp->nobj;
     slab->magic = KVA__SLAB_MAGIC;
+    slab->file = KVA__SLAB_APART;
+    slab->stuck = 0;
     slab->owner = pp;
 }
 
@@ -199,7 +365,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
 void
 kva__slab_add(struct kva_pool *pp, struct kva__slab *slab)
 {
-    list_insert(pp, slab);
+    file_insert(pp, slab, KVA__SLAB_EMPTY);
     pp->nslabs++;
     pp->nempty++;
     pp->nfree += pp->nobj;
@@ -229,6 +395,22 @@ slab_take(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
     return got;
 }
 
+/* The same, and the slab is filed where it then belongs. */
+static unsigned
+slab_serve(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
+           unsigned n, uint8_t state)
+{
+    unsigned got = slab_take(pp, slab, object, n, state);
+
+    pp->nempty -= slab->file == KVA__SLAB_EMPTY;
+    use_add(pp, slab, got * pp->size);
+    file_update(pp, slab);
+    if (slab->nfree == 0) {
+        (void)file_sweep(pp, slab);
+    }
+    return got;
+}
+
 unsigned
 kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
                uint8_t state)
@@ -236,17 +418,15 @@ kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
     unsigned got = 0;
 
     while (got < n && pp->nfree > got) {
-        uint32_t lists = pp->list_map & ~(1u << KVA__POOL_FULL);
-        struct kva__slab *slab = pp->list[kva_ffs(lists)];
+        struct kva__slab *slab = file_first(pp, KVA__SLAB_PARTIAL);
 
-        if (slab->list == KVA__POOL_EMPTY) {
+        if (slab == NULL) {
             if (got != 0) {
                 break; /* leave a slab empty rather than fill a magazine */
             }
-            pp->nempty--;
+            slab = file_first(pp, KVA__SLAB_EMPTY);
         }
-        got += slab_take(pp, slab, object + got, n - got, state);
-        list_update(pp, slab);
+        got += slab_serve(pp, slab, object + got, n - got, state);
     }
     pp->nfree -= got;
     pp->nout += got;
@@ -254,8 +434,9 @@ kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
     return got;
 }
 
-void
-kva__slab_give(struct kva_pool *pp, const struct kva__place *place)
+/* A free object more, in a slab that is filed where it belongs. */
+static void
+slab_mark_free(struct kva_pool *pp, const struct kva__place *place)
 {
     struct kva__slab *slab = place->slab;
 
@@ -263,13 +444,25 @@ kva__slab_give(struct kva_pool *pp, const struct kva__place *place)
     kva__slab_map(slab)[place->index >> KVA__WORD_SHIFT] |=
         (uintptr_t)1 << (place->index & (KVA__WORD_BITS - 1u));
     slab->nfree++;
+    slab->stuck = 0; /* what could not be moved may be what is gone */
+    use_add(pp, slab, (size_t)0 - pp->size);
+    if (slab->file == KVA__SLAB_PINNED) {
+        pp->nheld++;
+        return;
+    }
     pp->nfree++;
-    pp->nout--;
-    pp->puts++;
     if (slab->nfree == pp->nobj) {
         pp->nempty++;
     }
-    list_update(pp, slab);
+    file_update(pp, slab);
+}
+
+void
+kva__slab_give(struct kva_pool *pp, const struct kva__place *place)
+{
+    slab_mark_free(pp, place);
+    pp->nout--;
+    pp->puts++;
 }
 
 /*
@@ -299,14 +492,13 @@ slab_is_surplus(const struct kva_pool *pp, bool all)
 struct kva__slab *
 kva__slab_surplus(struct kva_pool *pp, bool all)
 {
-    struct kva__slab *slab = pp->list[KVA__POOL_EMPTY];
+    struct kva__slab *slab;
 
-    if (slab == NULL || !slab_is_surplus(pp, all)) {
+    if (pp->nempty == 0 || !slab_is_surplus(pp, all)) {
         return NULL;
     }
-    /* The highest one goes, as far as the ring knows. */
-    slab = slab->prev;
-    list_remove(pp, slab);
+    slab = file_last(pp, KVA__SLAB_EMPTY);
+    file_remove(pp, slab);
     pp->nslabs--;
     pp->nempty--;
     pp->nfree -= pp->nobj;

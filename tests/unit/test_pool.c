@@ -3,6 +3,8 @@
  * pool(9) and pool_cache(9): where objects lie, when slabs come and go, marks
  * and limits, constructors, and what happens when there is no memory.
  */
+#include <stdlib.h>
+
 #include "tests/unit/tower.h"
 
 static size_t
@@ -112,31 +114,39 @@ division_is_right(struct test_ctx *t)
 
 #define MANY 4000
 
-/* A get is served from the fullest slab that has room, lowest object first. */
+/* Of the slabs in one span the lowest one serves, lowest object first, however
+ * full others are; one that is empty serves last. */
 static void
-fullest_slab_serves(struct test_ctx *t)
+lowest_slab_serves(struct test_ctx *t)
 {
     struct kva_pool pp;
     char *object[5 * 21], *p;
 
     (void)t;
     tower_start(0);
-    kva_pool_init(&pp, 192, 0, 0, 0, "fullest", NULL, KVA_IPL_NONE);
+    kva_pool_init(&pp, 192, 0, 0, 0, "lowest", NULL, KVA_IPL_NONE);
     for (unsigned i = 0; i < KVA_COUNT(object); i++) {
         object[i] = kva_pool_get(&pp, PR_NOWAIT);
     }
     CHECK_EQ(slabs_of(&pp), 5);
-    for (unsigned i = 0; i < 15; i++) { /* slab 0: 15 free, slab 2: 3 free */
+    for (unsigned i = 0; i < 21; i++) { /* slab 0: empty */
         kva_pool_put(&pp, object[i]);
     }
-    for (unsigned i = 2 * 21 + 4; i < 2 * 21 + 7; i++) {
+    for (unsigned i = 2 * 21; i < 2 * 21 + 3; i++) { /* slab 2: 3 free */
         kva_pool_put(&pp, object[i]);
     }
-    for (unsigned i = 2 * 21 + 4; i < 2 * 21 + 7; i++) {
+    for (unsigned i = 1 * 21; i < 1 * 21 + 15; i++) { /* slab 1: 15 free */
+        kva_pool_put(&pp, object[i]);
+    }
+    for (unsigned i = 1 * 21; i < 1 * 21 + 15; i++) {
         p = kva_pool_get(&pp, PR_NOWAIT);
         CHECK_PTR(p, object[i]);
     }
-    for (unsigned i = 0; i < 15; i++) {
+    for (unsigned i = 2 * 21; i < 2 * 21 + 3; i++) {
+        p = kva_pool_get(&pp, PR_NOWAIT);
+        CHECK_PTR(p, object[i]);
+    }
+    for (unsigned i = 0; i < 21; i++) {
         p = kva_pool_get(&pp, PR_NOWAIT);
         CHECK_PTR(p, object[i]);
     }
@@ -144,6 +154,160 @@ fullest_slab_serves(struct test_ctx *t)
         kva_pool_put(&pp, object[i]);
     }
     kva_pool_destroy(&pp);
+    tower_end();
+}
+
+/* ---- the fullest span -------------------------------------------------- */
+
+#define SPAN ((uintptr_t)512 * KVA_PAGE_SIZE)
+#define SPANS 3u
+#define SPAN_OBJECTS 12000u /* more than three spans hold */
+
+/* All objects of three whole spans and some more, by address. */
+struct scene {
+    struct kva_pool pp;
+    char *object[SPAN_OBJECTS];
+    unsigned n;
+    unsigned from[SPANS], to[SPANS]; /* objects of a span */
+};
+
+static struct scene scene;
+
+static int
+by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t) * (char *const *)a,
+              y = (uintptr_t) * (char *const *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* The spans that are full are those in which as many objects lie as in any. */
+static void
+scene_set(size_t size)
+{
+    struct scene *s = &scene;
+    unsigned found = 0, most = 0, run = 0;
+
+    kva_pool_init(&s->pp, size, 0, 0, 0, "scene", NULL, KVA_IPL_NONE);
+    /* Up to the last of a slab, so that no slab is partial. */
+    for (s->n = 0; s->n < SPAN_OBJECTS - s->pp.nobj || s->pp.nfree != 0;
+         s->n++) {
+        s->object[s->n] = kva_pool_get(&s->pp, PR_NOWAIT);
+        CHECK(s->object[s->n] != NULL);
+    }
+    qsort(s->object, s->n, sizeof(s->object[0]), by_address);
+    most = s->pp.nobj * (unsigned)kva__pool_divide(SPAN, s->pp.slab_bytes);
+    for (unsigned i = 0; i < s->n && found < SPANS; i++) {
+        run++;
+        if (i + 1 == s->n || (uintptr_t)s->object[i] / SPAN !=
+                                 (uintptr_t)s->object[i + 1] / SPAN) {
+            if (run == most) {
+                s->from[found] = i + 1 - run;
+                s->to[found++] = i + 1;
+            }
+            run = 0;
+        }
+    }
+    CHECK_EQ(found, SPANS);
+}
+
+static void
+scene_end(void)
+{
+    for (unsigned i = 0; i < scene.n; i++) {
+        if (scene.object[i] != NULL) {
+            kva_pool_put(&scene.pp, scene.object[i]);
+        }
+    }
+    kva_pool_destroy(&scene.pp);
+}
+
+/* Put the objects of a span whose number, counted within it, leaves rest. */
+static void
+scene_thin(unsigned span, unsigned divisor, unsigned rest)
+{
+    struct scene *s = &scene;
+
+    for (unsigned i = s->from[span]; i < s->to[span]; i++) {
+        if ((i - s->from[span]) % divisor == rest) {
+            kva_pool_put(&s->pp, s->object[i]);
+        }
+    }
+}
+
+/* What comes next is the lowest of those that were put of a span, and so on. */
+static void
+scene_expect(unsigned span, unsigned divisor, unsigned rest)
+{
+    struct scene *s = &scene;
+
+    for (unsigned i = s->from[span]; i < s->to[span]; i++) {
+        if ((i - s->from[span]) % divisor == rest) {
+            char *p = kva_pool_get(&s->pp, PR_NOWAIT);
+
+            CHECK_PTR(p, s->object[i]);
+        }
+    }
+}
+
+/* Three spans with a third, half and a quarter of their objects put, in this
+ * order: a quarter serves first, then the third, then the half. */
+static void
+fullest_span_serves(struct test_ctx *t)
+{
+    static const size_t size[] = { 1000, 1128, 2048 };
+
+    (void)t;
+    tower_start(0);
+    for (unsigned k = 0; k < KVA_COUNT(size); k++) {
+        scene_set(size[k]);
+        scene_thin(0, 3, 1);
+        scene_thin(1, 2, 1);
+        scene_thin(2, 4, 1);
+        (void)kva_pool_reclaim(&scene.pp);
+        scene_expect(2, 4, 1);
+        scene_expect(0, 3, 1);
+        scene_expect(1, 2, 1);
+        tower_check();
+        scene_end();
+    }
+    tower_end();
+}
+
+/*
+ * The level by which a slab is filed may be old: another pool has filled the
+ * span since.  It is found while no more slabs have been filled than the pool
+ * has partial ones.
+ */
+static void
+old_levels_are_found(struct test_ctx *t)
+{
+    struct scene *s = &scene;
+    size_t *use;
+    unsigned first = 0, all;
+
+    (void)t;
+    tower_start(0);
+    scene_set(1000);
+    scene_thin(0, 4, 1);
+    scene_thin(1, 3, 1);
+    all = (s->to[0] - s->from[0] + 2) / 4 + (s->to[1] - s->from[1] + 1) / 3;
+    /* Another pool of the arena seems to fill the second span. */
+    use = kva__vmem_use(kva_kmem_arena, (uintptr_t)s->object[s->from[1]]);
+    (void)__atomic_fetch_add(use, SPAN, __ATOMIC_RELAXED);
+    for (unsigned n = 1; n <= all; n++) {
+        uintptr_t p = (uintptr_t)kva_pool_get(&s->pp, PR_NOWAIT);
+
+        if (first == 0 && p / SPAN == (uintptr_t)s->object[s->from[1]] / SPAN) {
+            first = n;
+        }
+    }
+    CHECK_GE(first, 1);
+    CHECK_LE(first, 8); /* the very first sweep comes across one */
+    (void)__atomic_fetch_sub(use, SPAN, __ATOMIC_RELAXED);
+    tower_check();
+    scene_end();
     tower_end();
 }
 
@@ -826,7 +990,9 @@ const struct test pool_tests[] = {
     TEST_COUNT("pool", objects_are_aligned_and_disjoint, 331, 37, 1),
     TEST("pool", slabs_waste_little),
     TEST_COUNT("pool", division_is_right, 100000, 1000000, 10000000),
-    TEST("pool", fullest_slab_serves),
+    TEST("pool", lowest_slab_serves),
+    TEST("pool", fullest_span_serves),
+    TEST("pool", old_levels_are_found),
     TEST("pool", empty_slabs_go_back),
     TEST("pool", low_water_is_kept),
     TEST("pool", high_water_acts),
