@@ -51,6 +51,13 @@
 #define KVA_CONFIG_MEMORY 0
 #endif
 
+/* 1: the port has kva_port_read_barrier, which PR_PSERIALIZE of pool(9) needs.
+ * At tier 3 only: it sleeps. */
+#ifndef KVA_CONFIG_READ_BARRIER
+#define KVA_CONFIG_READ_BARRIER 0
+#endif
+#define KVA_READ_BARRIER (KVA_TIER >= 3 && KVA_CONFIG_READ_BARRIER)
+
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
 

@@ -8,6 +8,7 @@
  *   1  CPU slots, asymmetric barrier          per-CPU caches on SMP
  *   2  map, unmap, flush, translate, meta     kernel virtual address space
  *   3  may-sleep, wait, wake, clock           VM_SLEEP, the reclaim daemon
+ *      (read barrier)                         PR_PSERIALIZE, if there is one
  *
  * Unless a hook says otherwise: it may be called in any context in which the
  * library itself is called, with library locks held, must not call back into
@@ -196,6 +197,18 @@ void kva_port_wake(const void *channel);
  *     uint64_t kva_port_clock(void) { return ticks * NS_PER_TICK; }
  */
 uint64_t kva_port_clock(void);
+
+#if KVA_READ_BARRIER
+/*
+ * Wait until every reader has left that was in a read section when the call
+ * began: a section in which a thread may look at an object that somebody else
+ * puts back meanwhile.  Optional: without KVA_CONFIG_READ_BARRIER it is not
+ * referred to.  Sleeps; called in thread context with no lock held.
+ *
+ *     void kva_port_read_barrier(void) { pserialize_perform(psz); }
+ */
+void kva_port_read_barrier(void);
+#endif
 #endif
 
 #ifdef __cplusplus

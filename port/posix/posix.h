@@ -89,6 +89,7 @@ struct kva_posix_stats {
         unmaps_soft; /* kept their access: the host was at its limit */
     unsigned long flushes;
     unsigned long barriers;
+    unsigned long read_barriers;
     unsigned long waits;
     unsigned long wakes;
     unsigned long logs;
@@ -171,6 +172,19 @@ void kva_posix_wait_hook(void (*fn)(void *arg, const void *channel), void *arg);
  */
 void kva_posix_clock_virtual(bool enable);
 void kva_posix_clock_advance(uint64_t ns);
+#endif
+
+/* ---- readers ----------------------------------------------------------- */
+#if KVA_READ_BARRIER
+
+/*
+ * A read section, for kva_port_read_barrier: enter says which one it is.  The
+ * barrier waits for those that were entered before it.  fn is called whenever
+ * it finds one still there: a test with one thread leaves it from here.
+ */
+unsigned kva_posix_read_enter(void);
+void kva_posix_read_exit(unsigned section);
+void kva_posix_read_wait_hook(void (*fn)(void *arg), void *arg);
 #endif
 
 /* ---- faults ------------------------------------------------------------ */

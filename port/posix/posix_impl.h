@@ -159,6 +159,7 @@ void kva__posix_cpu_forget(void);      /* cpu.c */
 void kva__posix_lock_reset(void);      /* lock.c */
 void kva__posix_interrupt_reset(void); /* interrupt.c */
 void kva__posix_sleep_reset(void);     /* sleep.c */
+void kva__posix_readers_reset(void);   /* readers.c */
 void kva__posix_panic_reset(void);     /* panic.c */
 
 #endif

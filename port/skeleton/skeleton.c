@@ -349,4 +349,14 @@ kva_port_clock(void)
     ns += 1000;
     return ns;
 }
+
+/* Optional, see port/config.h: wait for all readers of lock-free structures
+ * that have begun.  With one CPU and no preemption there are none. */
+#if KVA_READ_BARRIER
+void
+kva_port_read_barrier(void)
+{
+    /* yours: synchronize_rcu() */
+}
+#endif
 #endif

@@ -115,10 +115,10 @@ def symbols(path, *options):
     return found
 
 
-def port_hooks(root, tier, compiler="gcc"):
+def port_hooks(root, tier, compiler="gcc", options=()):
     """The hooks that port.h declares at a tier."""
     text = run([compiler, "-E", "-P", "-I", root, f"-DKVA_TIER={tier}",
-                pathlib.Path(root, "port/port.h")])
+                *options, pathlib.Path(root, "port/port.h")])
     return set(re.findall(r"\b(kva_port_\w+)\s*\(", text))
 
 
