@@ -46,8 +46,12 @@ static unsigned
 cache_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
 {
     struct kva_pool_cache *pc = arg;
-    unsigned got = kva__pool_take(&pc->slabs, round, n, flags, KVA__OBJECT_OUT);
+    unsigned got = kva__limbo_pop(pc, round, n);
 
+    if (got != 0) {
+        return got; /* they are constructed */
+    }
+    got = kva__pool_take(&pc->slabs, round, n, flags, KVA__OBJECT_OUT);
     if (pc->ctor != NULL) {
         got = cache_construct(pc, round, got, flags);
     }
@@ -59,6 +63,10 @@ cache_drain(void *arg, uintptr_t *round, unsigned n)
 {
     struct kva_pool_cache *pc = arg;
 
+    if (KVA_UNLIKELY((pc->slabs.flags & KVA__PR_LIMBO) != 0)) {
+        kva__limbo_push(pc, round, n);
+        return;
+    }
     for (unsigned i = 0; pc->dtor != NULL && i < n; i++) {
         pc->dtor(pc->arg, (void *)round[i]);
     }
@@ -103,35 +111,45 @@ cache_clean(void *arg, size_t bytes, size_t retain)
     return kva_pool_cache_drain(pc, bytes, retain);
 }
 
-void
+int
 pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
                      unsigned align_offset, int flags, const char *name,
                      struct kva_pool_allocator *pa, enum kva_ipl ipl,
                      int (*ctor)(void *arg, void *object, int flags),
                      void (*dtor)(void *arg, void *object), void *arg)
 {
-    unsigned public_flags = (unsigned)flags & 0xffffffu, rounds;
+    unsigned public_flags = (unsigned)flags & KVA__PR_PUBLIC, rounds;
+    int error = kva__pool_setup(&pc->slabs, size, align, align_offset,
+                                public_flags | KVA__PR_CACHE, name, pa, ipl);
 
-    kva__pool_setup(&pc->slabs, size, align, align_offset,
-                    public_flags | KVA__PR_CACHE, name, pa, ipl);
+    if (error != 0) {
+        return error;
+    }
+    kva__memset(&pc->limbo, 0, sizeof(pc->limbo));
+    if ((public_flags & PR_PSERIALIZE) != 0 && dtor != NULL) {
+        pc->slabs.flags |= KVA__PR_LIMBO;
+    }
     pc->ctor = ctor;
     pc->dtor = dtor;
     pc->arg = arg;
+    pa = pc->slabs.allocator;
     rounds = rounds_for(pc->slabs.size, public_flags);
-    kva__magcache_init(&pc->mags, &(struct kva__mag_config){
-                                      .name = name,
-                                      .ipl = ipl,
-                                      .words = 1,
-                                      .capacity = rounds,
-                                      .capacity_max = ROUNDS_GROW * rounds,
-                                      .full_max = DEPOT_FULL_MAX,
-                                      .supplier = &cache_supplier,
-                                      .arg = pc,
-                                      .arena = pc->slabs.allocator->arena,
-                                  });
+    kva__magcache_init(&pc->mags,
+                       &(struct kva__mag_config){
+                           .name = name,
+                           .ipl = ipl,
+                           .words = 1,
+                           .capacity = rounds,
+                           .capacity_max = ROUNDS_GROW * rounds,
+                           .full_max = DEPOT_FULL_MAX,
+                           .supplier = &cache_supplier,
+                           .arg = pc,
+                           .arena = pa->pa_alloc != NULL ? NULL : pa->arena,
+                       });
     pc->slabs.cleaner.clean = cache_clean;
     pc->slabs.cleaner.arg = pc;
     kva_reclaim_register(&pc->slabs.cleaner);
+    return 0;
 }
 
 /* What is out and in no magazine is somebody's.  Unregistered from reclaim: a
@@ -142,7 +160,10 @@ kva__pool_cache_expect_idle(struct kva_pool_cache *pc, const char *func)
     bool idle;
 
     kva_reclaim_unregister(&pc->slabs.cleaner);
-    idle = pc->slabs.nout == kva__magcache_rounds(&pc->mags);
+    kva__pools_unlink(&pc->slabs);
+    idle = pc->slabs.nout ==
+           kva__magcache_rounds(&pc->mags) + kva__limbo_count(pc);
+    kva__pools_link(&pc->slabs);
     kva_reclaim_register(&pc->slabs.cleaner);
     if (!idle) {
         kva__pool_bad_destroy(func, &pc->slabs);
@@ -152,9 +173,12 @@ kva__pool_cache_expect_idle(struct kva_pool_cache *pc, const char *func)
 static void
 cache_teardown(struct kva_pool_cache *pc, const char *func)
 {
+    kva__pool_check_wait(func, &pc->slabs);
     kva__pool_cache_expect_idle(pc, func);
     kva_reclaim_unregister(&pc->slabs.cleaner);
+    kva__pools_unlink(&pc->slabs);
     kva__magcache_fini(&pc->mags);
+    (void)kva__limbo_settle(pc);
     kva__pool_teardown(&pc->slabs, func);
 }
 
@@ -175,9 +199,11 @@ pool_cache_init(size_t size, unsigned align, unsigned align_offset, int flags,
 
     kva__pool_bootstrap();
     pc = kva__meta_get(&cache_store);
-    if (pc != NULL) {
+    if (pc != NULL &&
         pool_cache_bootstrap(pc, size, align, align_offset, flags, name, pa,
-                             ipl, ctor, dtor, arg);
+                             ipl, ctor, dtor, arg) != 0) {
+        kva__meta_put(&cache_store, pc);
+        pc = NULL;
     }
     return pc;
 }
@@ -228,16 +254,6 @@ pool_cache_get(pool_cache_t pc, int flags)
     return (void *)object;
 }
 
-/* Straight back to its slab; whoever waits is woken. */
-static void
-cache_put_slab(struct kva_pool_cache *pc, uintptr_t object, const char *func)
-{
-    if (pc->dtor != NULL) {
-        pc->dtor(pc->arg, (void *)object);
-    }
-    kva__pool_give(&pc->slabs, &object, 1, KVA__OBJECT_LIVE, func);
-}
-
 void
 kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t object,
                      const struct kva__place *place)
@@ -284,7 +300,9 @@ pool_cache_destruct_object(pool_cache_t pc, void *object)
         !kva__place_is_live(&place)) {
         kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
     }
-    cache_put_slab(pc, addr, func);
+    kva__state_set(place.state, KVA__OBJECT_OUT);
+    cache_drain(pc, &addr, 1);
+    (void)kva__limbo_settle(pc);
 }
 
 /* ---- giving back ----------------------------------------------------- */
@@ -292,11 +310,35 @@ pool_cache_destruct_object(pool_cache_t pc, void *object)
 size_t
 kva__cache_flush(struct kva_pool *pp)
 {
-    if ((pp->flags & KVA__PR_CACHE) == 0) {
+    struct kva_pool_cache *pc = kva__cache_of(pp);
+    size_t drained, settled;
+
+    if (pc == NULL) {
         return 0;
     }
-    return kva__magcache_drain(
-        &KVA_CONTAINER(pp, struct kva_pool_cache, slabs)->mags, 0);
+    drained = kva__magcache_drain(&pc->mags, 0);
+    settled = kva__limbo_settle(pc);
+    return (pp->flags & KVA__PR_LIMBO) != 0 ? settled : drained;
+}
+
+/* Beyond the objects that the bytes wanted hold, take so many more out of the
+ * magazines at a time: the others in their slabs may be live. */
+#define DRAIN_STEP 512u
+
+/* Take objects out of the magazines for bytes, down to keep of them.  False:
+ * that was all there is to be had. */
+static bool
+cache_drain_step(struct kva_pool_cache *pc, size_t bytes, size_t keep)
+{
+    size_t step = kva__pool_divide(bytes, pc->slabs.size) + DRAIN_STEP;
+    size_t rounds = kva__magcache_rounds(&pc->mags), left = keep, done;
+
+    if (rounds > keep && rounds - keep > step) {
+        left = rounds - step;
+    }
+    done = kva__magcache_drain(&pc->mags, left);
+    (void)kva__limbo_settle(pc);
+    return done != 0 && left != keep;
 }
 
 /*
@@ -306,22 +348,32 @@ kva__cache_flush(struct kva_pool *pp)
 size_t
 pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
 {
-    size_t before = kva__pool_released(&pc->slabs);
+    size_t keep = kva__pool_divide(retain, pc->slabs.size);
+    size_t before = kva__pool_released(&pc->slabs), done = 0;
+    bool more = true;
 
-    (void)kva__pool_trim(&pc->slabs, true);
-    if (kva__pool_released(&pc->slabs) - before < bytes) {
-        (void)kva__magcache_drain(&pc->mags,
-                                  kva__pool_divide(retain, pc->slabs.size));
-        (void)kva__pool_trim(&pc->slabs, true);
-        kva__pool_settle(&pc->slabs);
+    while (done < bytes) {
+        (void)kva__pool_trim(&pc->slabs, true, bytes - done);
+        done = kva__pool_released(&pc->slabs) - before;
+        if (done >= bytes || !more) {
+            break;
+        }
+        more = cache_drain_step(pc, bytes - done, keep);
     }
-    return kva__pool_released(&pc->slabs) - before;
+    kva__pool_settle(&pc->slabs);
+    return done;
 }
 
 void
 pool_cache_invalidate(pool_cache_t pc)
 {
+    kva__pool_check_wait("pool_cache_invalidate", &pc->slabs);
     (void)kva__magcache_drain(&pc->mags, 0);
+    while (kva__limbo_count(pc) != 0 && kva__limbo_settle(pc) == 0) {
+#if KVA_TIER >= 1
+        kva_port_relax(); /* somebody else is at it */
+#endif
+    }
 }
 
 bool
@@ -373,4 +425,19 @@ pool_cache_stat(pool_cache_t pc, struct kva_pool_stat *st)
 {
     kva_pool_stat(&pc->slabs, st);
     st->objects_cached = kva__magcache_rounds(&pc->mags);
+    st->objects_waiting = kva__limbo_count(pc);
+    st->objects_per_magazine = pc->mags.capacity;
+    st->magazine_bytes = kva__magcache_bytes(&pc->mags);
+}
+
+unsigned
+pool_cache_nget(pool_cache_t pc)
+{
+    return kva_pool_nget(&pc->slabs);
+}
+
+unsigned
+pool_cache_nput(pool_cache_t pc)
+{
+    return kva_pool_nput(&pc->slabs);
 }

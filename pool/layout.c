@@ -47,6 +47,7 @@ struct layout {
     size_t map_words;
     bool off_slab;
     bool single;
+    unsigned flags; /* of the pool */
     size_t cost;
 };
 
@@ -78,10 +79,12 @@ map_words(size_t nobj)
 }
 
 static size_t
-header_bytes(size_t nobj)
+header_bytes(const struct layout *lo, size_t nobj)
 {
-    return sizeof(struct kva__slab) + map_words(nobj) * sizeof(uintptr_t) +
-           nobj;
+    size_t bytes =
+        sizeof(struct kva__slab) + map_words(nobj) * sizeof(uintptr_t) + nobj;
+
+    return bytes + kva__paddr_bytes(lo->flags, bytes, lo->slab_bytes);
 }
 
 /* Where the first object lies at or after from: at offset modulo align. */
@@ -89,6 +92,16 @@ static size_t
 first_after(size_t from, size_t align, size_t offset)
 {
     return kva_round_up(from + offset, align) - offset;
+}
+
+/* Each object takes a byte and a bit of the header at least.  What of a large
+ * slab is beyond that is not used. */
+static size_t
+most_objects(const struct layout *lo)
+{
+    size_t bytes = lo->off_slab ? KVA__OFF_HEADER_MAX : UINT16_MAX;
+
+    return bytes - (bytes >> 4);
 }
 
 /*
@@ -100,11 +113,15 @@ layout_fill(struct layout *lo, size_t size, size_t align, size_t offset)
 {
     size_t n = kva__pool_divide(lo->slab_bytes, size);
 
+    if (n > most_objects(lo)) {
+        n = most_objects(lo);
+    }
     for (; n > 0; n--) {
-        lo->header_bytes = header_bytes(n);
+        lo->header_bytes = header_bytes(lo, n);
         lo->first =
             first_after(lo->off_slab ? 0 : lo->header_bytes, align, offset);
-        if (lo->off_slab && lo->header_bytes > KVA__OFF_HEADER_MAX) {
+        if (lo->header_bytes >
+            (lo->off_slab ? KVA__OFF_HEADER_MAX : UINT16_MAX)) {
             continue;
         }
         if (lo->first + n * size <= lo->slab_bytes) {
@@ -137,7 +154,9 @@ static void
 layout_try(struct layout *best, size_t slab_bytes, bool off_slab, size_t size,
            size_t align, size_t offset)
 {
-    struct layout lo = { .slab_bytes = slab_bytes, .off_slab = off_slab };
+    struct layout lo = { .slab_bytes = slab_bytes,
+                         .off_slab = off_slab,
+                         .flags = best->flags };
 
     if (align > slab_bytes) {
         return;
@@ -154,14 +173,16 @@ layout_try(struct layout *best, size_t slab_bytes, bool off_slab, size_t size,
 static void
 layout_try_single(struct layout *best, size_t size, size_t align, size_t offset)
 {
-    struct layout lo = { .off_slab = true, .single = true, .nobj = 1 };
+    struct layout lo = {
+        .off_slab = true, .single = true, .nobj = 1, .flags = best->flags
+    };
 
     if (size <= KVA_PAGE_SIZE << (SLAB_SHIFT_USUAL - 1u) ||
         align > KVA_PAGE_SIZE || offset != 0) {
         return;
     }
     lo.slab_bytes = kva_round_up(size, KVA_PAGE_SIZE);
-    lo.header_bytes = header_bytes(1);
+    lo.header_bytes = header_bytes(&lo, 1);
     lo.map_words = map_words(1);
     layout_cost(&lo, size);
     if (lo.cost < best->cost) {
@@ -170,9 +191,9 @@ layout_try_single(struct layout *best, size_t size, size_t align, size_t offset)
 }
 
 static void
-layout_choose(struct layout *best, unsigned flags, size_t size, size_t align,
-              size_t offset)
+layout_choose(struct layout *best, size_t size, size_t align, size_t offset)
 {
+    unsigned flags = best->flags;
     bool never_in = (flags & (KVA_PR_NOTOUCH | KVA_PR_USEBMAP)) != 0;
     bool never_off = (flags & KVA_PR_PHINPAGE) != 0 && !never_in;
 
@@ -213,10 +234,10 @@ void
 kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
                  size_t slab_bytes)
 {
-    struct layout lo = { .cost = COST_NONE };
+    struct layout lo = { .cost = COST_NONE, .flags = pp->flags };
 
     if (slab_bytes == 0) {
-        layout_choose(&lo, pp->flags, size, align, offset);
+        layout_choose(&lo, size, align, offset);
     } else {
         bool off = (pp->flags & (KVA_PR_NOTOUCH | KVA_PR_USEBMAP)) != 0;
 

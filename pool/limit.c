@@ -89,7 +89,8 @@ limit_holds(struct kva_pool *pp)
 static bool
 limit_sleep(struct kva_pool *pp)
 {
-    kva_vmem_t *root = arena_root(*pp->allocator->arena);
+    const kva_vmem_t *vm = kva__pool_arena(pp);
+    kva_vmem_t *root = vm != NULL ? arena_root(vm) : NULL;
     struct kva__waiter w = { .queue = &pp->waitq };
     int error = 0;
 
@@ -98,6 +99,9 @@ limit_sleep(struct kva_pool *pp)
     (void)kva__cache_flush(pp);
     while (error == 0 && limit_holds(pp)) {
         error = kva__wait_sleep(&w);
+        if (kva__cache_of(pp) != NULL) {
+            (void)kva__limbo_settle(kva__cache_of(pp));
+        }
     }
     kva__wait_leave(&w, 0, error == 0);
     kva__mag_open(root);

@@ -29,8 +29,29 @@ kva__pool_check_flags(const char *func, const struct kva_pool *pp,
     }
 }
 
-static const char *
-state_name(uint8_t state)
+void
+kva__pool_check_init(const struct kva_pool *pp, unsigned flags)
+{
+    flags &= KVA__PR_PUBLIC;
+    if ((flags & ~KVA__PR_INIT) != 0) {
+        kva__misuse(kva__pool_init_name(pp), kva__pool_kind(pp), pp->name,
+                    (uintptr_t)pp, "expected flags of 0x%x, found 0x%x",
+                    KVA__PR_INIT, flags);
+    }
+}
+
+void
+kva__pool_check_wait(const char *func, const struct kva_pool *pp)
+{
+    if (!kva__barrier_possible(pp)) {
+        kva__misuse(func, kva__pool_kind(pp), pp->name, (uintptr_t)pp,
+                    "expected a thread that may sleep, for PR_PSERIALIZE, "
+                    "found one that may not");
+    }
+}
+
+const char *
+kva__object_state_name(uint8_t state)
 {
     return state == KVA__OBJECT_FREE     ? "a free one"
            : state == KVA__OBJECT_CACHED ? "a free one (cached)"
@@ -50,7 +71,7 @@ bad_in_slab(const char *func, struct kva_pool *pp, uintptr_t addr,
     if (place->state != NULL) {
         kva__misuse(func, kind, pp->name, addr, "expected %s object, found %s",
                     expected == KVA__OBJECT_LIVE ? "a live" : "a cached",
-                    state_name(kva__state_get(place->state)));
+                    kva__object_state_name(kva__state_get(place->state)));
     }
     if (addr < start) {
         kva__misuse(func, kind, pp->name, addr,
@@ -112,7 +133,10 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
                     kva__pool_kind(pp), kva__pool_kind(slab->owner),
                     slab->owner->name);
     }
-    range.kind = kva__vmem_lookup(*pp->allocator->arena, addr, &range);
+    range.kind = KVA_RANGE_NONE;
+    if (kva__pool_arena(pp) != NULL) {
+        range.kind = kva__vmem_lookup(kva__pool_arena(pp), addr, &range);
+    }
     bad_range(func, pp, addr, &range);
 }
 

@@ -11,23 +11,13 @@
 #include "pool/pool_impl.h"
 #include "kva/kva.h"
 
-struct kva_pool *kva_pool_list;
-
-struct kva_pool_allocator kva_pool_allocator_kmem = { &kva_kmem_arena, 0 };
-struct kva_pool_allocator kva_pool_allocator_nointr = { &kva_kmem_arena, 0 };
-struct kva_pool_allocator kva_pool_allocator_intr = { &kva_kmem_intr_arena, 0 };
-
-static kva_lock_t pools_lock; /* of kva_pool_list */
 static bool pools_ready;
-
-/* Slabs that one hold of the lock takes out. */
-#define TRIM_BATCH 64u
 
 void
 kva__pool_bootstrap(void)
 {
     if (!pools_ready) {
-        kva_port_lock_init(&pools_lock, "pools", KVA_IPL_NONE, KVA_RANK_CACHE);
+        kva__pools_bootstrap();
         kva__slabmap_bootstrap();
         kva__off_bootstrap();
         kva__cache_bootstrap();
@@ -39,53 +29,40 @@ void
 kva__pool_shutdown(void)
 {
     if (pools_ready) {
-        KVA_ASSERT(kva_pool_list == NULL);
+        kva__pools_shutdown();
         kva__slabmap_fini();
         kva__off_fini();
-        kva_port_lock_fini(&pools_lock);
         pools_ready = false;
     }
 }
 
-static void
-pools_link(struct kva_pool *pp)
-{
-    kva_irq_t irq = kva_port_lock(&pools_lock);
-
-    pp->prev = NULL;
-    pp->next = kva_pool_list;
-    if (pp->next != NULL) {
-        pp->next->prev = pp;
-    }
-    kva_pool_list = pp;
-    kva_port_unlock(&pools_lock, irq);
-}
-
-static void
-pools_unlink(struct kva_pool *pp)
-{
-    kva_irq_t irq = kva_port_lock(&pools_lock);
-
-    if (pp->next != NULL) {
-        pp->next->prev = pp->prev;
-    }
-    if (pp->prev != NULL) {
-        pp->prev->next = pp->next;
-    } else {
-        kva_pool_list = pp->next;
-    }
-    kva_port_unlock(&pools_lock, irq);
-}
-
 /* ---- slabs in and out ------------------------------------------------ */
 
-/* Take surplus slabs out, chained by next.  Pool lock held. */
+/* A new slab, with what the pool wants to know of it; NULL: no memory. */
 static struct kva__slab *
-pool_doom(struct kva_pool *pp, bool all)
+pool_new_slab(struct kva_pool *pp, unsigned flags)
+{
+    struct kva__slab *slab;
+
+    if (!kva__limbo_reserve(pp, pp->nobj)) {
+        return NULL;
+    }
+    slab = kva__slab_create(pp, flags);
+    if (slab == NULL) {
+        kva__limbo_release(pp, pp->nobj);
+        return NULL;
+    }
+    kva__paddr_note(pp, slab);
+    return slab;
+}
+
+/* Take up to most surplus slabs out, chained by next.  Pool lock held. */
+static struct kva__slab *
+pool_doom(struct kva_pool *pp, bool all, size_t most)
 {
     struct kva__slab *doomed = NULL, *slab;
 
-    for (unsigned n = 0; n < TRIM_BATCH; n++) {
+    for (unsigned n = 0; n < KVA__HOLD_SLABS && n < most; n++) {
         slab = kva__slab_surplus(pp, all);
         if (slab == NULL) {
             break;
@@ -96,16 +73,21 @@ pool_doom(struct kva_pool *pp, bool all)
     return doomed;
 }
 
+/* One barrier for all of them. */
 static size_t
 pool_destroy_slabs(struct kva_pool *pp, struct kva__slab *doomed)
 {
     size_t bytes = 0;
 
+    if (doomed != NULL) {
+        kva__barrier(pp);
+    }
     while (doomed != NULL) {
         struct kva__slab *slab = doomed;
 
         doomed = slab->next;
         kva__slab_destroy(pp, slab);
+        kva__limbo_release(pp, pp->nobj);
         bytes += pp->slab_bytes;
     }
     return bytes;
@@ -116,32 +98,50 @@ pool_destroy_slabs(struct kva_pool *pp, struct kva__slab *doomed)
 void
 kva__pool_settle(struct kva_pool *pp)
 {
-    size_t left = 3 * pp->nslabs + 2 * TRIM_BATCH;
+    size_t left = 3 * pp->nslabs + 2 * KVA__HOLD_SLABS;
     unsigned rounds = 0; /* the first one may have begun anywhere */
 
     while (rounds < 2 && left > 0) {
         kva_irq_t irq = kva__pool_lock(pp);
 
-        rounds += !kva__slab_sweep(pp, TRIM_BATCH);
+        rounds += !kva__slab_sweep(pp, KVA__HOLD_SLABS);
         kva__pool_unlock(pp, irq);
-        left -= left < TRIM_BATCH ? left : TRIM_BATCH;
+        left -= left < KVA__HOLD_SLABS ? left : KVA__HOLD_SLABS;
     }
 }
 
-size_t
-kva__pool_trim(struct kva_pool *pp, bool all)
+/* Nothing may go here; count what would have gone. */
+static void
+pool_skip_slabs(struct kva_pool *pp)
 {
-    size_t bytes = 0, freed;
+    kva_irq_t irq = kva__pool_lock(pp);
 
+    pp->skipped += pp->nempty;
+    kva__pool_unlock(pp, irq);
+}
+
+size_t
+kva__pool_trim(struct kva_pool *pp, bool all, size_t bytes)
+{
+    size_t done = 0, freed;
+
+    if (bytes == 0) {
+        return 0;
+    }
+    if (!kva__barrier_possible(pp)) {
+        pool_skip_slabs(pp);
+        return 0;
+    }
     do {
+        size_t most = kva__pool_divide(bytes - done - 1u, pp->slab_bytes) + 1u;
         kva_irq_t irq = kva__pool_lock(pp);
-        struct kva__slab *doomed = pool_doom(pp, all);
+        struct kva__slab *doomed = pool_doom(pp, all, most);
 
         kva__pool_unlock(pp, irq);
         freed = pool_destroy_slabs(pp, doomed);
-        bytes += freed;
-    } while (freed != 0);
-    return bytes;
+        done += freed;
+    } while (freed != 0 && done < bytes);
+    return done;
 }
 
 /* Until so many objects are free; KVA_ENOMEM if there is no memory. */
@@ -162,7 +162,7 @@ kva__pool_grow_to(struct kva_pool *pp, size_t free_wanted)
         if (enough) {
             return 0;
         }
-        slab = kva__slab_create(pp, KVA_PR_NOWAIT);
+        slab = pool_new_slab(pp, KVA_PR_NOWAIT);
         if (slab == NULL) {
             return KVA_ENOMEM;
         }
@@ -207,7 +207,7 @@ kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
                 continue;
             }
         } else {
-            slab = kva__slab_create(pp, flags);
+            slab = pool_new_slab(pp, flags);
         }
         if (slab == NULL) {
             pool_count_failure(pp);
@@ -220,13 +220,23 @@ kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
     return got;
 }
 
+/* Where a barrier would have to be waited for, a put keeps its empty slab, but
+ * if somebody sleeps for it. */
+static bool
+put_releases(const struct kva_pool *pp)
+{
+    return (pp->flags & KVA_PR_PSERIALIZE) == 0 ||
+           (kva__pool_wanted(pp) && kva__barrier_possible(pp));
+}
+
 void
 kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
                uint8_t state, const char *func)
 {
     struct kva__slab *doomed;
     struct kva__place place;
-    bool all = kva__mag_arena_closed(*pp->allocator->arena);
+    bool all = kva__mag_arena_closed(kva__pool_arena(pp));
+    bool release = put_releases(pp);
     unsigned i;
     kva_irq_t irq = kva__pool_lock(pp);
 
@@ -238,7 +248,8 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
         kva__slab_give(pp, &place);
     }
     /* Nothing was put, nothing goes: a misuse changes nothing. */
-    doomed = i != 0 && pp->nempty != 0 ? pool_doom(pp, all) : NULL;
+    release = release && i != 0 && pp->nempty != 0;
+    doomed = release ? pool_doom(pp, all, SIZE_MAX) : NULL;
     kva__pool_unlock(pp, irq);
     (void)pool_destroy_slabs(pp, doomed);
     kva__limit_wake(pp, i);
@@ -249,9 +260,34 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
 
 /* ---- making and unmaking pools --------------------------------------- */
 
+/* The slab size that an allocator of functions, or a user, insists on. */
 static void
-check_geometry(const struct kva_pool *pp, size_t size, size_t align,
-               size_t page_bytes)
+check_page(const struct kva_pool *pp, size_t page)
+{
+    const char *func = kva__pool_init_name(pp);
+    const char *kind = kva__pool_kind(pp);
+    const struct kva_pool_allocator *pa = pp->allocator;
+
+    if (page != 0 && (page < KVA_PAGE_SIZE || !kva_is_pow2(page))) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected a power of two of pages, found slab size %zu",
+                    page);
+    }
+    if (page > KVA_POOL_PAGE_MAX) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected a slab size up to %zu, found %zu",
+                    (size_t)KVA_POOL_PAGE_MAX, page);
+    }
+    if ((pa->pa_alloc == NULL) != (pa->pa_free == NULL) ||
+        (pa->pa_alloc == NULL && pa->arena == NULL)) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected an allocator with an arena or two functions, "
+                    "found neither");
+    }
+}
+
+static void
+check_geometry(const struct kva_pool *pp, size_t size, size_t align)
 {
     const char *func = kva__pool_init_name(pp);
     const char *kind = kva__pool_kind(pp);
@@ -264,28 +300,26 @@ check_geometry(const struct kva_pool *pp, size_t size, size_t align,
         kva__misuse(func, kind, pp->name, (uintptr_t)pp,
                     "expected a power of two, found align %zu", align);
     }
-    if (page_bytes != 0 &&
-        (!kva_is_pow2(page_bytes) || page_bytes < KVA_PAGE_SIZE)) {
-        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
-                    "expected a power of two of pages, found slab size %zu",
-                    page_bytes);
-    }
 }
 
 static size_t
 pool_clean(void *arg, size_t bytes, size_t retain)
 {
-    (void)bytes;
+    struct kva_pool *pp = arg;
+    size_t before = kva__pool_released(pp);
+
     (void)retain;
-    return kva_pool_reclaim(arg);
+    kva__pool_call_hook(pp);
+    (void)kva__pool_trim(pp, true, bytes);
+    return kva__pool_released(pp) - before;
 }
 
-void
+int
 kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
                 unsigned align_offset, unsigned flags, const char *name,
                 struct kva_pool_allocator *pa, enum kva_ipl ipl)
 {
-    size_t alignment = align == 0 ? sizeof(uintptr_t) : align;
+    size_t alignment = align == 0 ? sizeof(uintptr_t) : align, page;
 
     kva__pool_bootstrap();
     *pp = (struct kva_pool){
@@ -298,16 +332,24 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
         .hiwat = KVA__POOL_NONE,
         .hardlimit = KVA__POOL_NONE,
     };
-    check_geometry(pp, size, alignment, pp->allocator->page_bytes);
+    kva__pool_check_init(pp, flags);
+    page = kva__allocator_page(pp->allocator);
+    check_page(pp, page);
+    check_geometry(pp, size, alignment);
+    if ((flags & PR_PSERIALIZE) != 0 && !KVA_READ_BARRIER) {
+        kva__log("%s %s: PR_PSERIALIZE needs the port's read barrier",
+                 kva__pool_kind(pp), name);
+        return KVA_ENOTSUP;
+    }
     kva__pool_layout(pp, kva_round_up(size, alignment), alignment,
-                     align_offset & (alignment - 1u),
-                     pp->allocator->page_bytes);
+                     align_offset & (alignment - 1u), page);
     kva_port_lock_init(&pp->lock, name, ipl, KVA_RANK_SLAB);
     pp->key = pp;
     pp->cleaner.clean = pool_clean;
     pp->cleaner.arg = pp;
     pp->cleaner.name = name;
-    pools_link(pp);
+    kva__pools_link(pp);
+    return 0;
 }
 
 void
@@ -318,31 +360,36 @@ kva__pool_teardown(struct kva_pool *pp, const char *func)
     }
     pp->lowat = 0;
     pp->primed = 0;
-    (void)kva__pool_trim(pp, true);
+    (void)kva__pool_trim(pp, true, SIZE_MAX);
     KVA_ASSERT(pp->nslabs == 0);
-    pools_unlink(pp);
     kva_port_lock_fini(&pp->lock);
     pp->key = NULL;
 }
 
-void
+int
 pool_init(struct kva_pool *pp, size_t size, unsigned align,
           unsigned align_offset, int flags, const char *wchan,
           struct kva_pool_allocator *pa, enum kva_ipl ipl)
 {
-    kva__pool_setup(pp, size, align, align_offset, (unsigned)flags & 0xffffffu,
-                    wchan, pa, ipl);
-    kva_reclaim_register(&pp->cleaner);
+    int error = kva__pool_setup(pp, size, align, align_offset, (unsigned)flags,
+                                wchan, pa, ipl);
+
+    if (error == 0) {
+        kva_reclaim_register(&pp->cleaner);
+    }
+    return error;
 }
 
 void
 pool_destroy(struct kva_pool *pp)
 {
+    kva__pool_check_wait("pool_destroy", pp);
     kva_reclaim_unregister(&pp->cleaner);
     if (pp->nout != 0) {
         kva_reclaim_register(&pp->cleaner);
         kva__pool_bad_destroy("pool_destroy", pp);
     }
+    kva__pools_unlink(pp);
     kva__pool_teardown(pp, "pool_destroy");
 }
 
@@ -408,7 +455,7 @@ pool_sethiwat(struct kva_pool *pp, int n)
 
     pp->hiwat = mark_of(n);
     kva__pool_unlock(pp, irq);
-    (void)kva__pool_trim(pp, false);
+    (void)kva__pool_trim(pp, false, SIZE_MAX);
 }
 
 void
@@ -466,32 +513,9 @@ pool_reclaim(struct kva_pool *pp)
     size_t before = kva__pool_released(pp);
 
     kva__pool_call_hook(pp);
-    (void)kva__pool_trim(pp, true);
+    (void)kva__pool_trim(pp, true, SIZE_MAX);
     kva__pool_settle(pp);
     return kva__pool_released(pp) - before;
-}
-
-size_t
-pool_drain_all(void)
-{
-    /* Cleaners run in no particular order: arenas may have come before the
-     * pools above them.  Not all of them exist at every tier. */
-    kva_vmem_t *arena[] = { kva_kmem_arena, kva_kmem_movable_arena,
-                            kva_heap_va_arena, kva_heap_arena };
-    struct kva_stat before, after;
-
-    kva_stat(&before);
-    (void)kva_reclaim(SIZE_MAX);
-    (void)kva_intr_drain();
-    for (unsigned i = 0; i < KVA_COUNT(arena); i++) {
-        if (arena[i] != NULL) {
-            (void)vmem_drain(arena[i], SIZE_MAX, 0);
-        }
-    }
-    kva_stat(&after);
-    return before.wired_bytes > after.wired_bytes
-               ? before.wired_bytes - after.wired_bytes
-               : 0;
 }
 
 /* ---- statistics ------------------------------------------------------ */
@@ -515,7 +539,29 @@ pool_stat(struct kva_pool *pp, struct kva_pool_stat *st)
         .puts = pp->puts,
         .fails = pp->fails,
         .limit_hits = pp->limit_hits,
+        .slabs_skipped = pp->skipped,
+        .flags = pp->flags & KVA__PR_PUBLIC,
         .header_bytes = pp->nslabs * header,
     };
     kva__pool_unlock(pp, irq);
+}
+
+unsigned
+pool_nget(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+    size_t n = pp->gets;
+
+    kva__pool_unlock(pp, irq);
+    return (unsigned)n;
+}
+
+unsigned
+pool_nput(struct kva_pool *pp)
+{
+    kva_irq_t irq = kva__pool_lock(pp);
+    size_t n = pp->puts;
+
+    kva__pool_unlock(pp, irq);
+    return (unsigned)n;
 }

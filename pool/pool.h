@@ -22,46 +22,67 @@ typedef struct kva_pool_cache *kva_pool_cache_t;
 
 #define KVA_PR_WAITOK 0x01u
 #define KVA_PR_NOWAIT 0x02u
-#define KVA_PR_PHINPAGE 0x40u     /* header in the slab, whatever it costs */
-#define KVA_PR_LIMITFAIL 0x100u   /* get: fail at the hard limit, do not wait */
-#define KVA_PR_RECURSIVE 0x200u   /* for listings: objects are slabs */
-#define KVA_PR_NOTOUCH 0x400u     /* the slab is never written by the pool */
-#define KVA_PR_NOALIGN 0x800u     /* accepted; slabs are aligned in any case */
-#define KVA_PR_LARGECACHE 0x1000u /* magazines of four times the size */
-#define KVA_PR_ZERO 0x8000u       /* get: zero the object */
-#define KVA_PR_USEBMAP 0x10000u   /* as PR_NOTOUCH */
-
-/*
- * Where a pool's slabs come from; NULL means kva_pool_allocator_kmem, and from
- * KVA_IPL_VM on kva_pool_allocator_intr.  A slab is taken by vmem_alloc where
- * the arena has quantum caches for its size, else by vmem_xalloc with its size
- * as alignment.
- */
-struct kva_pool_allocator {
-    kva_vmem_t **arena; /* looked up at each slab, so it may be set up later */
-    size_t page_bytes;  /* slab size wanted, a power of two of pages; 0: the
-                           pool chooses */
-};
-extern struct kva_pool_allocator kva_pool_allocator_kmem;   /* kmem_arena */
-extern struct kva_pool_allocator kva_pool_allocator_nointr; /* the same */
-extern struct kva_pool_allocator kva_pool_allocator_intr; /* kmem_intr_arena */
+#define KVA_PR_PHINPAGE 0x40u   /* header in the slab, whatever it costs */
+#define KVA_PR_LIMITFAIL 0x100u /* get: fail at the hard limit, do not wait */
+#define KVA_PR_RECURSIVE \
+    0x200u                         /* for listings: objects are slabs of other
+                                     pools, and counted there */
+#define KVA_PR_NOTOUCH 0x400u      /* the slab is never written by the pool */
+#define KVA_PR_NOALIGN 0x800u      /* pa_alloc's pages need not be aligned */
+#define KVA_PR_LARGECACHE 0x1000u  /* magazines of four times the size */
+#define KVA_PR_ZERO 0x8000u        /* get: zero the object */
+#define KVA_PR_USEBMAP 0x10000u    /* as PR_NOTOUCH */
+#define KVA_PR_PSERIALIZE 0x20000u /* type-stable until the read barrier */
+#define KVA_PR_PADDR 0x40000u /* keep physical addresses in the slab header */
 
 /* struct kva_pool and struct kva_pool_cache are in pool/pool_store.h, for init
  * in place. */
 struct kva_pool;
 
 /*
+ * Where a pool's slabs come from; NULL means kva_pool_allocator_kmem, and from
+ * KVA_IPL_VM on kva_pool_allocator_intr.
+ *
+ * With an arena a slab is taken by vmem_alloc where the arena has quantum
+ * caches for its size, else by vmem_xalloc with its size as alignment.
+ *
+ * With functions, as NetBSD's: pa_alloc returns pa_pagesz bytes, aligned to
+ * pa_pagesz, or NULL; flags are PR_WAITOK or PR_NOWAIT.  pa_free takes them
+ * back and may not fail.  Both are called with no lock held, in the context of
+ * the get, put or drain concerned.  Nothing is known then of who waits for such
+ * memory: a pa_alloc that may sleep does so itself.
+ */
+struct kva_pool_allocator {
+    kva_vmem_t **arena; /* looked up at each slab, so it may be set up later */
+    size_t pa_pagesz;   /* slab size wanted, a power of two of pages up to
+                           KVA_POOL_PAGE_MAX; 0: the pool chooses, or with
+                           functions a page */
+    void *(*pa_alloc)(struct kva_pool *pp, int flags); /* NULL: the arena */
+    void (*pa_free)(struct kva_pool *pp, void *page);
+};
+#define KVA_POOL_PAGE_MAX ((size_t)2 << 20) /* a large page */
+
+extern struct kva_pool_allocator kva_pool_allocator_kmem;   /* kmem_arena */
+extern struct kva_pool_allocator kva_pool_allocator_nointr; /* the same */
+extern struct kva_pool_allocator kva_pool_allocator_intr; /* kmem_intr_arena */
+extern struct kva_pool_allocator kva_pool_allocator_meta; /* metadata pages */
+
+/*
  * size, align (0: the machine's word), align_offset: of the objects; the byte
  * at align_offset is aligned.  flags: PR_NOTOUCH, PR_LARGECACHE, PR_PHINPAGE...
- * wchan: the name, kept by pointer.  Cannot fail; takes no memory.  The first
- * pool of all is made before there are threads.
+ * wchan: the name, kept by pointer.  Returns 0; or KVA_ENOTSUP, and nothing is
+ * made: PR_PSERIALIZE where the port has no read barrier.  NetBSD's returns
+ * nothing.  Takes no memory.  Thread or boot context; the first pool of all is
+ * made before there are threads.  Constant work but for the choice of a
+ * geometry.
  */
-void kva_pool_init(struct kva_pool *pp, size_t size, unsigned align,
-                   unsigned align_offset, int flags, const char *wchan,
-                   struct kva_pool_allocator *pa, enum kva_ipl ipl);
+int kva_pool_init(struct kva_pool *pp, size_t size, unsigned align,
+                  unsigned align_offset, int flags, const char *wchan,
+                  struct kva_pool_allocator *pa, enum kva_ipl ipl);
 
 /* All slabs back to the arena.  A live object is a misuse.  Nobody else uses
- * the pool any more.  Thread context. */
+ * the pool any more.  Thread context; with PR_PSERIALIZE it sleeps.  Linear in
+ * slabs. */
 void kva_pool_destroy(struct kva_pool *pp);
 
 /*
@@ -73,14 +94,17 @@ void kva_pool_destroy(struct kva_pool *pp);
 void *kva_pool_get(struct kva_pool *pp, int flags);
 void kva_pool_put(struct kva_pool *pp, void *object);
 
-/* See to it that n objects are free now, and keep their slabs. KVA_ENOMEM. */
+/* See to it that n objects are free now, and keep their slabs until the pool is
+ * destroyed or primed anew.  0, or KVA_ENOMEM; does not wait.  Linear in the
+ * slabs that it makes. */
 int kva_pool_prime(struct kva_pool *pp, int n);
 
 /*
  * Low water: so many objects are kept free; a get that leaves less makes slabs,
- * without waiting.  High water: empty slabs stay as long as the pool has no
- * more than n objects in all; those beyond go back at once.  Without it an
- * empty slab goes back at once, but for one where there are four in use.
+ * without waiting, and what it could not make kva_pool_update makes up for.
+ * High water: empty slabs stay as long as the pool has no more than n objects
+ * in all; those beyond go back at once.  Without it an empty slab goes back at
+ * once, but for one where there are four in use.
  */
 void kva_pool_setlowat(struct kva_pool *pp, int n);
 void kva_pool_sethiwat(struct kva_pool *pp, int n);
@@ -99,8 +123,30 @@ void kva_pool_set_drain_hook(struct kva_pool *pp,
                              void (*fn)(void *arg, int flags), void *arg);
 
 /* Give empty slabs back, all but those the low-water mark and pool_prime want.
- * Returns the bytes given back.  Thread context. */
+ * Returns the bytes given back.  Thread context; a pool with PR_PSERIALIZE
+ * gives nothing back where the caller may not sleep.  Linear in empty slabs, no
+ * more than 64 of them between two moments at which the lock is dropped. */
 size_t kva_pool_reclaim(struct kva_pool *pp);
+
+/*
+ * Reclaim one pool, a cache with its magazines; the next one at the next call.
+ * True if anything was given back; *ppp, unless NULL, is the pool, for its name
+ * only.  Thread context, no lock held.
+ */
+bool kva_pool_drain(struct kva_pool **ppp);
+
+/* Objects that were got and put, past the magazines; they wrap. */
+unsigned kva_pool_nget(struct kva_pool *pp);
+unsigned kva_pool_nput(struct kva_pool *pp);
+
+/* Pages of all pools' slabs, PR_RECURSIVE ones left out: their pages are those
+ * of other pools.  Thread context; linear in pools. */
+int kva_pool_totalpages(void);
+
+/* Where an object lies in physical memory, or KVA_POOL_PADDR_INVALID; see
+ * kva_pool_cache_get_paddr. */
+#define KVA_POOL_PADDR_INVALID (~(kva_pa_t)0)
+kva_pa_t kva_pool_paddr(struct kva_pool *pp, const void *object);
 
 /*
  * Objects of a cache keep what ctor made of them from one get to the next; a
@@ -108,8 +154,14 @@ size_t kva_pool_reclaim(struct kva_pool *pp);
  * object goes back and get returns NULL.  It is called with no lock held, at
  * the get that finds the magazines empty, for as many objects as a magazine
  * takes; dtor when objects go back to their slabs.
- * pool_cache_init returns NULL when there is no memory for the cache itself;
- * pool_cache_bootstrap makes one in the caller's storage and cannot fail.
+ * pool_cache_init returns NULL when there is no memory for the cache itself, or
+ * no read barrier for PR_PSERIALIZE; pool_cache_bootstrap makes one in the
+ * caller's storage and returns as pool_init does.
+ *
+ * With PR_PSERIALIZE objects stay constructed, and their memory what it is,
+ * until the port's read barrier: dtor is called by drains, invalidate and
+ * pool_update only, after a barrier for all of them.  Where the caller may not
+ * sleep, drains pass over empty slabs and count them.
  */
 kva_pool_cache_t
 kva_pool_cache_init(size_t size, unsigned align, unsigned align_offset,
@@ -117,16 +169,25 @@ kva_pool_cache_init(size_t size, unsigned align, unsigned align_offset,
                     enum kva_ipl ipl,
                     int (*ctor)(void *arg, void *object, int flags),
                     void (*dtor)(void *arg, void *object), void *arg);
-void
-kva_pool_cache_bootstrap(kva_pool_cache_t pc, size_t size, unsigned align,
-                         unsigned align_offset, int flags, const char *name,
-                         struct kva_pool_allocator *pa, enum kva_ipl ipl,
-                         int (*ctor)(void *arg, void *object, int flags),
-                         void (*dtor)(void *arg, void *object), void *arg);
+int kva_pool_cache_bootstrap(kva_pool_cache_t pc, size_t size, unsigned align,
+                             unsigned align_offset, int flags, const char *name,
+                             struct kva_pool_allocator *pa, enum kva_ipl ipl,
+                             int (*ctor)(void *arg, void *object, int flags),
+                             void (*dtor)(void *arg, void *object), void *arg);
 void kva_pool_cache_bootstrap_destroy(kva_pool_cache_t pc);
 void kva_pool_cache_destroy(kva_pool_cache_t pc);
 void *kva_pool_cache_get(kva_pool_cache_t pc, int flags);
 void kva_pool_cache_put(kva_pool_cache_t pc, void *object);
+/*
+ * The same with the physical address of the object's first byte:
+ * KVA_POOL_PADDR_INVALID if nothing is mapped there.  A cache with PR_PADDR has
+ * it from the slab's header, and put_paddr reports another one as a misuse;
+ * without, the port is asked at each get.  An object that crosses pages is
+ * contiguous only if its slab is.  Below tier 2 the address itself.  Context
+ * and work as get and put.
+ */
+void *kva_pool_cache_get_paddr(kva_pool_cache_t pc, int flags, kva_pa_t *pa);
+void kva_pool_cache_put_paddr(kva_pool_cache_t pc, void *object, kva_pa_t pa);
 /* Put an object, but not into a magazine: destruct it now. */
 void kva_pool_cache_destruct_object(kva_pool_cache_t pc, void *object);
 /* Destruct all cached objects; those live keep their state.  reclaim: the same,
@@ -142,8 +203,10 @@ void kva_pool_cache_sethardlimit(kva_pool_cache_t pc, int n,
 int kva_pool_cache_prime(kva_pool_cache_t pc, int n);
 
 /*
- * Empty magazines into slabs and give whole slabs back, until bytes reached
- * the arena; retain bytes of objects stay cached.  Thread context, no lock.
+ * Give empty slabs back, and then empty magazines into slabs, until bytes
+ * reached the arena; retain bytes of objects stay cached.  Returns the bytes
+ * given back: less than asked only if no more is to be had, and less than a
+ * slab beyond.  Others may get and put meanwhile.  Thread context, no lock.
  */
 size_t kva_pool_cache_drain(kva_pool_cache_t pc, size_t bytes, size_t retain);
 
@@ -157,19 +220,52 @@ struct kva_pool_stat {
     size_t objects_cached;    /* in magazines (a racy count) */
     size_t gets, puts, fails; /* objects, past the magazines */
     size_t limit_hits;        /* times the hard limit was met */
-    size_t header_bytes; /* in-slab and off-slab headers with state bytes */
+    size_t header_bytes;  /* in-slab and off-slab headers with state bytes */
+    size_t slabs_skipped; /* empty, left by drains that might not sleep */
+    /* Of a cache. */
+    size_t objects_waiting; /* for the read barrier, of those out */
+    size_t objects_per_magazine;
+    size_t magazine_bytes; /* of magazines and CPU slots */
+    unsigned flags;        /* PR_*, of pool_init */
 };
 void kva_pool_stat(struct kva_pool *pp, struct kva_pool_stat *st);
 void kva_pool_cache_stat(kva_pool_cache_t pc, struct kva_pool_stat *st);
 
-/* Check the invariants: NULL, or what does not hold.  Linear. */
+unsigned kva_pool_cache_nget(kva_pool_cache_t pc);
+unsigned kva_pool_cache_nput(kva_pool_cache_t pc);
+
+/* Check the invariants: NULL, or what does not hold.  Linear, with the lock
+ * held.  pool_chk says it to the port's log as "label: pool NAME: ...", and
+ * returns 1 instead of 0. */
 const char *kva_pool_check(struct kva_pool *pp);
+int kva_pool_chk(struct kva_pool *pp, const char *label);
+
+/*
+ * For people and debuggers: a pool, or all of them with a sum; what an address
+ * is of a pool's.  pr is handed lines that end in a newline; NULL: the port's
+ * log.  modif: "s" one line only, "p" slabs too (64 of them, with "l" all), "l"
+ * take no lock, for a machine that has stopped.
+ */
+void
+kva_pool_printit(struct kva_pool *pp, const char *modif, kva_vmem_pr_t *pr);
+void kva_pool_printall(const char *modif, kva_vmem_pr_t *pr);
+void kva_pool_whatis(uintptr_t addr, kva_vmem_pr_t *pr);
 
 /* All pools, for a debugger and for draining all. */
 extern struct kva_pool *kva_pool_list;
 
-/* Drain every pool, then the quantum caches below.  Returns bytes. */
+/* Drain every pool, then the quantum caches below.  Returns bytes.  Thread
+ * context, no lock held. */
 size_t kva_pool_drain_all(void);
+
+/*
+ * Keep house for all: vmem_update, which trims the magazines of all caches; low
+ * water where a get could not make it; objects that wait for the read barrier.
+ * To be called about every 15 seconds, or never.  Thread context, no lock held;
+ * with PR_PSERIALIZE it may sleep.  Linear in caches, and in what it gives
+ * back.
+ */
+void kva_pool_update(void);
 
 #ifdef __cplusplus
 }

@@ -18,9 +18,16 @@
 #include "vmem/vmem_store.h"
 
 /* Private flags of a pool, above the public ones. */
-#define KVA__PR_CACHE 0x01000000u     /* the pool is that of a pool_cache */
-#define KVA__PR_OFF_SLAB 0x02000000u  /* headers are not in the slab */
-#define KVA__PR_OWN_STORE 0x04000000u /* the struct came from us */
+#define KVA__PR_CACHE 0x01000000u    /* the pool is that of a pool_cache */
+#define KVA__PR_OFF_SLAB 0x02000000u /* headers are not in the slab */
+#define KVA__PR_LIMBO 0x04000000u    /* destructors wait for the barrier */
+#define KVA__PR_PUBLIC 0x00ffffffu
+
+/* What pool_init knows. */
+#define KVA__PR_INIT                                                        \
+    (KVA_PR_WAITOK | KVA_PR_NOWAIT | KVA_PR_PHINPAGE | KVA_PR_RECURSIVE |   \
+     KVA_PR_NOTOUCH | KVA_PR_NOALIGN | KVA_PR_LARGECACHE | KVA_PR_USEBMAP | \
+     KVA_PR_PSERIALIZE | KVA_PR_PADDR)
 
 #define KVA__POOL_NONE (~(size_t)0) /* no mark set */
 
@@ -186,6 +193,50 @@ struct kva__slab *kva__off_find(uintptr_t base);
 /* Bytes that a header of that many takes. */
 size_t kva__off_bytes(size_t bytes);
 
+/* ---- where slabs come from (allocator.c) ------------------------------ */
+
+/* Slab size that an allocator insists on; 0: the pool chooses. */
+size_t kva__allocator_page(const struct kva_pool_allocator *pa);
+/* The arena of the pool's slabs, or NULL: they come from functions. */
+kva_vmem_t *kva__pool_arena(const struct kva_pool *pp);
+int kva__range_get(struct kva_pool *pp, unsigned flags, uintptr_t *base);
+void kva__range_put(struct kva_pool *pp, uintptr_t base);
+
+/* Somebody waits for what the pool might give back. */
+static inline bool
+kva__pool_wanted(const struct kva_pool *pp)
+{
+    const kva_vmem_t *vm = kva__wait_any() ? kva__pool_arena(pp) : NULL;
+
+    return vm != NULL && kva__wait_for(vm);
+}
+
+/* ---- physical addresses (paddr.c) -------------------------------------- */
+
+/* Bytes of a header for the frames of a slab, behind at bytes of it. */
+size_t kva__paddr_bytes(unsigned flags, size_t at, size_t slab_bytes);
+/* A new slab: note where its pages lie. */
+void kva__paddr_note(struct kva_pool *pp, struct kva__slab *slab);
+
+/* ---- the read barrier (pserialize.c) ----------------------------------- */
+
+/* May slabs of the pool go, and destructors run, in this context: always but
+ * where the barrier would have to be waited for. */
+bool kva__barrier_possible(const struct kva_pool *pp);
+/* Wait for readers, if the pool has any. */
+void kva__barrier(const struct kva_pool *pp);
+/* Room for so many more objects that may come to wait; or less again. */
+bool kva__limbo_reserve(struct kva_pool *pp, size_t n);
+void kva__limbo_release(struct kva_pool *pp, size_t n);
+void
+kva__limbo_push(struct kva_pool_cache *pc, const uintptr_t *object, unsigned n);
+/* Up to n of them out again, as constructed as they were. */
+unsigned
+kva__limbo_pop(struct kva_pool_cache *pc, uintptr_t *object, unsigned n);
+size_t kva__limbo_count(struct kva_pool_cache *pc);
+/* Destruct those that wait, if the caller may; how many. */
+size_t kva__limbo_settle(struct kva_pool_cache *pc);
+
 /* ---- geometry (layout.c) --------------------------------------------- */
 
 void kva__pool_layout(struct kva_pool *pp, size_t size, size_t align,
@@ -324,7 +375,22 @@ struct kva__slab *kva__slab_surplus(struct kva_pool *pp, bool all);
  * span is; false: all were looked at.  Pool lock held. */
 bool kva__slab_sweep(struct kva_pool *pp, unsigned n);
 
+/* ---- all pools (pools.c) --------------------------------------------- */
+
+void kva__pools_bootstrap(void);
+void kva__pools_shutdown(void);
+void kva__pools_link(struct kva_pool *pp);
+/* When it returns nobody is at the pool by the list. */
+void kva__pools_unlink(struct kva_pool *pp);
+/* Every pool but those that go meanwhile; no lock is held for fn. */
+void kva__pools_visit(void (*fn)(struct kva_pool *pp, void *arg), void *arg);
+
 /* ---- pools (pool.c, limit.c) ----------------------------------------- */
+
+/* Slabs that one hold of a lock takes out; and objects that it moves.  What
+ * holds a lock does no more work than that. */
+#define KVA__HOLD_SLABS 64u
+#define KVA__HOLD_OBJECTS 512u
 
 static inline kva_irq_t
 kva__pool_lock(struct kva_pool *pp)
@@ -344,9 +410,10 @@ void kva__cache_bootstrap(void);
 /* Give the metadata of slabs back; there must be no pool any more. */
 void kva__pool_shutdown(void);
 
-void kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
-                     unsigned align_offset, unsigned flags, const char *name,
-                     struct kva_pool_allocator *pa, enum kva_ipl ipl);
+/* KVA_ENOTSUP, and nothing done: PR_PSERIALIZE without the port's barrier. */
+int kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
+                    unsigned align_offset, unsigned flags, const char *name,
+                    struct kva_pool_allocator *pa, enum kva_ipl ipl);
 /* func is named if there are live objects. */
 void kva__pool_teardown(struct kva_pool *pp, const char *func);
 /* Objects for a caller or for magazines; as many as there are without another
@@ -356,8 +423,9 @@ unsigned kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
 /* Objects back, which are in that state; func is named if one is not. */
 void kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
                     uint8_t state, const char *func);
-/* Destroy slabs that need not be kept (all: hysteresis aside); bytes. */
-size_t kva__pool_trim(struct kva_pool *pp, bool all);
+/* Destroy slabs that need not be kept (all: hysteresis aside), until so many
+ * bytes went; how many did. */
+size_t kva__pool_trim(struct kva_pool *pp, bool all, size_t bytes);
 /* File all partial slabs by what their spans are now. */
 void kva__pool_settle(struct kva_pool *pp);
 int kva__pool_grow_to(struct kva_pool *pp, size_t free_wanted);
@@ -375,6 +443,14 @@ void kva__limit_wake(struct kva_pool *pp, size_t n);
 
 /* What a cache's magazines hold, back to its slabs: how many objects. */
 size_t kva__cache_flush(struct kva_pool *pp);
+/* The cache that a pool is in, or NULL. */
+static inline struct kva_pool_cache *
+kva__cache_of(struct kva_pool *pp)
+{
+    return (pp->flags & KVA__PR_CACHE) == 0
+               ? NULL
+               : KVA_CONTAINER(pp, struct kva_pool_cache, slabs);
+}
 
 /* ---- misuse (misuse.c) ----------------------------------------------- */
 
@@ -382,6 +458,10 @@ size_t kva__cache_flush(struct kva_pool *pp);
 _Noreturn void kva__pool_bad_put(const char *func, struct kva_pool *pp,
                                  uintptr_t addr, uint8_t expected);
 _Noreturn void kva__pool_bad_destroy(const char *func, struct kva_pool *pp);
+/* Report flags that func does not know, or a context that may not wait. */
+void kva__pool_check_init(const struct kva_pool *pp, unsigned flags);
+void kva__pool_check_wait(const char *func, const struct kva_pool *pp);
+const char *kva__object_state_name(uint8_t state);
 void kva__pool_check_flags(const char *func, const struct kva_pool *pp,
                            unsigned flags);
 /* "pool" or "cache"; "pool_init" or "pool_cache_init". */

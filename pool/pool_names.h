@@ -14,6 +14,9 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_allocator_kmem kva_pool_allocator_kmem
 #define pool_allocator_nointr kva_pool_allocator_nointr
 #define pool_allocator_intr kva_pool_allocator_intr
+#define pool_allocator_meta kva_pool_allocator_meta
+#define POOL_PAGE_MAX KVA_POOL_PAGE_MAX
+#define POOL_PADDR_INVALID KVA_POOL_PADDR_INVALID
 
 #define PR_WAITOK KVA_PR_WAITOK
 #define PR_NOWAIT KVA_PR_NOWAIT
@@ -25,6 +28,8 @@ typedef kva_pool_cache_t pool_cache_t;
 #define PR_LARGECACHE KVA_PR_LARGECACHE
 #define PR_ZERO KVA_PR_ZERO
 #define PR_USEBMAP KVA_PR_USEBMAP
+#define PR_PSERIALIZE KVA_PR_PSERIALIZE
+#define PR_PADDR KVA_PR_PADDR
 
 #define pool_init kva_pool_init
 #define pool_destroy kva_pool_destroy
@@ -36,8 +41,18 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_sethardlimit kva_pool_sethardlimit
 #define pool_set_drain_hook kva_pool_set_drain_hook
 #define pool_reclaim kva_pool_reclaim
+#define pool_drain kva_pool_drain
+#define pool_nget kva_pool_nget
+#define pool_nput kva_pool_nput
+#define pool_totalpages kva_pool_totalpages
+#define pool_paddr kva_pool_paddr
 #define pool_stat kva_pool_stat
 #define pool_check kva_pool_check
+#define pool_chk kva_pool_chk
+#define pool_printit kva_pool_printit
+#define pool_printall kva_pool_printall
+#define pool_whatis kva_pool_whatis
+#define pool_update kva_pool_update
 #define pool_drain_all kva_pool_drain_all
 
 #define pool_cache_init kva_pool_cache_init
@@ -46,6 +61,10 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_cache_destroy kva_pool_cache_destroy
 #define pool_cache_get kva_pool_cache_get
 #define pool_cache_put kva_pool_cache_put
+#define pool_cache_get_paddr kva_pool_cache_get_paddr
+#define pool_cache_put_paddr kva_pool_cache_put_paddr
+#define pool_cache_nget kva_pool_cache_nget
+#define pool_cache_nput kva_pool_cache_nput
 #define pool_cache_destruct_object kva_pool_cache_destruct_object
 #define pool_cache_invalidate kva_pool_cache_invalidate
 #define pool_cache_reclaim kva_pool_cache_reclaim

@@ -71,8 +71,21 @@ struct kva_pool {
     void (*drain_hook)(void *arg, int flags);
     void *drain_arg;
     struct kva_cleaner cleaner;
+    size_t skipped;        /* (s) empty slabs that drains had to leave */
+    unsigned pins;         /* (l) who is at it; it stays that long */
     struct kva_pool *next; /* (l) */
     struct kva_pool *prev; /* (l) */
+};
+
+/* Objects that wait for the read barrier (pserialize.c). */
+struct kva__limbo_page;
+struct kva__limbo {
+    struct kva__limbo_page *page;  /* (s) the last one that has objects */
+    struct kva__limbo_page *spare; /* (s) those that have none */
+    size_t count;                  /* (s) objects here */
+    size_t wanted;                 /* (s) for which there must be room */
+    size_t room;                   /* (s) in all pages */
+    bool settling;                 /* (s) somebody works at it */
 };
 
 struct kva_pool_cache {
@@ -81,6 +94,7 @@ struct kva_pool_cache {
     int (*ctor)(void *arg, void *object, int flags); /* (c) or NULL */
     void (*dtor)(void *arg, void *object);           /* (c) or NULL */
     void *arg;                                       /* (c) */
+    struct kva__limbo limbo; /* with PR_PSERIALIZE and a destructor */
 };
 
 #endif

@@ -45,11 +45,18 @@
 #define LEVEL_SHIFT 4u
 #define LEVEL_MAX 32u
 
+/* The count of the slab's window, or NULL: it lies in none. */
+static size_t *
+use_of(kva_vmem_t *vm, const struct kva__slab *slab)
+{
+    return vm == NULL ? NULL : kva__vmem_use(vm, kva__slab_base(slab));
+}
+
 static unsigned
 level_of(const struct kva_pool *pp, const struct kva__slab *slab)
 {
-    kva_vmem_t *vm = *pp->allocator->arena;
-    const size_t *use = kva__vmem_use(vm, kva__slab_base(slab));
+    kva_vmem_t *vm = kva__pool_arena(pp);
+    const size_t *use = use_of(vm, slab);
     size_t level;
 
     if (use == NULL) {
@@ -64,7 +71,7 @@ level_of(const struct kva_pool *pp, const struct kva__slab *slab)
 static void
 use_add(const struct kva_pool *pp, const struct kva__slab *slab, size_t bytes)
 {
-    size_t *use = kva__vmem_use(*pp->allocator->arena, kva__slab_base(slab));
+    size_t *use = use_of(kva__pool_arena(pp), slab);
 
     if (use != NULL) {
         (void)__atomic_fetch_add(use, bytes, __ATOMIC_RELAXED);
@@ -185,7 +192,9 @@ file_last(struct kva_pool *pp, unsigned file)
 static bool
 same_window(const struct kva_pool *pp, uintptr_t a, uintptr_t b)
 {
-    unsigned shift = (*pp->allocator->arena)->quantum_shift + LEVEL_SHIFT;
+    const kva_vmem_t *vm = kva__pool_arena(pp);
+    unsigned shift =
+        (vm != NULL ? vm->quantum_shift : KVA_PAGE_SHIFT) + LEVEL_SHIFT;
 
     return (a ^ b) >> shift < LEVEL_MAX;
 }
@@ -249,44 +258,6 @@ kva__slab_next(struct kva_pool *pp, struct kva__slab *slab)
 
 /* ---- making and unmaking --------------------------------------------- */
 
-/*
- * Quantum caches give ranges aligned to their size.  Where the arena has
- * none for that size, ask for the alignment.
- */
-static bool
-slab_is_cached(const struct kva_pool *pp, const kva_vmem_t *vm)
-{
-    return pp->slab_mask == 0 || pp->slab_bytes <= vm->qcache_max ||
-           pp->slab_bytes >> vm->quantum_shift <= 1;
-}
-
-static int
-range_get(const struct kva_pool *pp, unsigned flags, uintptr_t *base)
-{
-    kva_vmem_t *vm = *pp->allocator->arena;
-
-    flags = (flags & KVA_PR_WAITOK) != 0 ? KVA_VM_SLEEP : KVA_VM_NOSLEEP;
-    if (slab_is_cached(pp, vm)) {
-        return kva_vmem_alloc(vm, pp->slab_bytes, flags | KVA_VM_INSTANTFIT,
-                              base);
-    }
-    return kva_vmem_xalloc(vm, pp->slab_bytes, pp->slab_bytes, 0, 0,
-                           KVA_VMEM_ADDR_MIN, KVA_VMEM_ADDR_MAX,
-                           flags | KVA_VM_INSTANTFIT, base);
-}
-
-static void
-range_put(const struct kva_pool *pp, uintptr_t base)
-{
-    kva_vmem_t *vm = *pp->allocator->arena;
-
-    if (slab_is_cached(pp, vm)) {
-        kva_vmem_free(vm, base, pp->slab_bytes);
-    } else {
-        kva_vmem_xfree(vm, base, pp->slab_bytes);
-    }
-}
-
 static enum kva__slabmap_code
 code_of(const struct kva_pool *pp)
 {
@@ -324,13 +295,13 @@ kva__slab_create(struct kva_pool *pp, unsigned flags)
     struct kva__slab *slab;
     uintptr_t base;
 
-    if (range_get(pp, flags, &base) != 0) {
+    if (kva__range_get(pp, flags, &base) != 0) {
         return NULL;
     }
     slab = off_slab ? kva__off_create(base, pp->header_bytes)
                     : (struct kva__slab *)base;
     if (slab == NULL) {
-        range_put(pp, base);
+        kva__range_put(pp, base);
         return NULL;
     }
     slab_format(pp, slab);
@@ -339,7 +310,7 @@ kva__slab_create(struct kva_pool *pp, unsigned flags)
         if (off_slab) {
             kva__off_destroy(slab, pp->header_bytes);
         }
-        range_put(pp, base);
+        kva__range_put(pp, base);
         return NULL;
     }
     return slab;
@@ -357,7 +328,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {
         kva__off_destroy(slab, pp->header_bytes);
     }
-    range_put(pp, base);
+    kva__range_put(pp, base);
 }
 
 /* ---- with the pool lock held ----------------------------------------- */
@@ -480,7 +451,7 @@ slab_is_surplus(const struct kva_pool *pp, bool all)
     if (pp->nfree - pp->nobj < pp->lowat || objects < pp->primed) {
         return false;
     }
-    if (all || kva__wait_for(*pp->allocator->arena)) {
+    if (all || kva__pool_wanted(pp)) {
         return true;
     }
     if (pp->hiwat != KVA__POOL_NONE) {

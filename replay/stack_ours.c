@@ -379,7 +379,7 @@ sites_up(struct ours *o, enum slab_rule rule)
             continue;
         }
         o->supply[i].arena = &kva_kmem_arena;
-        o->supply[i].page_bytes =
+        o->supply[i].pa_pagesz =
             geometry_slab_bytes(rule, size, ty->slab_pages);
         o->cache[i] =
             pool_cache_init(size, s->align, 0, 0, ty->name, &o->supply[i],

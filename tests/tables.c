@@ -36,6 +36,10 @@ extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test mtbf_tests[];
 extern const struct test order_tests[];
+extern const struct test pool_allocator_tests[];
+extern const struct test pool_marks_tests[];
+extern const struct test pool_print_tests[];
+extern const struct test pool_pserialize_tests[];
 extern const struct test pool_tests[];
 extern const struct test port_context_tests[];
 extern const struct test port_memory_tests[];
@@ -108,6 +112,10 @@ const struct test *const test_tables[] = {
     kva_tests,
     boot_tests,
     pool_tests,
+    pool_allocator_tests,
+    pool_marks_tests,
+    pool_print_tests,
+    pool_pserialize_tests,
     kmem_tests,
     kmem_size_tests,
     kmem_string_tests,

@@ -142,8 +142,10 @@ count(kva_vmem_t *root, bool up)
     kva_irq_t irq;
 
     irq = kva_port_lock(&registry.lock);
-    KVA_ASSERT(up || root->closed_below > 0);
-    root->closed_below += up ? 1u : ~0u;
+    if (root != NULL) {
+        KVA_ASSERT(up || root->closed_below > 0);
+        root->closed_below += up ? 1u : ~0u;
+    }
     __atomic_store_n(&kva__mag_closings, kva__mag_closings + (up ? 1u : ~0u),
                      __ATOMIC_RELAXED);
     kva_port_unlock(&registry.lock, irq);

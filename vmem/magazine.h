@@ -226,8 +226,9 @@ unsigned kva__mag_ncpu(void);
 
 /*
  * Close and open the magazines of all caches that draw from an arena or from
- * one that it feeds.  Calls nest.  What they hold goes to their suppliers, and
- * until they are opened nothing stays in them.  Thread context, no lock held.
+ * one that it feeds; NULL: those of which no arena is known.  Calls nest.  What
+ * they hold goes to their suppliers, and until they are opened nothing stays in
+ * them.  Thread context, no lock held.
  */
 void kva__mag_close(struct kva_vmem *root);
 void kva__mag_open(struct kva_vmem *root);

@@ -300,7 +300,8 @@ destroy_with_live_objects(struct test_ctx *t)
 static void
 bad_arguments(struct test_ctx *t)
 {
-    static struct kva_pool_allocator odd = { &kva_kmem_arena, 12288 };
+    static struct kva_pool_allocator odd = { .arena = &kva_kmem_arena,
+                                             .pa_pagesz = 12288 };
     struct kva_pool pp;
     struct zoo z;
 
