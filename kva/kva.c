@@ -123,6 +123,7 @@ wired_arena(kva_vmem_t **vm, struct kva_vmem *store, const char *name,
     if (*vm != NULL) {
         vmem_set_reclaim(*vm, press_caches);
         vmem_set_rimport(*vm, kva__wire_import, kva__wire_release, source, 0);
+        kva__vmem_set_split(*vm, kva__wire_split);
     }
     return *vm != NULL;
 }

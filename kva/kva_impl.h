@@ -29,6 +29,7 @@ size_t kva__wire_max(void);
 /* kmem_arena's import and release, and those of kmem_intr_arena. */
 kva_vmem_rimport_t kva__wire_import;
 kva_vmem_release_t kva__wire_release;
+kva__vmem_split_t kva__wire_split;
 kva_vmem_rimport_t kva__wire_intr_import;
 
 /* ---- map.c ----------------------------------------------------------- */

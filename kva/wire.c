@@ -206,7 +206,29 @@ va_release(uintptr_t addr, size_t size)
     va_put(addr, size);
 }
 
+/* What came from the quantum caches stays whole. */
+static int
+va_split(uintptr_t addr, size_t size, uintptr_t part, size_t part_size)
+{
+    struct kva_range range;
+
+    if (kva__vmem_lookup(kva_heap_va_arena, addr, &range) != KVA_RANGE_XALLOC) {
+        return KVA_EINVAL;
+    }
+    return kva__vmem_rsplit(kva_heap_va_arena, addr, size, part, part_size);
+}
+
 #else /* no address space: never called */
+
+static int
+va_split(uintptr_t addr, size_t size, uintptr_t part, size_t part_size)
+{
+    (void)addr;
+    (void)size;
+    (void)part;
+    (void)part_size;
+    return KVA_ENOTSUP;
+}
 
 static int
 va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
@@ -311,6 +333,23 @@ kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
         break;
     default:
         va_release(addr, size);
+    }
+}
+
+/* Frames go back one by one, whatever they came with. */
+int
+kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
+                size_t part_size)
+{
+    (void)source;
+    switch (kva__mode) {
+    case KVA_MODE_REGION:
+        return kva__vmem_rsplit(kva_kernel_va_arena, addr, size, part,
+                                part_size);
+    case KVA_MODE_FRAMES:
+        return 0;
+    default:
+        return va_split(addr, size, part, part_size);
     }
 }
 

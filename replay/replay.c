@@ -277,11 +277,14 @@ static void
 drain(struct replay *r, struct state *s)
 {
     uint64_t before = requests_now(r);
+    struct state first;
 
+    take_state(r, &first);
     r->st->ops->drain(r->st);
     r->run->drain_requests += requests_now(r) - before;
     r->run->drains++;
     take_state(r, s);
+    r->run->drain_pages += (first.wired_bytes - s->wired_bytes) / TRACE_PAGE;
 }
 
 /* The live objects in a random order (Fisher and Yates); areas stay. */

@@ -36,9 +36,10 @@ struct run {
     uint64_t start_tags;
     struct holding holding; /* beside `drained` */
     /* The frees at the end of pass 1 and at random, and the drains: how many,
-     * and the metadata pages that were asked for meanwhile. */
+     * and the metadata pages that were asked for meanwhile; and the wired pages
+     * that the drains gave back. */
     uint64_t frees, free_requests;
-    uint64_t drains, drain_requests;
+    uint64_t drains, drain_requests, drain_pages;
     /* Stacks with real memory: how the process grew up to the peak. */
     uint64_t resident_bytes;
     char error[512];

@@ -108,6 +108,25 @@ aim_resident(const struct run *ours)
             resident_apart(ours, wired + books), 2, "");
 }
 
+/*
+ * Tags for what is cut off a span: four at the most for a page or more that
+ * goes, and 127 to a page.
+ */
+static void
+aim_drain_requests(const struct run *ours)
+{
+    char what[80];
+
+    snprintf(what, sizeof(what), "metadata pages in %llu drains, %% of %llu",
+             (unsigned long long)ours->drains,
+             (unsigned long long)ours->drain_pages);
+    at_most(what,
+            ours->drain_pages == 0 ? (double)ours->drain_requests
+                                   : 100 * (double)ours->drain_requests /
+                                         (double)ours->drain_pages,
+            100 * 4 / 127.0, "");
+}
+
 static void
 aims_drained(const struct run *ours)
 {
@@ -127,9 +146,7 @@ aims_drained(const struct run *ours)
     snprintf(what, sizeof(what), "metadata pages asked for in %llu frees",
              (unsigned long long)ours->frees);
     at_most(what, (double)ours->free_requests, 0, "");
-    snprintf(what, sizeof(what), "metadata pages asked for in %llu drains",
-             (unsigned long long)ours->drains);
-    at_most(what, (double)ours->drain_requests, 0, "");
+    aim_drain_requests(ours);
 }
 
 void

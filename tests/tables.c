@@ -49,6 +49,7 @@ extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
 extern const struct test single_step_tests[];
+extern const struct test split_tests[];
 extern const struct test steps_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_vmem_tests[];
@@ -108,6 +109,7 @@ const struct test *const test_tables[] = {
     budget_tests,
     window_tests,
     evacuate_tests,
+    split_tests,
     reclaim_tests,
     kva_tests,
     boot_tests,

@@ -19,6 +19,9 @@
  *     +-- trim_tail                      a hole               0 or 1
  *     vmem_xsplit
  *     +-- kva__segment_split             the second           1
+ *     vmem_drain
+ *     |-- kva__span_cut                  the rest, a span     0 or 2
+ *     +-- in the source: vmem_xsplit     at either end        0 to 2
  *     vmem_free, vmem_xfree, vmem_xfreeall, vmem_xjoin, vmem_xextend
  *     +-- none
  *
@@ -63,6 +66,9 @@
 /* One segment becomes two, and two one. */
 #define KVA_VMEM_TAGS_XSPLIT 1u
 #define KVA_VMEM_TAGS_XJOIN 0u
+
+/* A drain that has the middle of a span go: a span, and a segment in it. */
+#define KVA_VMEM_TAGS_CUT 2u
 
 /* A hole beside it becomes shorter or goes: starts move, tags only come
  * back. */

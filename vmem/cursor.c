@@ -31,6 +31,10 @@
  *  cursor may be at the span's own tag, and what is new is left out.
  *  A span goes.  It is one hole by then.  Cursors in it go to the next span.
  *  A span comes.  It is behind last.
+ *  A span of one segment loses what lies in its middle, and what is left behind
+ *  that is a span of its own, next on the list.  Who has visited the segment
+ *  has visited all that, and goes on behind it; and if the span was last, the
+ *  new one is.
  *
  * last is the last span of when the cursor was placed, so that a walk ends
  * however many come; if it goes, the one before it takes its place.
@@ -165,6 +169,20 @@ kva__cursor_span_gone(kva_vmem_t *vm, struct kva_vmem_btag *span)
         }
         if (c->last == span) { /* then the cursor is before it, or at the end */
             c->last = prev == BT_NONE ? NULL : bt_at(prev);
+        }
+    }
+}
+
+void
+kva__cursor_span_split(kva_vmem_t *vm, struct kva_vmem_btag *span,
+                       struct kva_vmem_btag *rest)
+{
+    for (struct kva__cursor *c = vm->cursors; c != NULL; c = c->next) {
+        if (c->span == span && c->at == span) {
+            c->span = c->at = rest;
+        }
+        if (c->last == span) {
+            c->last = rest;
         }
     }
 }

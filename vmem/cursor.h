@@ -42,6 +42,9 @@ void kva__cursor_skip_span(struct kva__cursor *c);
 /* For who changes rings, before the change; see cursor.c. */
 void kva__cursor_pass(kva_vmem_t *vm, struct kva_vmem_btag *bt);
 void kva__cursor_span_gone(kva_vmem_t *vm, struct kva_vmem_btag *span);
+/* The end of the span is one of its own from now on, behind it on the list. */
+void kva__cursor_span_split(kva_vmem_t *vm, struct kva_vmem_btag *span,
+                            struct kva_vmem_btag *rest);
 
 /* The tag is about to leave its ring, its segment joining the one before; or
  * the one before is about to join it.  Who stands there goes on to the next. */

@@ -522,6 +522,7 @@ kva__import_init(kva_vmem_t *vm, vmem_import_t *importfn)
 
     vm->importfn = importfn;
     vm->rimportfn = stacked ? import_stacked : NULL;
+    vm->splitfn = NULL;
 }
 
 void
@@ -543,6 +544,16 @@ vmem_set_rimport(kva_vmem_t *vm, vmem_rimport_t *importfn,
     source_set(vm, "vmem_set_rimport", releasefn, source, import_quantum);
     vm->importfn = NULL;
     vm->rimportfn = importfn;
+    vm->splitfn =
+        importfn == (vmem_rimport_t *)vmem_rimport && releasefn == vmem_xfree
+            ? kva__vmem_rsplit
+            : NULL;
+}
+
+void
+kva__vmem_set_split(kva_vmem_t *vm, kva__vmem_split_t *splitfn)
+{
+    vm->splitfn = splitfn;
 }
 
 int
@@ -556,6 +567,30 @@ vmem_rimport(kva_vmem_t *source, const struct kva_vmem_request *rq,
                           : vmem_xalloc(source, wide.size, wide.align,
                                         wide.phase, wide.nocross, wide.minaddr,
                                         wide.maxaddr, wide.flags, addr);
+}
+
+/* One cut before the part and one behind it; the first is undone if the second
+ * cannot be. */
+int
+kva__vmem_rsplit(kva_vmem_t *source, uintptr_t addr, size_t size,
+                 uintptr_t part, size_t part_size)
+{
+    size_t low = ((size_t)1 << source->quantum_shift) - 1, head = part - addr;
+    int err = 0;
+
+    if (((part | part_size) & low) != 0) {
+        return KVA_EINVAL;
+    }
+    if (head != 0) {
+        err = vmem_xsplit(source, addr, size, head);
+    }
+    if (err == 0 && part_size != size - head) {
+        err = vmem_xsplit(source, part, size - head, part_size);
+        if (err != 0 && head != 0) {
+            (void)vmem_xjoin(source, addr, head, size - head);
+        }
+    }
+    return err;
 }
 
 bool

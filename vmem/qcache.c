@@ -973,36 +973,40 @@ kva__qcache_free(kva_vmem_t *vm, uintptr_t addr, size_t size)
 
 /* ---- draining --------------------------------------------------------- */
 
-struct drain {
-    size_t bytes, retain;
-    size_t given; /* before it began */
-    kva_irq_t irq;
-};
+size_t
+kva__qdrain_left(const struct kva__qcache *qc, const struct kva__qdrain *d)
+{
+    size_t cached = qc->nfree << qc->vm->quantum_shift;
+    size_t done = qc->given - d->given;
+
+    if (done >= d->bytes || cached <= d->retain) {
+        return 0;
+    }
+    cached -= d->retain;
+    return d->bytes - done < cached ? d->bytes - done : cached;
+}
 
 /* The free pieces of one window to the arena; the lock is dropped for each. */
 static void
 window_drain(struct kva__qcache *qc, struct window *w, void *arg)
 {
-    struct drain *d = arg;
+    const struct kva__qdrain *d = arg;
+    unsigned at = 0;
+    kva_irq_t irq;
 
-    d->irq = kva_port_lock(&qc->lock);
-    for (unsigned at = 0; (at = kva__window_next(w->piece, at)) < WINDOW_QUANTA;
-         at++) {
+    irq = kva_port_lock(&qc->lock);
+    while ((at = kva__window_next(w->piece, at)) < WINDOW_QUANTA &&
+           kva__qdrain_left(qc, d) != 0) {
         uintptr_t addr;
-        size_t bytes;
+        size_t bytes = piece_spare(qc, w, at++, true, &addr);
 
-        if (qc->nfree << qc->vm->quantum_shift <= d->retain ||
-            qc->given - d->given >= d->bytes) {
-            break;
-        }
-        bytes = piece_spare(qc, w, at, true, &addr);
         if (bytes != 0) {
-            kva_port_unlock(&qc->lock, d->irq);
+            kva_port_unlock(&qc->lock, irq);
             kva__arena_free(qc->vm, addr, bytes, BT_PIECE, "vmem_drain");
-            d->irq = kva_port_lock(&qc->lock);
+            irq = kva_port_lock(&qc->lock);
         }
     }
-    kva_port_unlock(&qc->lock, d->irq);
+    kva_port_unlock(&qc->lock, irq);
 }
 
 /* The magazines of all sizes, the longest first, to the windows. */
@@ -1026,15 +1030,22 @@ magazines_drain(kva_vmem_t *vm, size_t retain, enum kva__drain how)
     }
 }
 
+/* What is to be had whole; then, if that was not enough, parts of pieces, but
+ * not for who is in a hurry. */
 static void
-windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain)
+windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain,
+              enum kva__drain how)
 {
-    struct drain d = { bytes, retain, 0, 0 };
+    struct kva__qdrain d = { bytes, retain, 0 };
+    kva_irq_t irq;
 
-    d.irq = kva_port_lock(&qc->lock);
+    irq = kva_port_lock(&qc->lock);
     d.given = qc->given;
-    kva_port_unlock(&qc->lock, d.irq);
+    kva_port_unlock(&qc->lock, irq);
     windows_visit(qc, window_drain, &d);
+    if (qc->vm->splitfn != NULL && how == KVA__DRAIN_SLOTS) {
+        kva__qcache_split(qc, &d);
+    }
 }
 
 /* While magazines are closed nothing is retained: somebody waits for it. */
@@ -1047,7 +1058,7 @@ kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
         retain = 0;
     }
     magazines_drain(vm, retain, how);
-    windows_drain(vm->qcache, bytes, retain);
+    windows_drain(vm->qcache, bytes, retain, how);
 }
 
 /* ---- looking ---------------------------------------------------------- */

@@ -56,6 +56,7 @@ struct kva__qcache {
     size_t held;                        /* (q) quanta of all pieces */
     size_t nfree;                       /* (q) of them in no run */
     size_t given;                       /* (q) bytes ever given to the arena */
+    bool splitting;                     /* (q) a piece, by split.c */
     struct window *list[WINDOW_ORDERS]; /* (q) by order */
     struct qsize *size[RUN_MAX];        /* set once each */
     struct window **root[ROOT_ENTRIES]; /* set once each; see above */
@@ -72,6 +73,18 @@ struct window *kva__qcache_next(const struct kva__qcache *qc, size_t *at);
 /* The window's free quanta changed, or whether it is shut: to the list where it
  * belongs.  Locked. */
 void kva__qcache_relist(struct kva__qcache *qc, struct window *w);
+
+/* What a drain is to do, and what it began with. */
+struct kva__qdrain {
+    size_t bytes, retain;
+    size_t given; /* before it began */
+};
+
+/* Bytes it may still give; 0: it is done.  Locked. */
+size_t
+kva__qdrain_left(const struct kva__qcache *qc, const struct kva__qdrain *d);
+/* Free runs within pieces, the longest first (split.c).  No lock held. */
+void kva__qcache_split(struct kva__qcache *qc, const struct kva__qdrain *d);
 
 /* Words of a row: counters, magazines, spares, what is held, each by size. */
 #define ROW_WIDTH RUN_CODES

@@ -4,6 +4,7 @@
  * the span's own (vmem_store.h).  Spans are listed in the order they came.
  */
 #include "vmem/cursor.h"
+#include "vmem/hash.h"
 #include "vmem/indexed.h"
 #include "vmem/search.h"
 
@@ -20,6 +21,23 @@ list_append(kva_vmem_t *vm, struct kva_vmem_btag *span)
         vm->span_first = self;
     }
     vm->span_last = self;
+}
+
+/* The same behind one that is on the list. */
+static void
+list_insert(kva_vmem_t *vm, struct kva_vmem_btag *pos,
+            struct kva_vmem_btag *span)
+{
+    kva__btag_ref_t self = bt_ref(span), next = pos->u.link.next;
+
+    span->u.link.prev = bt_ref(pos);
+    span->u.link.next = next;
+    pos->u.link.next = self;
+    if (next != BT_NONE) {
+        bt_at(next)->u.link.prev = self;
+    } else {
+        vm->span_last = self;
+    }
 }
 
 static void
@@ -223,4 +241,66 @@ kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span)
     }
     kva__btag_give(vm, bt);
     kva__btag_give(vm, span);
+}
+
+/* ---- a part of a span goes ---------------------------------------------- */
+
+bool
+kva__span_is_piece(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
+{
+    const struct kva_vmem_btag *span = bt_next(bt);
+
+    return vm->index == NULL && bt_prev(bt) == span &&
+           bt_state(span) == BT_SPAN_IMPORT;
+}
+
+/* A busy segment with a span of its own, behind the one there is. */
+static void
+span_behind(kva_vmem_t *vm, struct kva_vmem_btag *pos, uintptr_t start,
+            enum btag_state state)
+{
+    struct kva_vmem_btag *span = kva__btag_take(vm);
+    struct kva_vmem_btag *bt = kva__btag_take(vm);
+
+    span->start = pos->start;
+    bt->start = start;
+    bt_set(span, bt, bt, bt_state(pos));
+    bt_set(bt, span, span, state);
+    hash_enter(vm, bt, bt_ref(bt));
+    list_insert(vm, pos, span);
+    kva__cursor_span_split(vm, pos, span);
+    vm->nsegments++;
+    vm->stat.tags_span++;
+    vm->stat.spans++;
+    vm->stat.spans_import++;
+}
+
+/*
+ *      span |-------------- bt --------------|
+ *           |--- bt ---|    goes    |--------|  rest, behind it on the list
+ */
+void
+kva__span_cut(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start,
+              size_t size)
+{
+    struct kva_vmem_btag *span = bt_next(bt);
+    uintptr_t end = start + size;
+    enum btag_state state = bt_state(bt);
+
+    KVA_ASSERT(kva__span_is_piece(vm, bt));
+    if (start != bt->start) {
+        if (end != span->start) {
+            span_behind(vm, span, end, state);
+        }
+        span->start = start;
+    } else {
+        KVA_ASSERT(end != span->start);
+        kva__hash_leave(vm, bt);
+        bt->start = end;
+        hash_enter(vm, bt, bt_ref(bt));
+    }
+    vm->stat.mem_inuse -= size;
+    vm->stat.mem_total -= size;
+    vm->stat.mem_import -= size;
+    vm->stat.resize++;
 }

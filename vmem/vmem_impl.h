@@ -572,6 +572,20 @@ void kva__arena_expect_idle(kva_vmem_t *vm, const char *func);
  */
 int kva__import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                 enum btag_state state, uintptr_t *addr);
+/*
+ * Of what was imported by one call of the arena's import function, [addr, addr
+ * + size - 1], the source is to know [part, part + part_size - 1], not all of
+ * it, as a range of its own, which releasefn may be called for; and what is
+ * beside it likewise.  0; KVA_ENOMEM: no tags; KVA_EINVAL: it cannot be.  Then
+ * all is as before.  No lock held.
+ */
+typedef int kva__vmem_split_t(kva_vmem_t *source, uintptr_t addr, size_t size,
+                              uintptr_t part, size_t part_size);
+/* Behind vmem_set_rimport, which knows the one for vmem_rimport with
+ * vmem_xfree; NULL: it never can. */
+void kva__vmem_set_split(kva_vmem_t *vm, kva__vmem_split_t *splitfn);
+kva__vmem_split_t kva__vmem_rsplit;
+
 /* A span that is not, or no longer, the arena's goes back.  No lock held. */
 void kva__import_return(kva_vmem_t *vm, uintptr_t addr, size_t size);
 void kva__import_init(kva_vmem_t *vm, kva_vmem_import_t *importfn);
@@ -597,6 +611,13 @@ kva__span_overlapping(kva_vmem_t *vm, uintptr_t addr, size_t size);
 void kva__span_add(kva_vmem_t *vm, uintptr_t addr, size_t size,
                    enum btag_state state);
 void kva__span_remove(kva_vmem_t *vm, struct kva_vmem_btag *span);
+/* Is a busy segment all of a span, which may be cut: an imported one, in an
+ * arena without an index. */
+bool kva__span_is_piece(const kva_vmem_t *vm, const struct kva_vmem_btag *bt);
+/* [start, start + size - 1] of it, not all, is the arena's no more; what lies
+ * beside it are spans.  Takes KVA_VMEM_TAGS_CUT if that is on both sides. */
+void kva__span_cut(kva_vmem_t *vm, struct kva_vmem_btag *bt, uintptr_t start,
+                   size_t size);
 
 /* ---- quantum caches (qcache.c) --------------------------------------- */
 

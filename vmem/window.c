@@ -169,6 +169,50 @@ kva__window_piece_remove(struct window *w, unsigned at, unsigned n)
     w->nfree -= n;
 }
 
+void
+kva__window_reserve(struct window *w, unsigned at, unsigned n)
+{
+    bits_clear(w->free, at, n);
+    w->nfree -= n;
+    for (unsigned i = 0; i < n; i++) {
+        state_set(&w->state[at + i],
+                  i % RUN_MAX == 0 ? RUN_CACHED : RUN_INSIDE);
+    }
+}
+
+void
+kva__window_piece_cut(struct window *w, unsigned at, unsigned n)
+{
+    unsigned len, first = kva__window_piece(w, at, &len);
+
+    KVA_ASSERT(n < len && at + n <= first + len);
+    for (unsigned i = 0; i < n; i++) {
+        state_set(&w->state[at + i], RUN_FREE);
+    }
+    bits_clear(w->held, at, n);
+    bits_clear(w->piece, at, 1);
+    w->nheld -= n;
+    if (at + n < first + len) {
+        bits_set(w->piece, at + n, 1);
+    }
+}
+
+unsigned
+kva__window_hole(const struct window *w, unsigned *at)
+{
+    unsigned first = kva__window_next(w->free, *at), end = first + 1;
+
+    *at = first;
+    if (first == WINDOW_QUANTA) {
+        return 0;
+    }
+    while (end < WINDOW_QUANTA && bit_get(w->free, end) &&
+           !bit_get(w->piece, end)) {
+        end++;
+    }
+    return end - first;
+}
+
 unsigned
 kva__window_piece(const struct window *w, unsigned at, unsigned *n)
 {

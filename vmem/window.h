@@ -93,6 +93,13 @@ void kva__window_join(struct window *w, unsigned at, unsigned n);
 /* A piece comes, all free; goes. */
 void kva__window_piece_add(struct window *w, unsigned at, unsigned n);
 void kva__window_piece_remove(struct window *w, unsigned at, unsigned n);
+/* So many free quanta, of any number, look like runs in a magazine, until they
+ * are joined again; or are cut out of the piece that holds them, and what is
+ * beside them are pieces. */
+void kva__window_reserve(struct window *w, unsigned at, unsigned n);
+void kva__window_piece_cut(struct window *w, unsigned at, unsigned n);
+/* The first free run at or behind at, within a piece: its length, or 0. */
+unsigned kva__window_hole(const struct window *w, unsigned *at);
 /* The piece that holds a quantum: its first, and *n; is it all free. */
 unsigned kva__window_piece(const struct window *w, unsigned at, unsigned *n);
 bool kva__window_is_free(const struct window *w, unsigned at, unsigned n);

@@ -1615,9 +1615,13 @@ static const char *
 step_drain(struct world *w, struct arena *a)
 {
     bool all = draw(w, 2) == 0;
+    struct kva_vmem_stat before, after;
 
+    vmem_stat(a->vm, &before);
     (void)vmem_drain(a->vm, all ? SIZE_MAX : draw(w, 64) * a->quantum,
                      all ? 0 : draw(w, 64) * a->quantum);
+    vmem_stat(a->vm, &after);
+    w->count[WORLD_CUT] += after.resize != before.resize;
     return NULL;
 }
 

@@ -58,6 +58,7 @@ enum world_outcome {
     WORLD_UNCHANGED, /* joins and extensions refused, and rightly */
     WORLD_PREPARED,  /* operations that succeeded as prepared, without tags */
     WORLD_UNPREPARED,
+    WORLD_CUT, /* drains that gave parts of pieces */
     WORLD_OUTCOMES
 };
 
