@@ -40,7 +40,7 @@
 #define PIECE_MIN 4u
 #define PIECE_MAX WINDOW_QUANTA
 
-/* Windows of a list looked at for the fullest. */
+/* Windows of a list looked at for the fullest, which differ by a third. */
 #define LOOK_MAX 8u
 
 /*
@@ -123,7 +123,8 @@ list_remove(struct kva__qcache *qc, struct window *w)
     if (w->prev != NULL) {
         w->prev->next = w->next;
     } else {
-        qc->list[w->order] = w->next;
+        qc->list[w->order][w->fill] = w->next;
+        qc->list_map[w->order] &= ~((uint32_t)(w->next == NULL) << w->fill);
     }
     if (w->next != NULL) {
         w->next->prev = w->prev;
@@ -135,21 +136,26 @@ void
 kva__qcache_relist(struct kva__qcache *qc, struct window *w)
 {
     int order = w->shut ? -1 : kva__window_order(w);
+    unsigned fill = order < 0 ? 0 : window_fill(w->nfree);
+    struct window **head;
 
-    if (order == w->order) {
+    if (order == w->order && fill == w->fill) {
         return;
     }
     list_remove(qc, w);
     w->order = order;
+    w->fill = fill;
     if (order < 0) {
         return;
     }
+    head = &qc->list[order][fill];
     w->prev = NULL;
-    w->next = qc->list[order];
+    w->next = *head;
     if (w->next != NULL) {
         w->next->prev = w;
     }
-    qc->list[order] = w;
+    *head = w;
+    qc->list_map[order] |= (uint32_t)1 << fill;
 }
 
 /* The window through which quantum q of the gate is seen, or NULL. */
@@ -579,41 +585,68 @@ kva__qcache_is_item(kva_vmem_t *vm, uintptr_t addr, size_t size,
 
 /* ---- the supplier of the magazines ------------------------------------ */
 
-/* The fullest of the first windows of a list that has a run of n. */
+/* The fullest of the windows with an aligned block of 2^order or more. */
 static struct window *
-list_look(struct window *w, unsigned n, bool sure, unsigned *at)
+fullest(const struct kva__qcache *qc, unsigned order)
 {
-    struct window *best = NULL;
+    struct window *best = NULL, *w;
+    uint32_t fills = 0;
+    unsigned fill;
 
-    for (unsigned i = 0; w != NULL && i < LOOK_MAX; w = w->next, i++) {
-        if ((best == NULL || w->nfree < best->nfree) &&
-            (sure || kva__window_find(w, n) < WINDOW_QUANTA)) {
-            best = w;
+    for (unsigned o = order; o < WINDOW_ORDERS; o++) {
+        fills |= qc->list_map[o];
+    }
+    if (fills == 0) {
+        return NULL;
+    }
+    fill = kva_ffs(fills);
+    for (unsigned o = order; o < WINDOW_ORDERS; o++) {
+        w = qc->list[o][fill];
+        for (unsigned i = 0; w != NULL && i < LOOK_MAX; w = w->next, i++) {
+            best = best == NULL || w->nfree < best->nfree ? w : best;
         }
     }
-    if (best != NULL) {
-        *at = kva__window_find(best, n);
-    }
     return best;
+}
+
+/* A window as full as that, or fuller (NULL: any), of smaller blocks, which may
+ * have an unaligned run of n all the same. */
+static struct window *
+fuller_by_chance(const struct kva__qcache *qc, unsigned n,
+                 const struct window *than)
+{
+    unsigned order = kva_fls(n), looks = 0;
+    uint32_t fills = qc->list_map[order];
+
+    while (fills != 0 && (than == NULL || kva_ffs(fills) <= than->fill)) {
+        struct window *w = qc->list[order][kva_ffs(fills)];
+
+        for (; w != NULL && looks < LOOK_MAX; w = w->next, looks++) {
+            if (kva__window_find(w, n) < WINDOW_QUANTA) {
+                return w;
+            }
+        }
+        fills &= fills - 1u;
+    }
+    return NULL;
 }
 
 /* A run of n quanta: its address.  Locked. */
 static bool
 run_take(struct kva__qcache *qc, unsigned n, uintptr_t *addr)
 {
-    unsigned order = kva_fls(n), at = 0;
-    struct window *w = NULL;
+    bool aligned = kva_is_pow2(n);
+    struct window *w = fullest(qc, kva_fls(n) + !aligned), *other = NULL;
+    unsigned at;
 
-    if (!kva_is_pow2(n)) { /* unaligned runs may be in smaller orders */
-        w = list_look(qc->list[order], n, false, &at);
-        order++;
+    if (!aligned) {
+        other = fuller_by_chance(qc, n, w);
     }
-    for (; w == NULL && order < WINDOW_ORDERS; order++) {
-        w = list_look(qc->list[order], n, true, &at);
-    }
+    w = other != NULL ? other : w;
     if (w == NULL) {
         return false;
     }
+    at = kva__window_find(w, n);
     kva__window_carve(w, at, n);
     qc->nfree -= n;
     kva__qcache_relist(qc, w);
@@ -1194,8 +1227,9 @@ window_check(struct kva__qcache *qc, struct window *w, void *arg)
           (((uintptr_t)WINDOW_QUANTA << qc->vm->quantum_shift) - 1)) != 0)) {
         bad = "Q1: a window is found by its address";
     }
-    if (bad == NULL && w->order != (w->shut ? -1 : kva__window_order(w))) {
-        bad = "Q1: a window is on the list of its order";
+    if (bad == NULL && (w->order != (w->shut ? -1 : kva__window_order(w)) ||
+                        (w->order >= 0 && w->fill != window_fill(w->nfree)))) {
+        bad = "Q1: a window is on the list of its order and fill";
     }
     if (bad == NULL) {
         bad = pieces_check(qc, w, check->is_held);

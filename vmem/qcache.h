@@ -46,18 +46,19 @@ struct kva__qcache {
     kva_lock_t lock;
     kva_vmem_t *vm;
     enum kva_ipl ipl;
-    size_t max;                         /* (c) qcache_max, for the checker */
-    unsigned ncpu;                      /* set once: rows of the gate */
-    unsigned nwindows;                  /* (q) */
-    uintptr_t origin;                   /* fixed with the first span */
-    uintptr_t gate_origin;              /* set once, with the first window */
-    uintptr_t gate_above;               /* set once: by so much above origin */
-    uintptr_t gate_limit;               /* set once: quanta, 0: no window yet */
-    size_t held;                        /* (q) quanta of all pieces */
-    size_t nfree;                       /* (q) of them in no run */
-    size_t given;                       /* (q) bytes ever given to the arena */
-    bool splitting;                     /* (q) a piece, by split.c */
-    struct window *list[WINDOW_ORDERS]; /* (q) by order */
+    size_t max;            /* (c) qcache_max, for the checker */
+    unsigned ncpu;         /* set once: rows of the gate */
+    unsigned nwindows;     /* (q) */
+    uintptr_t origin;      /* fixed with the first span */
+    uintptr_t gate_origin; /* set once, with the first window */
+    uintptr_t gate_above;  /* set once: by so much above origin */
+    uintptr_t gate_limit;  /* set once: quanta, 0: no window yet */
+    size_t held;           /* (q) quanta of all pieces */
+    size_t nfree;          /* (q) of them in no run */
+    size_t given;          /* (q) bytes ever given to the arena */
+    bool splitting;        /* (q) a piece, by split.c */
+    struct window *list[WINDOW_ORDERS][WINDOW_FILLS]; /* (q) */
+    uint32_t list_map[WINDOW_ORDERS];   /* (q) those that are not empty */
     struct qsize *size[RUN_MAX];        /* set once each */
     struct window **root[ROOT_ENTRIES]; /* set once each; see above */
 };

@@ -52,16 +52,26 @@ run_out(unsigned n)
 }
 
 /* Orders of the largest aligned free block: 2^0 to 2^5 quanta; full windows
- * are on no list. */
+ * are on no list.  And how full: classes of free quanta, two to an octave. */
 #define WINDOW_ORDERS 6u
+#define WINDOW_FILLS 18u
+
+static inline unsigned
+window_fill(unsigned nfree)
+{
+    unsigned f = kva_fls(nfree);
+
+    return f == 0 ? 0 : 2u * f - 1u + (nfree >> (f - 1u) & 1u);
+}
 
 struct window {
-    struct window *next; /* (q) of the same order */
+    struct window *next; /* (q) of the same order and fill */
     struct window *prev;
     uintptr_t base; /* (c) first address */
     unsigned nfree; /* (q) quanta held and in no run */
     unsigned nheld; /* (q) */
     int order;      /* (q) the list it is on; -1: none */
+    unsigned fill;  /* (q) the same */
     bool shut;      /* (q) no run is taken from it (evacuate.c) */
     size_t use;     /* atomic; whoever has the runs counts in it */
     uintptr_t free[WINDOW_WORDS];  /* (q) */
