@@ -273,14 +273,29 @@ check_empty(struct replay *r)
     return left == NULL;
 }
 
+/* Of this process, so that it does not count what else the machine does. */
+static double
+processor_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 static void
 drain(struct replay *r, struct state *s)
 {
     uint64_t before = requests_now(r);
     struct state first;
+    double took;
 
     take_state(r, &first);
+    took = -processor_now();
     r->st->ops->drain(r->st);
+    took += processor_now();
+    r->run->drain_seconds =
+        took > r->run->drain_seconds ? took : r->run->drain_seconds;
     r->run->drain_requests += requests_now(r) - before;
     r->run->drains++;
     take_state(r, s);

@@ -40,6 +40,7 @@ struct run {
      * that the drains gave back. */
     uint64_t frees, free_requests;
     uint64_t drains, drain_requests, drain_pages;
+    double drain_seconds; /* of a processor, the longest drain */
     /* Stacks with real memory: how the process grew up to the peak. */
     uint64_t resident_bytes;
     char error[512];

@@ -147,6 +147,8 @@ aims_drained(const struct run *ours)
              (unsigned long long)ours->frees);
     at_most(what, (double)ours->free_requests, 0, "");
     aim_drain_requests(ours);
+    at_most("processor seconds of the longest drain", ours->drain_seconds, 1,
+            "");
 }
 
 void

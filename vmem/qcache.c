@@ -700,7 +700,7 @@ run_give(struct qsize *qs, uintptr_t addr)
     unsigned shift = vm->quantum_shift;
     struct window *w = kva__qcache_window(qc, addr);
     unsigned at = (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1);
-    bool ours, wanted;
+    bool ours, wanted = false;
     size_t bytes = 0;
     uintptr_t piece;
     kva_irq_t irq;
@@ -724,6 +724,8 @@ run_give(struct qsize *qs, uintptr_t addr)
     kva_port_unlock(&qc->lock, irq);
     if (bytes > 0) {
         kva__arena_free(vm, piece, bytes, BT_PIECE, "vmem_free");
+    } else if (wanted && vm->splitfn != NULL && kva__wait_count(vm) == 0) {
+        kva__qcache_split_at(qc, w, at); /* nobody of those waits for it here */
     }
     return ours;
 }

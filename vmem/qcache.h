@@ -87,6 +87,11 @@ kva__qdrain_left(const struct kva__qcache *qc, const struct kva__qdrain *d);
 /* Free runs within pieces, the longest first (split.c).  No lock held. */
 void kva__qcache_split(struct kva__qcache *qc, const struct kva__qdrain *d);
 
+/* The free run that quantum at of the window lies in, if the piece can be cut:
+ * somebody else has more use for it.  No lock held. */
+void
+kva__qcache_split_at(struct kva__qcache *qc, struct window *w, unsigned at);
+
 /* Words of a row: counters, magazines, spares, what is held, each by size. */
 #define ROW_WIDTH RUN_CODES
 #define ROW_WORDS (2u * ROW_WIDTH + 2u * RUN_MAX)

@@ -8,7 +8,8 @@
  *                        to the source
  *
  * Only a drain does this, and only if free pieces, which go back whole and cost
- * nothing, were not enough: each cut in the middle of a piece costs two tags
+ * nothing, were not enough; and a free while somebody waits for memory of a
+ * sibling of the arena, whom a run that stays here does not serve.  Each cut in the middle of a piece costs two tags
  * here and as many in the source, as long as what is beside it lives.  So that
  * few are spent, the longest free runs go first, by powers of two; of the last
  * one only as much as is wanted.
@@ -163,6 +164,16 @@ part_release(struct kva__qcache *qc, struct part *p)
     return 0;
 }
 
+/* The part is somebody's to release, and he is the only one.  Locked. */
+static void
+part_reserve(struct kva__qcache *qc, const struct part *p)
+{
+    kva__window_reserve(p->w, p->at, p->n);
+    qc->nfree -= p->n;
+    kva__qcache_relist(qc, p->w);
+    qc->splitting = true;
+}
+
 /*
  * The next free run of least quanta or more at or behind *at that is not all of
  * a piece: reserved.  False: there is none, or no more is wanted.  Of shorter
@@ -192,10 +203,7 @@ part_find(struct kva__qcache *qc, const struct kva__qdrain *d, struct window *w,
         found = n < p->len;
     }
     if (found) {
-        kva__window_reserve(w, p->at, p->n);
-        qc->nfree -= p->n;
-        kva__qcache_relist(qc, w);
-        qc->splitting = true;
+        part_reserve(qc, p);
     }
     kva_port_unlock(&qc->lock, irq);
     return found;
@@ -235,4 +243,32 @@ kva__qcache_split(struct kva__qcache *qc, const struct kva__qdrain *d)
         }
         least = longest == 0 ? 0 : 1u << kva_fls(longest);
     } while (least != 0);
+}
+
+void
+kva__qcache_split_at(struct kva__qcache *qc, struct window *w, unsigned at)
+{
+    unsigned first, n, len;
+    struct part p;
+    kva_irq_t irq;
+    bool found;
+
+    irq = kva_port_lock(&qc->lock);
+    found = !qc->splitting && kva__window_is_free(w, at, 1);
+    if (found) {
+        first = kva__window_piece(w, at, &len);
+        while (at > first && kva__window_is_free(w, at - 1, 1)) {
+            at--;
+        }
+        n = kva__window_hole(w, &at);
+        p = part_of(qc, w, at, n);
+        found = n < len;
+    }
+    if (found) {
+        part_reserve(qc, &p);
+    }
+    kva_port_unlock(&qc->lock, irq);
+    if (found) {
+        (void)part_release(qc, &p);
+    }
 }

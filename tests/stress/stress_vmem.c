@@ -452,6 +452,14 @@ arena_make(struct arena *a, size_t quanta, size_t qcache_max)
     CHECK(a->source != NULL && a->vm != NULL);
 }
 
+/* What it imports goes back in parts as well. */
+static void
+arena_of_parts(struct arena *a, size_t quanta, size_t qcache_max)
+{
+    arena_make(a, quanta, qcache_max);
+    vmem_set_rimport(a->vm, vmem_rimport, vmem_xfree, a->source, 0);
+}
+
 static void
 arena_end(struct arena *a)
 {
@@ -469,6 +477,20 @@ quantum_caches(struct test_ctx *t)
     PORT(&(struct kva_posix_config){ .cpus = 4 });
     arena_make(&arena, QUANTA, 8);
     run(t, &arena, worker_run, 2, false);
+    arena_end(&arena);
+}
+
+/* Pieces are cut in parts all the time. */
+static void
+pieces_in_parts(struct test_ctx *t)
+{
+    struct kva_vmem_stat st;
+
+    PORT(&(struct kva_posix_config){ .cpus = 4 });
+    arena_of_parts(&arena, QUANTA, 8);
+    run(t, &arena, worker_run, 2, false);
+    vmem_stat(arena.vm, &st);
+    CHECK(t->count < 10000 || st.resize > 0);
     arena_end(&arena);
 }
 
@@ -550,6 +572,17 @@ sleepers_and_drainers(struct test_ctx *t)
     arena_end(&arena);
 }
 
+static void
+sleepers_and_parts(struct test_ctx *t)
+{
+    PORT(&(struct kva_posix_config){ .cpus = 4 });
+    kva_posix_clock_virtual(true);
+    arena_of_parts(&arena, 16, 8);
+    arena.n_max = 8;
+    run(t, &arena, sleeper_run, 1, false);
+    arena_end(&arena);
+}
+
 /*
  * Two who ask for one quantum over and over, as often as not with little
  * patience: the sleepers, who want up to all there is, are served all the same.
@@ -596,6 +629,7 @@ wired_memory(struct test_ctx *t)
 
 const struct test stress_vmem_tests[] = {
     TEST_COUNT("stress", quantum_caches, 40000, 1000000, 20000000),
+    TEST_COUNT("stress", pieces_in_parts, 40000, 1000000, 20000000),
     TEST_COUNT("stress", too_few_slots, 20000, 400000, 10000000),
     TEST_COUNT("stress", scarce_memory, 20000, 400000, 10000000),
     TEST_COUNT("stress", without_quantum_caches, 20000, 400000, 10000000),
@@ -603,6 +637,7 @@ const struct test stress_vmem_tests[] = {
     TEST_COUNT("stress", interrupts_in_hits, 20000, 400000, 10000000),
     TEST_COUNT("stress", sleepers, 4000, 100000, 2000000),
     TEST_COUNT("stress", sleepers_and_drainers, 4000, 100000, 2000000),
+    TEST_COUNT("stress", sleepers_and_parts, 4000, 100000, 2000000),
     TEST_COUNT("stress", sleepers_and_pushers, 2000, 40000, 500000),
     TEST_COUNT("stress", wired_memory, 20000, 300000, 5000000),
     TEST_END

@@ -156,6 +156,25 @@ every_position(struct test_ctx *t)
     end(&p);
 }
 
+/* 16 of 32: a run of 8, and then every other. */
+static bool
+is_odd_or_run(unsigned i)
+{
+    return i >= 8 && (i < 16 || i % 2 == 1);
+}
+
+/* Those of a piece of 32 for which free_it says so, or does not. */
+static void
+free_some(const struct pair *p, uintptr_t first, bool (*free_it)(unsigned),
+          bool says)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        if (free_it(i) == says) {
+            vmem_free(p->vm, first + i * P, P);
+        }
+    }
+}
+
 /* No more than was asked for, and what is to be retained stays. */
 static void
 drains_are_exact(struct test_ctx *t)
@@ -164,37 +183,22 @@ drains_are_exact(struct test_ctx *t)
 
     (void)t;
     begin(&p);
-    for (unsigned bytes = 1; bytes < 20; bytes++) {
-        for (unsigned retain = 0; retain < 20; retain++) {
-            uintptr_t first = fill(&p, 32);
-            unsigned want = bytes < 16 ? bytes : 16;
+    for (unsigned i = 0; i < 400; i++) {
+        unsigned bytes = 1 + i / 20, retain = i % 20;
+        unsigned surplus = retain < 16 ? 16 - retain : 0;
+        unsigned want = bytes < surplus ? bytes : surplus;
+        uintptr_t first = fill(&p, 32);
 
-            for (unsigned i = 0; i < 16; i++) { /* 8 to 15, and odd ones */
-                unsigned at = i < 8 ? 8 + i : 2 * i + 1;
-
-                vmem_free(p.vm, first + at * P, P);
-            }
-            (void)vmem_drain(p.vm, 1, SIZE_MAX - P); /* magazines to windows */
-            if (want > 16 - (retain < 16 ? retain : 16)) {
-                want = 16 - (retain < 16 ? retain : 16);
-            }
-            if (retain == 0) { /* else the magazines may keep some of it */
-                CHECK_EQ(vmem_drain(p.vm, bytes * P, 0), want * P);
-            } else {
-                CHECK(vmem_drain(p.vm, bytes * P, retain * P) <= want * P);
-                CHECK(vmem_size(p.vm, VMEM_CACHED) >= retain * P ||
-                      retain >= 16);
-            }
-            check(&p);
-            for (unsigned i = 0; i < 32; i++) {
-                bool freed = (i >= 8 && i < 16) || (i > 16 && i % 2 == 1);
-
-                if (!freed) {
-                    vmem_free(p.vm, first + i * P, P);
-                }
-            }
-            expect_empty(&p);
+        free_some(&p, first, is_odd_or_run, true);
+        if (retain == 0) { /* else the magazines may keep some of it */
+            CHECK_EQ(vmem_drain(p.vm, bytes * P, 0), want * P);
+        } else {
+            CHECK(vmem_drain(p.vm, bytes * P, retain * P) <= want * P);
+            CHECK(vmem_size(p.vm, VMEM_CACHED) >= retain * P || retain >= 16);
         }
+        check(&p);
+        free_some(&p, first, is_odd_or_run, false);
+        expect_empty(&p);
     }
     end(&p);
 }
