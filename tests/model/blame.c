@@ -37,14 +37,11 @@ struct blame_place
 blame_find(uintptr_t addr)
 {
     for (struct kva_pool *pp = kva_pool_list; pp != NULL; pp = pp->next) {
-        for (unsigned l = 0; l < KVA__POOL_LISTS; l++) {
-            struct kva__slab *slab = pp->list[l];
+        struct kva__slab *slab = NULL;
 
-            while (slab != NULL) {
-                if (addr - kva__slab_base(slab) < pp->slab_bytes) {
-                    return place_in(pp, slab, addr);
-                }
-                slab = slab->next == pp->list[l] ? NULL : slab->next;
+        while ((slab = kva__slab_next(pp, slab)) != NULL) {
+            if (addr - kva__slab_base(slab) < pp->slab_bytes) {
+                return place_in(pp, slab, addr);
             }
         }
     }

@@ -310,7 +310,7 @@ allocator_for(const struct stock_shape *shape)
         k++;
     }
     some[k] = (struct kva_pool_allocator){ .arena = &kva_kmem_arena,
-                                           .page_bytes = shape->slab_bytes };
+                                           .pa_pagesz = shape->slab_bytes };
     return &some[k];
 }
 
@@ -1409,6 +1409,7 @@ digest_slab(uint64_t *h, const struct kva_pool *pp, struct kva__slab *slab)
 static void
 digest_pool(uint64_t *h, struct kva_pool *pp)
 {
+    struct kva__slab *slab = NULL;
     struct kva_pool_stat st;
 
     kva_pool_stat(pp, &st);
@@ -1422,13 +1423,8 @@ digest_pool(uint64_t *h, struct kva_pool *pp)
             h, kva__magcache_rounds(
                    &KVA_CONTAINER(pp, struct kva_pool_cache, slabs)->mags));
     }
-    for (unsigned l = 0; l < KVA__POOL_LISTS; l++) {
-        struct kva__slab *slab = pp->list[l];
-
-        while (slab != NULL) {
-            digest_slab(h, pp, slab);
-            slab = slab->next == pp->list[l] ? NULL : slab->next;
-        }
+    while ((slab = kva__slab_next(pp, slab)) != NULL) {
+        digest_slab(h, pp, slab);
     }
 }
 
