@@ -35,6 +35,12 @@ extern const struct test misuse_pool_tests[];
 extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test mtbf_tests[];
+extern const struct test object_destroy_live_tests[];
+extern const struct test object_double_free_tests[];
+extern const struct test object_foreign_tests[];
+extern const struct test object_interior_tests[];
+extern const struct test object_wrong_owner_tests[];
+extern const struct test object_wrong_size_tests[];
 extern const struct test order_tests[];
 extern const struct test pool_allocator_tests[];
 extern const struct test pool_marks_tests[];
@@ -141,6 +147,12 @@ const struct test *const test_tables[] = {
     misuse_pool_tests,
     misuse_kmem_tests,
     misuse_malloc_tests,
+    object_destroy_live_tests,
+    object_double_free_tests,
+    object_foreign_tests,
+    object_interior_tests,
+    object_wrong_owner_tests,
+    object_wrong_size_tests,
     fault_vmem_tests,
     fault_kva_tests,
 #ifdef TEST_REPLAY

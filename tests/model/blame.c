@@ -37,9 +37,9 @@ struct blame_place
 blame_find(uintptr_t addr)
 {
     for (struct kva_pool *pp = kva_pool_list; pp != NULL; pp = pp->next) {
-        struct kva__slab *slab = NULL;
+        struct kva__slab *slab = kva__slab_next(pp, NULL);
 
-        while ((slab = kva__slab_next(pp, slab)) != NULL) {
+        for (; slab != NULL; slab = kva__slab_next(pp, slab)) {
             if (addr - kva__slab_base(slab) < pp->slab_bytes) {
                 return place_in(pp, slab, addr);
             }

@@ -854,10 +854,16 @@ stock_get(struct stock *s)
         return NULL;
     }
     l.source = (enum stock_source)stock_below(s, STOCK_SOURCES);
+    while ((s->sources >> l.source & 1u) == 0) {
+        l.source = (enum stock_source)((l.source + 1u) % STOCK_SOURCES);
+    }
     switch (l.source) {
     case STOCK_POOL:
+        l.which %= STOCK_POOLS;
+        bad = get_member(s, &l);
+        break;
     case STOCK_CACHE:
-        l.source = l.which < STOCK_POOLS ? STOCK_POOL : STOCK_CACHE;
+        l.which = STOCK_POOLS + l.which % STOCK_CACHES;
         bad = get_member(s, &l);
         break;
     case STOCK_KMEM:
@@ -1335,6 +1341,7 @@ stock_new(stock_draw_t *draw, void *arg)
     memset(s->count, 0, sizeof(s->count));
     s->draw = draw;
     s->arg = arg;
+    s->sources = ~0u;
     s->ctor_site = site != 0 ? site : kva_posix_fault_add("constructor");
     s->n = s->marks = 0;
     s->wrong = NULL;
@@ -1409,7 +1416,6 @@ digest_slab(uint64_t *h, const struct kva_pool *pp, struct kva__slab *slab)
 static void
 digest_pool(uint64_t *h, struct kva_pool *pp)
 {
-    struct kva__slab *slab = NULL;
     struct kva_pool_stat st;
 
     kva_pool_stat(pp, &st);
@@ -1423,7 +1429,8 @@ digest_pool(uint64_t *h, struct kva_pool *pp)
             h, kva__magcache_rounds(
                    &KVA_CONTAINER(pp, struct kva_pool_cache, slabs)->mags));
     }
-    while ((slab = kva__slab_next(pp, slab)) != NULL) {
+    for (struct kva__slab *slab = kva__slab_next(pp, NULL); slab != NULL;
+         slab = kva__slab_next(pp, slab)) {
         digest_slab(h, pp, slab);
     }
 }
@@ -1432,11 +1439,16 @@ uint64_t
 stock_digest(void)
 {
     kva_vmem_t *arena[] = { kva_kmem_arena, kva_kmem_intr_arena };
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = 0xcbf29ce484222325u, sum = 0;
 
+    /* In whatever order they are listed. */
     for (struct kva_pool *pp = kva_pool_list; pp != NULL; pp = pp->next) {
-        digest_pool(&h, pp);
+        uint64_t of_pool = (uintptr_t)pp;
+
+        digest_pool(&of_pool, pp);
+        sum += of_pool;
     }
+    digest_word(&h, sum);
     for (unsigned i = 0; i < KVA_COUNT(arena); i++) {
         kva_vmem_walk(arena[i],
                       VMEM_ALLOC | VMEM_FREE | VMEM_CACHED | VMEM_SPAN,

@@ -121,7 +121,8 @@ enum stock_outcome {
 struct stock {
     stock_draw_t *draw;
     void *arg;
-    unsigned level; /* live objects to go for */
+    unsigned level;   /* live objects to go for */
+    unsigned sources; /* a bit for each that is asked */
     bool faults, misuse;
     bool armed; /* a fault may fire */
     int ctor_site;
