@@ -28,6 +28,13 @@ malloc_roundup(unsigned long size)
     return kva_kmem_roundup_size(size == 0 ? 1 : size);
 }
 
+size_t
+kva__malloc_taken(size_t size)
+{
+    return size <= KVA__KMEM_SMALL_MAX ? kva_kmem_roundup_size(size)
+                                       : kva__kmem_pages(size);
+}
+
 /* The cache of kmem's that has a live object at addr; NULL if addr is in no
  * slab.  Else it is a misuse. */
 static struct kva_pool_cache *
@@ -45,17 +52,30 @@ cache_of_live(const char *func, uintptr_t addr, struct kva__place *place)
     return KVA_CONTAINER(slab->owner, struct kva_pool_cache, slabs);
 }
 
+size_t
+kva__malloc_size_of(const char *func, uintptr_t addr)
+{
+    struct kva__place place;
+    struct kva_pool_cache *pc = cache_of_live(func, addr, &place);
+
+    return pc != NULL ? pc->slabs.size
+                      : kva__kmem_range(func, kva_kmem_arena, addr, 0);
+}
+
 /* ---- allocation ------------------------------------------------------ */
 
 /* Refused: count it, and say so where the caller was promised memory. */
-static void *
-malloc_failed(struct kva_malloc_type *mt, size_t size, size_t taken, int flags)
+void *
+kva__malloc_refuse(const char *func, struct kva_malloc_type *mt, size_t size,
+                   int flags)
 {
-    bool absurd = taken == 0 || (mt->limit != 0 && taken > mt->limit);
+    size_t taken = kva__malloc_taken(size);
+    size_t limit = __atomic_load_n(&mt->limit, __ATOMIC_RELAXED);
+    bool absurd = taken == 0 || (limit != 0 && taken > limit);
 
     kva__malloc_failed(mt);
     if (absurd && (flags & (KVA_M_NOWAIT | KVA_M_CANFAIL)) == 0) {
-        kva__misuse("malloc", "type", mt->name, 0,
+        kva__misuse(func, "type", mt->name, 0,
                     "expected a size that can be had or M_CANFAIL, found "
                     "size %zu",
                     size);
@@ -63,8 +83,8 @@ malloc_failed(struct kva_malloc_type *mt, size_t size, size_t taken, int flags)
     return NULL;
 }
 
-static void *
-malloc_take(size_t size, int flags)
+void *
+kva__malloc_take(size_t size, int flags)
 {
     kva_km_flag_t km =
         (flags & KVA_M_NOWAIT) != 0 ? KVA_KM_NOSLEEP : KVA_KM_SLEEP;
@@ -77,22 +97,21 @@ malloc_take(size_t size, int flags)
 static __attribute__((noinline)) void *
 malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
 {
-    bool limited = __atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0;
+    bool limited = kva__malloc_is_limited(mt);
     size_t taken;
     void *p;
 
     size = size == 0 ? 1 : size;
-    taken = size <= KVA__KMEM_SMALL_MAX ? kva_kmem_roundup_size(size)
-                                        : kva__kmem_pages(size);
+    taken = kva__malloc_taken(size);
     if (taken == 0 || (limited && !kva__malloc_reserve(mt, taken, flags))) {
-        return malloc_failed(mt, size, taken, flags);
+        return kva__malloc_refuse("malloc", mt, size, flags);
     }
-    p = malloc_take(size, flags);
+    p = kva__malloc_take(size, flags);
     if (p == NULL) {
         if (limited) {
             kva__malloc_unreserve(mt, taken, true);
         }
-        return malloc_failed(mt, size, taken, flags);
+        return kva__malloc_refuse("malloc", mt, size, flags);
     }
     if (!limited) {
         kva__malloc_count_up(mt, taken, true);
@@ -107,13 +126,13 @@ kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags)
     void *p;
 
     if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX) ||
-        KVA_UNLIKELY(__atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0)) {
+        KVA_UNLIKELY(kva__malloc_is_limited(mt))) {
         return malloc_slow(size, mt, flags);
     }
     pc = &kva__kmem_cache[kva__kmem_class_of(size)];
     p = kva_pool_cache_get(pc, (int)pool_flags(flags));
     if (KVA_UNLIKELY(p == NULL)) {
-        return malloc_failed(mt, size, pc->slabs.size, flags);
+        return kva__malloc_refuse("malloc", mt, size, flags);
     }
     kva__malloc_count_up(mt, pc->slabs.size, true);
     return p;
@@ -124,7 +143,7 @@ kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags)
 static inline void
 count_down(struct kva_malloc_type *mt, size_t bytes)
 {
-    if (KVA_UNLIKELY(__atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0)) {
+    if (KVA_UNLIKELY(kva__malloc_is_limited(mt))) {
         kva__malloc_unreserve(mt, bytes, false);
     } else {
         kva__malloc_count_up(mt, bytes, false);
@@ -190,36 +209,4 @@ kva_free(void *p, struct kva_malloc_type *mt)
     }
     count_down(mt, pc->slabs.size);
     kva__cache_put_magazine(pc, addr);
-}
-
-void *
-kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt, int flags)
-{
-    struct kva_pool_cache *pc;
-    struct kva__place place;
-    size_t old, taken;
-    void *q;
-
-    if (p == NULL) {
-        return kva_malloc(size, mt, flags);
-    }
-    pc = cache_of_live("realloc", (uintptr_t)p, &place);
-    old = pc != NULL
-              ? pc->slabs.size
-              : kva__kmem_range("realloc", kva_kmem_arena, (uintptr_t)p, 0);
-    if (size == 0) {
-        kva_free(p, mt);
-        return NULL;
-    }
-    taken = size <= KVA__KMEM_SMALL_MAX ? kva_kmem_roundup_size(size)
-                                        : kva__kmem_pages(size);
-    if (taken == old) {
-        return p;
-    }
-    q = kva_malloc(size, mt, flags);
-    if (q != NULL) {
-        __builtin_memcpy(q, p, old < taken ? old : taken);
-        kva_free(p, mt);
-    }
-    return q;
 }

@@ -41,6 +41,7 @@ struct kva_malloc_stat {
     size_t high;     /* high-water mark of bytes */
     size_t failures; /* requests refused */
     size_t limit;    /* 0: none */
+    size_t waits;    /* requests that slept for the limit */
 };
 
 /*
@@ -55,28 +56,60 @@ void kva_malloc_type_detach(struct kva_malloc_type *mt);
 /* Detach all types; before kmem_fini, for tests and tools. */
 void kva_malloc_fini(void);
 
-/* At most so many bytes, as malloc_roundup counts them; 0: no limit.  A type
- * with a limit is counted under a lock. */
+/*
+ * At most so many bytes, as malloc_roundup counts them; 0: no limit.  More than
+ * that may be live already: then nothing is granted until enough was freed.
+ * Who waits for more than the new limit fails.  A type with a limit is counted
+ * under a lock.  Between no limit and one, what runs meanwhile may be counted
+ * late: set it before there is traffic.  Thread or boot context.
+ */
 void kva_malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes);
 void
 kva_malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st);
 
 /*
  * flags: M_NOWAIT fails where M_WAITOK sleeps: for memory, or at the type's
- * limit for a free.  A size that no address space could hold, or that is above
- * the limit, cannot be waited for: with M_WAITOK it is a misuse unless
- * M_CANFAIL is given, else NULL.  Size 0 is served as 1.  M_ZERO zeroes.
- *
- * realloc: a new size for p, of the same type, at p or elsewhere; p NULL: a
- * malloc; size 0: a free, and NULL.  If it fails, p is as it was.  Bytes beyond
- * the old size are not zeroed by M_ZERO unless the memory moves.
- *
- * free: NULL is allowed.
+ * limit for frees, the oldest first.  A size that no address space could hold,
+ * or that is above the limit, cannot be waited for: with M_WAITOK it is a
+ * misuse unless M_CANFAIL is given, else NULL.  Size 0 is served as 1.  M_ZERO
+ * zeroes all that the request takes.  Where the port cannot wait, M_WAITOK is
+ * M_NOWAIT.  Constant work; a new slab, a sleep, and the zeroing aside.
  */
 void *kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags);
+
+/* n times size; a product that does not fit into a word is a size that no
+ * address space could hold.  As malloc.  After FreeBSD. */
+void *
+kva_mallocarray(size_t n, size_t size, struct kva_malloc_type *mt, int flags);
+
+/*
+ * A new size for p: at p while it takes the same (kva_malloc_roundup), else at
+ * another place.  p NULL: a malloc; size 0: a free, and NULL.  It is counted as
+ * one request and one free; at a limit only what it grows by must fit.  When
+ * it fails, NULL, and p is as it was; to make p smaller does not fail: when
+ * nothing smaller is to be had, p stays.  M_ZERO: what p grows by is zero, if
+ * M_ZERO was given whenever p changed its size, and at its malloc.  Linear in
+ * bytes where it moves.
+ *
+ * reallocf: the same, but p is freed when it fails.  After FreeBSD.
+ */
 void *
 kva_realloc(void *p, unsigned long size, struct kva_malloc_type *mt, int flags);
+void *kva_reallocf(void *p, unsigned long size, struct kva_malloc_type *mt,
+                   int flags);
+
+/*
+ * free: NULL is allowed.  Never allocates nor sleeps.  mt is the type of the
+ * malloc; a free as another type is counted for that one, so that the sum over
+ * both is right, and either is reported when it is detached.  zfree zeroes all
+ * that p takes before.  Constant work, or for zfree linear in bytes.
+ */
 void kva_free(void *p, struct kva_malloc_type *mt);
+void kva_zfree(void *p, struct kva_malloc_type *mt);
+
+/* What a live allocation takes, all of which may be used; 0 for NULL.  After
+ * FreeBSD.  Constant work. */
+size_t kva_malloc_usable_size(const void *p);
 
 /* The bytes that a request of size takes. */
 unsigned long kva_malloc_roundup(unsigned long size);

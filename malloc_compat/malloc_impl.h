@@ -16,9 +16,40 @@ kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count);
 void
 kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc);
 void kva__malloc_failed(struct kva_malloc_type *mt);
+
+/* The lock of types; and what is done with it held. */
+kva_irq_t kva__malloc_lock(void);
+void kva__malloc_unlock(kva_irq_t irq);
+void kva__malloc_attach_locked(struct kva_malloc_type *mt);
+struct kva__malloc_count kva__malloc_sum_locked(struct kva_malloc_type *mt);
+
+/* ---- limits (limit.c) ------------------------------------------------- */
+
+static inline bool
+kva__malloc_is_limited(const struct kva_malloc_type *mt)
+{
+    return __atomic_load_n(&mt->limit, __ATOMIC_RELAXED) != 0;
+}
+
+/* Count an allocation of a type with a limit before the memory is taken; where
+ * flags allow it, wait for others' frees.  False: refused. */
 bool kva__malloc_reserve(struct kva_malloc_type *mt, size_t bytes, int flags);
+/* Bytes of a type with a limit are back; cancel: they were never taken. */
 void
 kva__malloc_unreserve(struct kva_malloc_type *mt, size_t bytes, bool cancel);
+/* One allocation was exchanged for one that is smaller by so much. */
+void kva__malloc_shrunk(struct kva_malloc_type *mt, size_t bytes);
+
+/* ---- malloc.c, realloc.c ---------------------------------------------- */
+
+/* What a request takes; 0: more than there could ever be. */
+size_t kva__malloc_taken(size_t size);
+/* The same of the live allocation at addr; or a misuse of func. */
+size_t kva__malloc_size_of(const char *func, uintptr_t addr);
+/* Memory without a type; and the refusal of it: NULL, or a misuse of func. */
+void *kva__malloc_take(size_t size, int flags);
+void *kva__malloc_refuse(const char *func, struct kva_malloc_type *mt,
+                         size_t size, int flags);
 
 static inline void
 kva__malloc_bump(size_t *counter, size_t by)

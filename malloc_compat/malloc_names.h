@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The names of malloc(9); see vmem/vmem_names.h.  malloc, realloc and free are
- * taken only where KVA_MALLOC_NAMES is defined.
+ * The names of malloc(9); see vmem/vmem_names.h.  Those that libc libraries have
+ * too are taken only where KVA_MALLOC_NAMES is defined.
  */
 #ifndef KVA_MALLOC_COMPAT_MALLOC_NAMES_H
 #define KVA_MALLOC_COMPAT_MALLOC_NAMES_H
@@ -19,10 +19,14 @@
 #define malloc_type_setlimit kva_malloc_type_setlimit
 #define malloc_type_stat kva_malloc_type_stat
 #define malloc_roundup kva_malloc_roundup
+#define mallocarray kva_mallocarray
+#define zfree kva_zfree
 
 #ifdef KVA_MALLOC_NAMES
 #define malloc kva_malloc
 #define realloc kva_realloc
+#define reallocf kva_reallocf
+#define malloc_usable_size kva_malloc_usable_size
 #define free kva_free
 #endif
 

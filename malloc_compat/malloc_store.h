@@ -33,6 +33,8 @@ struct kva__malloc_count {
     ((KVA_CPU_MAX + (1u << KVA__MALLOC_BLOCK_SHIFT) - 1u) >> \
      KVA__MALLOC_BLOCK_SHIFT)
 
+struct kva__limit_waiter;
+
 /* (t) lock of types, (c) constant after attach. */
 struct kva_malloc_type {
     struct kva__malloc_count shared; /* (t) what has no slot, or a limit */
@@ -42,10 +44,13 @@ struct kva_malloc_type {
     struct kva__malloc_count *block[KVA__MALLOC_BLOCKS]; /* (c) */
     size_t high;                                         /* (t) */
     size_t failures;                                     /* (t) */
-    unsigned waiters;                                    /* (t) for the limit */
-    unsigned attached;                                   /* (t) */
-    struct kva_malloc_type *next;                        /* (t) */
-    struct kva_malloc_type *prev;                        /* (t) */
+    size_t waits;                    /* (t) requests that slept for the limit */
+    struct kva__limit_waiter *first; /* (t) who sleep for it, the oldest */
+    struct kva__limit_waiter *last;  /* (t) */
+    unsigned passed;                 /* (t) grants since that one is first */
+    unsigned attached;               /* (t) */
+    struct kva_malloc_type *next;    /* (t) */
+    struct kva_malloc_type *prev;    /* (t) */
 };
 
 /* All types in use, for listings. */

@@ -9,7 +9,7 @@
  * steady state costs one compare.
  *
  * A type with a limit is counted in one place, with the lock of types held,
- * before the memory is taken: the limit holds exactly.
+ * before the memory is taken: the limit holds exactly (limit.c).
  *
  * An interrupt may not use malloc, as it may not use kmem; so nothing comes
  * between a load and the store of a counter.
@@ -68,14 +68,20 @@ types_bootstrap(void)
     }
 }
 
-static kva_irq_t
-types_lock_enter(void)
+kva_irq_t
+kva__malloc_lock(void)
 {
     if (KVA_UNLIKELY(__atomic_load_n(&types_state, __ATOMIC_ACQUIRE) !=
                      TYPES_READY)) {
         types_bootstrap();
     }
     return kva_port_lock(&types_lock);
+}
+
+void
+kva__malloc_unlock(kva_irq_t irq)
+{
+    kva_port_unlock(&types_lock, irq);
 }
 
 /* Counters for the slots, as far as there is memory; the others share. */
@@ -95,9 +101,8 @@ type_equip(struct kva_malloc_type *mt)
     }
 }
 
-/* Lock of types held. */
-static void
-type_attach(struct kva_malloc_type *mt)
+void
+kva__malloc_attach_locked(struct kva_malloc_type *mt)
 {
     if (mt->attached != 0) {
         return;
@@ -115,9 +120,9 @@ type_attach(struct kva_malloc_type *mt)
 void
 malloc_type_attach(struct kva_malloc_type *mt)
 {
-    kva_irq_t irq = types_lock_enter();
+    kva_irq_t irq = kva__malloc_lock();
 
-    type_attach(mt);
+    kva__malloc_attach_locked(mt);
     kva_port_unlock(&types_lock, irq);
 }
 
@@ -133,8 +138,8 @@ count_add(struct kva__malloc_count *sum, const struct kva__malloc_count *count)
 
 /* The sum over slots; the high-water mark follows it.  Lock held.  Counts read
  * while others run may add up to less than nothing. */
-static struct kva__malloc_count
-type_fold(struct kva_malloc_type *mt)
+struct kva__malloc_count
+kva__malloc_sum_locked(struct kva_malloc_type *mt)
 {
     struct kva__malloc_count sum = mt->shared;
 
@@ -153,9 +158,9 @@ type_fold(struct kva_malloc_type *mt)
 void
 kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count)
 {
-    kva_irq_t irq = types_lock_enter();
+    kva_irq_t irq = kva__malloc_lock();
 
-    (void)type_fold(mt);
+    (void)kva__malloc_sum_locked(mt);
     __atomic_store_n(&count->low,
                      __atomic_load_n(&count->bytes, __ATOMIC_RELAXED) -
                          KVA_MALLOC_WINDOW / 2,
@@ -167,115 +172,25 @@ kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count)
 void
 kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc)
 {
-    kva_irq_t irq = types_lock_enter();
+    kva_irq_t irq = kva__malloc_lock();
 
     if (alloc) { /* a free asks for no memory */
-        type_attach(mt);
+        kva__malloc_attach_locked(mt);
     }
     mt->shared.requests += alloc ? 1u : 0u;
     mt->shared.frees += alloc ? 0u : 1u;
     mt->shared.bytes += alloc ? bytes : 0u - bytes;
-    (void)type_fold(mt);
+    (void)kva__malloc_sum_locked(mt);
     kva_port_unlock(&types_lock, irq);
 }
 
 void
 kva__malloc_failed(struct kva_malloc_type *mt)
 {
-    kva_irq_t irq = types_lock_enter();
+    kva_irq_t irq = kva__malloc_lock();
 
     mt->failures++;
     kva_port_unlock(&types_lock, irq);
-}
-
-/* ---- limits ---------------------------------------------------------- */
-
-/* May this caller wait for a free?  No lock held. */
-static bool
-limit_may_wait(int flags)
-{
-#if KVA_TIER >= 3
-    return (flags & KVA_M_NOWAIT) == 0 && kva_port_may_sleep();
-#else
-    (void)flags;
-    return false;
-#endif
-}
-
-/* Sleep until something is freed; false: the wait was cancelled. */
-static bool
-limit_wait(struct kva_malloc_type *mt, kva_irq_t *irq)
-{
-#if KVA_TIER >= 3
-    int error;
-
-    mt->waiters++;
-    error = kva_port_wait(mt, &types_lock, irq, 0);
-    mt->waiters--;
-    return error == 0;
-#else
-    (void)mt;
-    (void)irq;
-    return false;
-#endif
-}
-
-/* Count bytes of a type with a limit before they are taken. */
-bool
-kva__malloc_reserve(struct kva_malloc_type *mt, size_t bytes, int flags)
-{
-    bool wait = limit_may_wait(flags), granted;
-    kva_irq_t irq = types_lock_enter();
-
-    type_attach(mt);
-    do {
-        size_t used = type_fold(mt).bytes;
-
-        granted =
-            mt->limit == 0 || (used <= mt->limit && bytes <= mt->limit - used);
-    } while (!granted && wait && bytes <= mt->limit && limit_wait(mt, &irq));
-    if (granted) {
-        mt->shared.requests++;
-        mt->shared.bytes += bytes;
-        (void)type_fold(mt);
-    }
-    kva_port_unlock(&types_lock, irq);
-    return granted;
-}
-
-/* Bytes of a type with a limit are back; cancel: they were never taken. */
-void
-kva__malloc_unreserve(struct kva_malloc_type *mt, size_t bytes, bool cancel)
-{
-    kva_irq_t irq = types_lock_enter();
-    bool wake = mt->waiters != 0;
-
-    if (cancel) {
-        mt->shared.requests--;
-    } else {
-        mt->shared.frees++;
-    }
-    mt->shared.bytes -= bytes;
-    kva_port_unlock(&types_lock, irq);
-#if KVA_TIER >= 3
-    if (wake) {
-        kva_port_wake(mt);
-    }
-#else
-    (void)wake;
-#endif
-}
-
-void
-malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes)
-{
-    kva_irq_t irq = types_lock_enter();
-
-    __atomic_store_n(&mt->limit, (size_t)bytes, __ATOMIC_RELAXED);
-    kva_port_unlock(&types_lock, irq);
-#if KVA_TIER >= 3
-    kva_port_wake(mt);
-#endif
 }
 
 /* ---- looking, and leaving -------------------------------------------- */
@@ -283,8 +198,8 @@ malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes)
 void
 malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
 {
-    kva_irq_t irq = types_lock_enter();
-    struct kva__malloc_count sum = type_fold(mt);
+    kva_irq_t irq = kva__malloc_lock();
+    struct kva__malloc_count sum = kva__malloc_sum_locked(mt);
 
     *st = (struct kva_malloc_stat){
         .name = mt->name,
@@ -294,6 +209,7 @@ malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
         .high = mt->high,
         .failures = mt->failures,
         .limit = mt->limit,
+        .waits = mt->waits,
     };
     kva_port_unlock(&types_lock, irq);
 }
@@ -317,13 +233,18 @@ malloc_type_detach(struct kva_malloc_type *mt)
     kva_irq_t irq;
 
     malloc_type_stat(mt, &st);
+    if (st.active > SIZE_MAX / 2) { /* freed as this type, but not of it */
+        kva__misuse("malloc_type_detach", "type", mt->name, (uintptr_t)mt,
+                    "expected no more frees than allocations, found %zu more",
+                    0 - st.active);
+    }
     if (st.active != 0) {
         kva__misuse("malloc_type_detach", "type", mt->name, (uintptr_t)mt,
                     "expected no live memory, found %zu allocations of %zu "
                     "bytes",
                     st.active, st.bytes);
     }
-    irq = types_lock_enter();
+    irq = kva__malloc_lock();
     if (mt->attached != 0) {
         if (mt->next != NULL) {
             mt->next->prev = mt->prev;
@@ -344,5 +265,6 @@ malloc_type_detach(struct kva_malloc_type *mt)
     mt->shared = (struct kva__malloc_count){ 0, 0, 0, 0 };
     mt->high = 0;
     mt->failures = 0;
+    mt->waits = 0;
     kva_port_unlock(&types_lock, irq);
 }

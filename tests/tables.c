@@ -25,6 +25,8 @@ extern const struct test kmem_string_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
 extern const struct test magazine_tests[];
+extern const struct test malloc_limit_tests[];
+extern const struct test malloc_realloc_tests[];
 extern const struct test malloc_tests[];
 extern const struct test message_tests[];
 extern const struct test meta_tests[];
@@ -128,6 +130,8 @@ const struct test *const test_tables[] = {
     kmem_size_tests,
     kmem_string_tests,
     malloc_tests,
+    malloc_limit_tests,
+    malloc_realloc_tests,
     vmem_add_span_tests,
     vmem_arguments_tests,
     vmem_creation_tests,
