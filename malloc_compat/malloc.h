@@ -68,6 +68,18 @@ void
 kva_malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st);
 
 /*
+ * Every type in use, the oldest first, but those that come or go meanwhile:
+ * fn(arg, statistics), with no lock held.  And a line for each, in the manner of
+ * vmstat -m: allocations and bytes now, high-water mark, limit, requests,
+ * failures, waits; then the sums.  Which sizes a type has is not known: they are
+ * counted nowhere.  pr: as for vmem_print; NULL: the port's log.  Thread
+ * context.  Quadratic in types (a step each), linear in their CPU slots.
+ */
+void kva_malloc_rows(void (*fn)(void *arg, const struct kva_malloc_stat *st),
+                     void *arg);
+void kva_malloc_listing(kva_vmem_pr_t *pr);
+
+/*
  * flags: M_NOWAIT fails where M_WAITOK sleeps: for memory, or at the type's
  * limit for frees, the oldest first.  A size that no address space could hold,
  * or that is above the limit, cannot be waited for: with M_WAITOK it is a

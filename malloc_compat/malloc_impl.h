@@ -22,6 +22,8 @@ kva_irq_t kva__malloc_lock(void);
 void kva__malloc_unlock(kva_irq_t irq);
 void kva__malloc_attach_locked(struct kva_malloc_type *mt);
 struct kva__malloc_count kva__malloc_sum_locked(struct kva_malloc_type *mt);
+void
+kva__malloc_stat_locked(struct kva_malloc_type *mt, struct kva_malloc_stat *st);
 
 /* ---- limits (limit.c) ------------------------------------------------- */
 

@@ -196,9 +196,8 @@ kva__malloc_failed(struct kva_malloc_type *mt)
 /* ---- looking, and leaving -------------------------------------------- */
 
 void
-malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
+kva__malloc_stat_locked(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
 {
-    kva_irq_t irq = kva__malloc_lock();
     struct kva__malloc_count sum = kva__malloc_sum_locked(mt);
 
     *st = (struct kva_malloc_stat){
@@ -211,6 +210,14 @@ malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
         .limit = mt->limit,
         .waits = mt->waits,
     };
+}
+
+void
+malloc_type_stat(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
+{
+    kva_irq_t irq = kva__malloc_lock();
+
+    kva__malloc_stat_locked(mt, st);
     kva_port_unlock(&types_lock, irq);
 }
 

@@ -76,4 +76,10 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_cache_drain kva_pool_cache_drain
 #define pool_cache_stat kva_pool_cache_stat
 
+#define pool_row kva_pool_row
+#define pool_rows kva_pool_rows
+#define pool_listing kva_pool_listing
+#define pool_cache_listing kva_pool_cache_listing
+#define POOL_NO_LIMIT KVA_POOL_NO_LIMIT
+
 #endif

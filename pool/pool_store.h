@@ -47,6 +47,7 @@ struct kva_pool {
     uint16_t header_bytes;                   /* (c) of a slab */
     uint16_t map_words;                      /* (c) of its map of free ones */
     size_t nslabs;                           /* (s) */
+    size_t nslabs_max;                       /* (s) the most there were */
     size_t nempty;                           /* (s) of them, not pinned */
     size_t nfree;                            /* (s) free objects */
     size_t nout;                             /* (s) taken, magazines included */

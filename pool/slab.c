@@ -338,6 +338,9 @@ kva__slab_add(struct kva_pool *pp, struct kva__slab *slab)
 {
     file_insert(pp, slab, KVA__SLAB_EMPTY);
     pp->nslabs++;
+    if (pp->nslabs > pp->nslabs_max) {
+        pp->nslabs_max = pp->nslabs;
+    }
     pp->nempty++;
     pp->nfree += pp->nobj;
 }

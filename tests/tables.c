@@ -24,6 +24,7 @@ extern const struct test kmem_size_tests[];
 extern const struct test kmem_string_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
+extern const struct test listing_tests[];
 extern const struct test magazine_tests[];
 extern const struct test malloc_limit_tests[];
 extern const struct test malloc_realloc_tests[];
@@ -132,6 +133,7 @@ const struct test *const test_tables[] = {
     malloc_tests,
     malloc_limit_tests,
     malloc_realloc_tests,
+    listing_tests,
     vmem_add_span_tests,
     vmem_arguments_tests,
     vmem_creation_tests,

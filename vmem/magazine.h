@@ -217,6 +217,16 @@ void kva__magcache_update(struct kva__magcache *mc);
 size_t kva__magcache_rounds(struct kva__magcache *mc);
 size_t kva__magcache_bytes(struct kva__magcache *mc);
 
+/* For listings (magazine_stat.c). */
+struct kva__mag_stat {
+    size_t rounds; /* cached now, a racy sum */
+    size_t bytes;  /* of magazines and slots */
+    unsigned slots, capacity, capacity_max;
+    unsigned full, empty; /* magazines in the depot */
+    size_t misses_get, misses_put;
+};
+void kva__magcache_stat(struct kva__magcache *mc, struct kva__mag_stat *st);
+
 /* CPU slots that caches made from now on will have; 0: no CPU layer.  Before
  * there are threads. */
 void kva__mag_set_ncpu(unsigned ncpu);
