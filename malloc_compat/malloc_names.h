@@ -19,6 +19,7 @@
 #define malloc_type_setlimit kva_malloc_type_setlimit
 #define malloc_type_stat kva_malloc_type_stat
 #define malloc_roundup kva_malloc_roundup
+#define malloc_fini kva_malloc_fini
 #define malloc_rows kva_malloc_rows
 #define malloc_listing kva_malloc_listing
 #define mallocarray kva_mallocarray

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Claim: mandoc has nothing to warn of in the manual pages; vmem.9 has each
-name of vmem_names.h: a function as an item of its own, with errors, context and
-work, and in the synopsis; a constant as an item; a field of the statistics as
-well; a type in the text.  And each function and flag of vmem.h is in
-vmem_names.h, so that none is missed.
+"""Claim: mandoc has nothing to warn of in the manual pages; each page of PAGES
+has each name of its names headers: a function as an item of its own, with
+errors, context and work, and in the synopsis; a constant as an item; a field of
+the statistics as well; a type in the text.  And each function and flag of its
+headers is in those names, so that none is missed.
 """
 import pathlib
 import re
@@ -12,8 +12,31 @@ import sys
 
 import house
 
+# What each page is held against: headers, where their names are mapped, which
+# constants are flags, and the structure whose fields are statistics.
+PAGES = {
+    "docs/man/vmem.9": {
+        "headers": ["vmem/vmem.h", "vmem/budget.h"],
+        "names": ["vmem/vmem_names.h"],
+        "flags": r"VM_\w+",
+        "stat": "kva_vmem_stat",
+    },
+    "docs/man/kmem.9": {
+        "headers": ["kmem/kmem.h"],
+        "names": ["kmem/kmem_names.h"],
+        "flags": r"KM_\w+",
+        "stat": None,
+    },
+    "docs/man/malloc.9": {
+        "headers": ["malloc_compat/malloc.h", "malloc_compat/kmalloc.h"],
+        "names": ["malloc_compat/malloc_names.h", "malloc_compat/kmalloc.h",
+                  "malloc_compat/malloc_store.h"],
+        "flags": r"M_\w+",
+        "stat": "kva_malloc_stat",
+    },
+}
 PAGE = "docs/man/vmem.9"
-HEADERS = ["vmem/vmem.h", "vmem/budget.h"]
+MALLOC = "docs/man/malloc.9"
 LABELS = ["Errors", "Context", "Work"]
 
 
@@ -31,14 +54,15 @@ def functions(text):
     text = re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE)
     found = set()
     for declaration in re.split(r"[;{}]", text):
-        match = re.search(r"\b(kva_vmem_\w+)\s*\(", declaration)
+        match = re.search(r"\b(kva_[a-z]\w+)\s*\(", declaration)
         if match and "typedef" not in declaration:
             found.add(match.group(1)[4:])
     return found
 
 
-def stat_fields(text):
-    body = re.search(r"struct kva_vmem_stat \{(.*?)\}", text, re.DOTALL)
+def stat_fields(text, struct):
+    body = struct and re.search(rf"struct {struct} \{{(.*?)\}}", text,
+                                re.DOTALL)
     if not body:
         return []
     return [name for line in body.group(1).split(";")
@@ -63,64 +87,79 @@ def items(page):
     return found
 
 
-def documented(name, kind, page, has):
+def documented(path, name, kind, page, has):
     if kind == "function":
         synopsis = page.partition(".Sh DESCRIPTION")[0]
         if not re.search(rf"^\.F[no] {name}\b", synopsis, re.MULTILINE):
-            return [f"{PAGE}: {name} is not in the synopsis"]
+            return [f"{path}: {name} is not in the synopsis"]
         if ("Fn", name) not in has:
-            return [f"{PAGE}: the function {name} has no item"]
-        return [f"{PAGE}: {name} has no word on {label.lower()}"
+            return [f"{path}: the function {name} has no item"]
+        return [f"{path}: {name} has no word on {label.lower()}"
                 for label in LABELS
                 if f".Em {label} :" not in has[("Fn", name)]]
-    if kind == "constant" and ("Dv", name) not in has:
-        return [f"{PAGE}: {name} has no item"]
+    if kind == "constant" and not {("Dv", name), ("Fn", name)} & set(has):
+        return [f"{path}: {name} has no item"]
     if kind == "field" and ("Va", name) not in has:
-        return [f"{PAGE}: the statistic {name} has no item"]
+        return [f"{path}: the statistic {name} has no item"]
     if not re.search(rf"\b{name}\b", page):
-        return [f"{PAGE}: the type {name} is not in it"]
+        return [f"{path}: the type {name} is not in it"]
     return []
 
 
-def check(root):
-    mandoc = house.tool("mandoc")
-    complaints = []
-    pages = sorted(pathlib.Path(root, "docs/man").glob("*.[1-9]"))
-    for path in pages:
-        complaints += lint(mandoc, path)
-    path = pathlib.Path(root, PAGE)
+def sources(root, names):
+    """The texts of those that are there, one behind the other."""
+    paths = [pathlib.Path(root, name) for name in names]
+    return "".join(house.without_comments(house.read(path))
+                   for path in paths if path.exists())
+
+
+def check_page(root, name, about):
+    """How many names the page was held against, and what it lacks."""
+    path = pathlib.Path(root, name)
     if not path.exists():
-        return len(pages), complaints
+        return 0, []
     page = house.read(path)
     has = items(page)
-    text = "".join(house.without_comments(house.read(header))
-                   for name in HEADERS
-                   if (header := pathlib.Path(root, name)).exists())
-    names = house.read(pathlib.Path(root, "vmem/vmem_names.h"))
+    text = sources(root, about["headers"])
+    names = sources(root, about["names"])
     mapped = set(re.findall(r"^#define (\w+) kva_\w+", names,
                             re.MULTILINE | re.IGNORECASE))
     types = set(re.findall(r"^typedef kva_\w+ (\w+);", names, re.MULTILINE))
     declared = functions(text)
-    flags = set(re.findall(r"^#define KVA_(VM_\w+)", text, re.MULTILINE))
-    complaints += [f"vmem/vmem_names.h lacks {name}"
-                   for name in sorted((declared | flags) - mapped)]
-    wanted = [(name, "constant" if name.isupper() else
-               "function" if name in declared else "type")
-              for name in sorted(mapped | declared | flags)]
-    wanted += [(name, "type") for name in sorted(types)]
-    wanted += [(name, "field") for name in stat_fields(text)]
-    for name, kind in wanted:
-        complaints += documented(name, kind, page, has)
+    flags = set(re.findall(rf"^#define KVA_({about['flags']})", text,
+                           re.MULTILINE))
+    complaints = [f"{about['names'][0]} lacks {lost}"
+                  for lost in sorted((declared | flags) - mapped)]
+    wanted = [(one, "constant" if one.isupper() else
+               "function" if one in declared else "type")
+              for one in sorted(mapped | declared | flags)]
+    wanted += [(one, "type") for one in sorted(types)]
+    wanted += [(one, "field") for one in stat_fields(text, about["stat"])]
+    for one, kind in wanted:
+        complaints += documented(name, one, kind, page, has)
     return len(wanted), complaints
 
 
+def check(root):
+    mandoc = house.tool("mandoc")
+    complaints, held = [], 0
+    for path in sorted(pathlib.Path(root, "docs/man").glob("*.[1-9]")):
+        complaints += lint(mandoc, path)
+    for name, about in PAGES.items():
+        n, more = check_page(root, name, about)
+        held += n
+        complaints += more
+    return held, complaints
+
+
 def plant(changes):
-    """The page and its headers with texts replaced, by file."""
+    """The pages and their headers with texts replaced, by file."""
     files = {}
-    for name in [PAGE, "vmem/vmem_names.h", *HEADERS]:
-        path = house.ROOT / name
-        if path.exists():
-            files[name] = house.read(path)
+    for page, about in PAGES.items():
+        for name in [page, *about["names"], *about["headers"]]:
+            path = house.ROOT / name
+            if path.exists():
+                files[name] = house.read(path)
     for name, old, new in changes:
         assert old in files[name], old
         files[name] = files[name].replace(old, new)
@@ -148,6 +187,16 @@ PLANTS = {
         plant([("vmem/vmem.h", "#define KVA_VM_SLEEP ",
                 "#define KVA_VM_NAP 1\n#define KVA_VM_SLEEP ")]),
         "VM_NAP has no item"),
+    "another-page": (
+        plant([(MALLOC, ".It Fn zfree", ".It Fn yfree")]),
+        "malloc.9: the function zfree has no item"),
+    "another-statistic": (
+        plant([("malloc_compat/malloc.h", "    size_t failures;",
+                "    size_t spurious;\n    size_t failures;")]),
+        "malloc.9: the statistic spurious has no item"),
+    "another-name-missing": (
+        plant([("kmem/kmem_names.h", "#define kmem_strfree", "//")]),
+        "kmem_names.h lacks kmem_strfree"),
     "name-missing": (
         plant([("vmem/vmem_names.h", "#define vmem_xfreeall", "//")]),
         "vmem_names.h lacks vmem_xfreeall"),
