@@ -10,6 +10,7 @@
 
 #include "replay/calibrate.h"
 #include "replay/kvt.h"
+#include "replay/listing.h"
 #include "replay/report.h"
 #include "replay/synth.h"
 
@@ -39,6 +40,7 @@ enum {
     OPT_NO_PATTERN,
     OPT_SLABS,
     OPT_LIMIT,
+    OPT_LISTING,
     OPT_CALIBRATE
 };
 
@@ -57,6 +59,10 @@ static const struct argp_option argp_options[] = {
     { "no-pattern", OPT_NO_PATTERN, NULL, 0,
       "Do not fill objects and check them at free", 0 },
     { "limit", OPT_LIMIT, "N", 0, "Only the first N records of each load", 0 },
+    { "listing", OPT_LISTING, NULL, 0,
+      "Print the library's listings (as vmstat -m and -C) as they are at the "
+      "end of each load",
+      0 },
     { "calibrate", OPT_CALIBRATE, NULL, 0,
       "First compare the models a, b and c with the report of 2011", 0 },
     { NULL, 0, NULL, 0, NULL, 0 }
@@ -150,6 +156,9 @@ parse(int key, char *arg, struct argp_state *state)
         break;
     case OPT_LIMIT:
         o->limit = number(state, arg, 1, UINT64_MAX);
+        break;
+    case OPT_LISTING:
+        o->replay.listing = true;
         break;
     case OPT_CALIBRATE:
         o->calibrate = true;
@@ -263,6 +272,18 @@ print_areas(const struct run *run, unsigned n, const struct samples *samples)
     }
 }
 
+static void
+print_listings(const struct run *run, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (run[i].listing != NULL) {
+            printf("\n%s, stack %s, at its end\n\n", run[i].trace->name,
+                   run[i].ops->name);
+            listing_print(run[i].listing, stdout);
+        }
+    }
+}
+
 /* Run all stacks over a load and report; the load is the caller's. */
 static bool
 replay_load(const struct options *o, const struct trace *t,
@@ -277,6 +298,7 @@ replay_load(const struct options *o, const struct trace *t,
     report_trace(t, run, n);
     print_areas(run, n, samples);
     report_aims(run, n, o->replay.stack.pattern);
+    print_listings(run, n);
     report_row(&out->row[out->nrow++], run, n);
     for (unsigned i = 0; i < n; i++) {
         if (out->json.f != NULL) {

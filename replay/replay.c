@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "replay/listing.h"
 #include "replay/progress.h"
 
 #define LOOK_EVERY 1024u
@@ -443,6 +444,20 @@ replay_all(struct replay *r)
     return true;
 }
 
+/* With all that is live at the end. */
+static bool
+take_listing(struct replay *r)
+{
+    if (!r->c->listing || r->st->ops->listing == NULL) {
+        return true;
+    }
+    r->run->listing = r->st->ops->listing(r->st);
+    if (r->run->listing == NULL) {
+        snprintf(r->run->error, sizeof(r->run->error), "out of memory");
+    }
+    return r->run->listing != NULL;
+}
+
 static bool
 pass_all(struct replay *r)
 {
@@ -455,7 +470,7 @@ pass_all(struct replay *r)
     r->run->seconds = seconds_now() - start;
     r->st->ops->totals(r->st, &r->run->totals);
     raise(&r->run->max.wired_bytes, r->run->totals.wired_max);
-    if (!free_all(r)) {
+    if (!take_listing(r) || !free_all(r)) {
         return false;
     }
     drain(r, &r->run->drained);
@@ -564,4 +579,5 @@ run_free(struct run *run)
     free(run->phase);
     free(run->phase_drained);
     free(run->tick);
+    listing_free(run->listing);
 }

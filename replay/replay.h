@@ -43,6 +43,7 @@ struct run {
     double drain_seconds; /* of a processor, the longest drain */
     /* Stacks with real memory: how the process grew up to the peak. */
     uint64_t resident_bytes;
+    struct listing *listing; /* at the end of pass 1, or NULL */
     char error[512];
 };
 
@@ -50,6 +51,7 @@ struct replay_config {
     struct stack_config stack;
     uint64_t seed; /* of the random frees */
     bool verify;   /* complain if anything is left after the last drain */
+    bool listing;  /* keep the library's listings at the end of pass 1 */
 };
 
 /* False: run->error says why.  run_free in any case. */

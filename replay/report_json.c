@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A run as JSON; docs/report-format.md has the schema. */
+#include "replay/listing.h"
 #include "replay/report.h"
 
 static const char *const meta_name[META_KINDS] = {
@@ -95,5 +96,10 @@ report_json(struct json *j, const struct run *run)
         phases(j, run);
     }
     series(j, run);
+    if (run->listing != NULL) {
+        json_object(j, "listing");
+        listing_json(j, run->listing);
+        json_end_object(j);
+    }
     json_end_object(j);
 }

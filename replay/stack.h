@@ -76,6 +76,7 @@ struct thing {
 };
 
 struct stack;
+struct listing;
 
 /*
  * What a stack can do.  Calls that return bool report failure by false, after
@@ -98,6 +99,7 @@ struct stack_ops {
     void (*state)(struct stack *st, struct state *s);
     void (*totals)(struct stack *st, struct totals *t);
     void (*holding)(struct stack *st, struct holding *h); /* if resident */
+    struct listing *(*listing)(struct stack *st); /* or NULL: it has none */
     /* Give back what holds nothing. */
     void (*drain)(struct stack *st);
     /* All is freed and drained: NULL, or what is still held. */

@@ -16,6 +16,7 @@
 #include "malloc_compat/malloc_store.h"
 #include "port/posix/posix.h"
 #include "replay/geometry.h"
+#include "replay/listing.h"
 #include "replay/pattern.h"
 #include "vmem/meta.h"
 
@@ -247,6 +248,13 @@ ours_holding(struct stack *st, struct holding *h)
     h->va_bytes = vmem_size(kva_kernel_va_arena, VMEM_ALLOC);
 }
 
+static struct listing *
+ours_listing(struct stack *st)
+{
+    (void)st;
+    return listing_take();
+}
+
 static void
 ours_drain(struct stack *st)
 {
@@ -433,6 +441,7 @@ const struct stack_ops stack_ours = {
     .state = ours_state,
     .totals = ours_totals,
     .holding = ours_holding,
+    .listing = ours_listing,
     .drain = ours_drain,
     .leftover = ours_leftover,
     .close = ours_close,

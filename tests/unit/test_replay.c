@@ -897,6 +897,31 @@ truncated_xz_file(struct test_ctx *t)
     CHECK_HAS(got, ": the xz stream is truncated");
 }
 
+/* All three listings, in text; and their rows in JSON, for ours alone. */
+static void
+listings_at_the_end(struct test_ctx *t)
+{
+    static const char *const find[] = { "^Name .*Pgreq", "^Name .*GetMiss",
+                                        "^Type .*HighUse", "slabs_made",
+                                        "magazine_bytes" };
+    const char *json = scratch(t, "", 0);
+    char args[512], got[512];
+
+    for (size_t i = 0; i < KVA_COUNT(find); i++) {
+        snprintf(args, sizeof(args),
+                 "--listing --stack ours --limit 5000 --json %s %s "
+                 "2>/dev/null | %s '%s' %s",
+                 json, CUT, i < 3 ? "grep" : "cat >/dev/null; grep", find[i],
+                 i < 3 ? "" : json);
+        CHECK_EQ(tool(args, got, sizeof(got)), 0);
+    }
+    snprintf(args, sizeof(args),
+             "--listing --stack map --limit 5000 --json %s %s >/dev/null 2>&1; "
+             "grep slabs_made %s",
+             json, CUT, json);
+    CHECK_EQ(tool(args, got, sizeof(got)), 1);
+}
+
 static void
 full_disk_for_json(struct test_ctx *t)
 {
@@ -1043,6 +1068,7 @@ const struct test replay_tests[] = {
     TEST("replay", empty_file),
     TEST("replay", directory_as_file),
     TEST("replay", truncated_xz_file),
+    TEST("replay", listings_at_the_end),
     TEST("replay", full_disk_for_json),
     TEST("replay", no_place_for_json),
     TEST("replay", full_disk_for_tables),
