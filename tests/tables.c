@@ -15,6 +15,7 @@ extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test budget_tests[];
 extern const struct test fault_kva_tests[];
+extern const struct test fault_object_tests[];
 extern const struct test fault_vmem_tests[];
 extern const struct test footprint_tests[];
 extern const struct test harness_tests[];
@@ -161,6 +162,7 @@ const struct test *const test_tables[] = {
     object_wrong_size_tests,
     fault_vmem_tests,
     fault_kva_tests,
+    fault_object_tests,
 #ifdef TEST_REPLAY
     trace_tests,
     replay_tests,
