@@ -189,6 +189,7 @@ kva__malloc_failed(struct kva_malloc_type *mt)
 {
     kva_irq_t irq = kva__malloc_lock();
 
+    kva__malloc_attach_locked(mt); /* listed, though it never had memory */
     mt->failures++;
     kva_port_unlock(&types_lock, irq);
 }
