@@ -958,41 +958,67 @@ check_moved(const struct stock_live *old, const struct stock_live *l)
                             old->size, l->size);
 }
 
-/* Moved or not: counts are those of a malloc and a free, or none. */
+/* With a limit the difference counts, without one both for a moment. */
+static const char *
+resized(struct stock *s, struct stock_type *t, const struct stock_live *old,
+        const struct stock_live *l)
+{
+    size_t both = t->bytes + l->taken - old->taken;
+    bool room = t->limit == 0 || l->taken < old->taken || both <= t->limit;
+    size_t peak = t->limit == 0 ? t->bytes + l->taken : both;
+
+    if (l->addr == 0) {
+        t->failures++;
+        s->count[room ? STOCK_REFUSED : STOCK_LIMITED]++;
+        if (room && t->limit != 0 && both > t->tried) {
+            t->tried = both;
+        }
+        return !room || has_fired()
+                   ? NULL
+                   : stock_text("realloc from %zu to %zu refused", old->size,
+                                l->size);
+    }
+    t->requests++;
+    t->bytes = both;
+    t->peak = peak > t->peak ? peak : t->peak;
+    return room ? NULL
+                : stock_text("realloc to %zu bytes beyond the limit of %zu",
+                             l->taken, t->limit);
+}
+
+/* Where there is no memory to make it smaller it stays as it is. */
 static const char *
 step_realloc(struct stock *s)
 {
     unsigned i = stock_below(s, s->n == 0 ? 1 : s->n);
     struct stock_live old, l;
-    struct stock_type *t;
     const char *bad = NULL;
-    void *p;
+    bool same;
 
     if (s->n == 0 || s->live[i]->source != STOCK_MALLOC) {
         return NULL;
     }
     l = old = *s->live[i];
-    t = &s->type[l.which];
     l.size = draw_size(s);
     l.taken = kva_malloc_roundup(l.size);
-    p = kva_realloc((void *)l.addr, l.size, t->mt, M_NOWAIT);
-    if (l.taken == old.taken && p != (void *)old.addr) {
-        return stock_text("realloc from %zu to %zu moves", old.size, l.size);
+    l.addr = (uintptr_t)kva_realloc((void *)old.addr, l.size,
+                                    s->type[l.which].mt, M_NOWAIT);
+    same = l.addr == old.addr;
+    if (same && l.taken < old.taken && has_fired()) {
+        l.taken = old.taken;
     }
-    if (l.taken != old.taken) {
-        bad = malloc_answered(s, t, l.taken, p);
+    if (same != (l.taken == old.taken)) {
+        return stock_text("realloc from %zu to %zu %s", old.size, l.size,
+                          same ? "stays" : "moves");
     }
-    if (bad != NULL || p == NULL) {
+    bad = same ? NULL : resized(s, &s->type[l.which], &old, &l);
+    if (bad != NULL || l.addr == 0) {
         return bad;
     }
     list_drop(s, i);
-    if (l.taken != old.taken) {
-        type_down(t, old.taken);
-    }
-    l.addr = (uintptr_t)p;
     l.mark = s->marks++;
     bad = check_moved(&old, &l);
-    paint(p, l.size, l.mark);
+    paint((void *)l.addr, l.size, l.mark);
     s->count[STOCK_MOVED]++;
     return bad != NULL ? bad : list_add(s, &l);
 }
