@@ -11,13 +11,11 @@
  * flushed once, and only then the frames given back: a frame must not be
  * somebody else's while a stale translation still leads to it.
  *
- * Which arena a range came from when it is released: ranges of up to 32 pages
- * and a power of two come from heap_va_arena's quantum caches, which align them
- * and take no tag; others by vmem_xalloc.  The state byte tells them apart.
+ * Addresses come from heap_va_arena past its quantum caches, so that a span can
+ * go back in parts: a tag for each, and whoever wires a page here and there
+ * needs few spans (vmem/qcache.c).
  */
 #include "kva/kva_impl.h"
-
-#include "vmem/lookup.h"
 
 static struct {
     kva_lock_t lock;
@@ -156,43 +154,17 @@ attach(uintptr_t va, size_t n, unsigned flags)
     return 0;
 }
 
-/* Address space for the request. */
-static int
-va_get(const struct kva_vmem_request *rq, uintptr_t *addr)
-{
-    bool plain = rq->nocross == 0 || kva_is_pow2(rq->size);
-
-    if (rq->size <= kva_heap_va_arena->qcache_max && plain && rq->phase == 0 &&
-        rq->minaddr == VMEM_ADDR_MIN && rq->maxaddr == VMEM_ADDR_MAX &&
-        (rq->align <= KVA_PAGE_SIZE ||
-         (kva_is_pow2(rq->size) && rq->align <= rq->size))) {
-        return vmem_alloc(kva_heap_va_arena, rq->size, rq->flags, addr);
-    }
-    return vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
-                       rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
-}
-
-static void
-va_put(uintptr_t addr, size_t size)
-{
-    struct kva_range range;
-
-    if (kva__vmem_lookup(kva_heap_va_arena, addr, &range) == KVA_RANGE_XALLOC) {
-        vmem_xfree(kva_heap_va_arena, addr, size);
-    } else {
-        vmem_free(kva_heap_va_arena, addr, size);
-    }
-}
-
 static int
 va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
-    int err = va_get(rq, addr);
+    int err;
 
+    err = vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
+                      rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
     if (err == 0) {
         err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
         if (err != 0) {
-            va_put(*addr, rq->size);
+            vmem_xfree(kva_heap_va_arena, *addr, rq->size);
         }
     }
     return err;
@@ -202,33 +174,11 @@ static void
 va_release(uintptr_t addr, size_t size)
 {
     detach(addr, size >> KVA_PAGE_SHIFT);
-    unaccount(size); /* before va_put wakes those who wait for the limit */
-    va_put(addr, size);
-}
-
-/* What came from the quantum caches stays whole. */
-static int
-va_split(uintptr_t addr, size_t size, uintptr_t part, size_t part_size)
-{
-    struct kva_range range;
-
-    if (kva__vmem_lookup(kva_heap_va_arena, addr, &range) != KVA_RANGE_XALLOC) {
-        return KVA_EINVAL;
-    }
-    return kva__vmem_rsplit(kva_heap_va_arena, addr, size, part, part_size);
+    unaccount(size); /* before the free wakes those who wait for the limit */
+    vmem_xfree(kva_heap_va_arena, addr, size);
 }
 
 #else /* no address space: never called */
-
-static int
-va_split(uintptr_t addr, size_t size, uintptr_t part, size_t part_size)
-{
-    (void)addr;
-    (void)size;
-    (void)part;
-    (void)part_size;
-    return KVA_ENOTSUP;
-}
 
 static int
 va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
@@ -349,7 +299,7 @@ kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
     case KVA_MODE_FRAMES:
         return 0;
     default:
-        return va_split(addr, size, part, part_size);
+        return kva__vmem_rsplit(kva_heap_va_arena, addr, size, part, part_size);
     }
 }
 
