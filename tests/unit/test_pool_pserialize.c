@@ -4,6 +4,9 @@
  * read barrier, in its memory and, in a cache, in its constructed state; one
  * barrier does for many slabs and objects; and who may not sleep does not.
  */
+#include <pthread.h>
+#include <sched.h>
+
 #include "tests/unit/tower.h"
 
 #if KVA_READ_BARRIER
@@ -317,6 +320,128 @@ refused_pages_lose_nothing(struct test_ctx *t)
     tower_end();
 }
 
+/* ---- with threads ---------------------------------------------------------- */
+
+#define SLOTS 64
+#define READERS 2
+#define WRITERS 2
+
+static struct {
+    pool_cache_t pc;
+    unsigned *slot[SLOTS]; /* objects that readers may come to */
+    unsigned long changes; /* of each writer */
+    unsigned writing;
+} shared;
+
+/* What the constructor made of it is there as long as a reader is. */
+static void *
+read_objects(void *arg)
+{
+    unsigned i = *(unsigned *)arg;
+
+    while (__atomic_load_n(&shared.writing, __ATOMIC_ACQUIRE) != 0) {
+        unsigned section = kva_posix_read_enter();
+
+        for (unsigned n = 0; n < 16; n++) {
+            unsigned *object =
+                __atomic_load_n(&shared.slot[++i % SLOTS], __ATOMIC_ACQUIRE);
+
+            if (object != NULL) {
+                CHECK_EQ(__atomic_load_n(object, __ATOMIC_RELAXED), BUILT);
+            }
+        }
+        kva_posix_read_exit(section);
+    }
+    return NULL;
+}
+
+/* Publish an object in the place of another one, which goes at once. */
+static void *
+write_objects(void *arg)
+{
+    unsigned i = *(unsigned *)arg;
+
+    for (unsigned long n = 0; n < shared.changes; n++) {
+        unsigned *object = kva_pool_cache_get(shared.pc, PR_WAITOK), *old;
+
+        CHECK(object != NULL);
+        CHECK_EQ(__atomic_load_n(object, __ATOMIC_RELAXED), BUILT);
+        i = i * 1103515245u + 12345u;
+        old = __atomic_exchange_n(&shared.slot[(i >> 16) % SLOTS], object,
+                                  __ATOMIC_ACQ_REL);
+        if (old != NULL) {
+            kva_pool_cache_put(shared.pc, old);
+        }
+        if (n % 64 == 0) {
+            (void)sched_yield(); /* let the drainer come in between */
+        }
+    }
+    (void)__atomic_fetch_sub(&shared.writing, 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static int
+build_shared(void *arg, void *object, int flags)
+{
+    (void)flags;
+    (void)__atomic_fetch_add((unsigned long *)arg, 1, __ATOMIC_RELAXED);
+    __atomic_store_n((unsigned *)object, BUILT, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static void
+unbuild_shared(void *arg, void *object)
+{
+    (void)__atomic_fetch_sub((unsigned long *)arg, 1, __ATOMIC_RELAXED);
+    CHECK_EQ(__atomic_load_n((unsigned *)object, __ATOMIC_RELAXED), BUILT);
+    __atomic_store_n((unsigned *)object, 0, __ATOMIC_RELAXED);
+}
+
+/*
+ * Claim: while objects come and go and slabs are drained, whoever reads one in a
+ * read section finds it constructed, and its page there.
+ */
+static void
+readers_find_what_was_made(struct test_ctx *t)
+{
+    pthread_t thread[READERS + WRITERS];
+    unsigned number[READERS + WRITERS];
+    unsigned long live = 0;
+
+    tower_start(0);
+    memset(&shared, 0, sizeof(shared));
+    shared.pc =
+        kva_pool_cache_init(1128, 0, 0, PR_PSERIALIZE, "shared", NULL,
+                            KVA_IPL_NONE, build_shared, unbuild_shared, &live);
+    CHECK(shared.pc != NULL);
+    shared.changes = t->count;
+    shared.writing = WRITERS;
+    for (unsigned i = 0; i < READERS + WRITERS; i++) {
+        number[i] = i * 977u + (unsigned)test_rand_below(t, 1000);
+        CHECK_EQ(pthread_create(&thread[i], NULL,
+                                i < READERS ? read_objects : write_objects,
+                                &number[i]),
+                 0);
+    }
+    while (__atomic_load_n(&shared.writing, __ATOMIC_ACQUIRE) != 0) {
+        (void)kva_pool_cache_drain(shared.pc, SIZE_MAX, 0);
+        kva_pool_cache_invalidate(shared.pc);
+        kva_pool_update();
+        (void)sched_yield();
+    }
+    for (unsigned i = 0; i < READERS + WRITERS; i++) {
+        CHECK_EQ(pthread_join(thread[i], NULL), 0);
+    }
+    for (unsigned i = 0; i < SLOTS; i++) {
+        if (shared.slot[i] != NULL) {
+            kva_pool_cache_put(shared.pc, shared.slot[i]);
+        }
+    }
+    kva_pool_cache_destroy(shared.pc);
+    CHECK_EQ(live, 0);
+    tower_end();
+}
+
 #else
 
 static void
@@ -342,6 +467,8 @@ const struct test pool_pserialize_tests[] = {
     TEST("pool_pserialize", destructors_run_after_the_barrier),
     TEST("pool_pserialize", limit_reaches_what_waits),
     TEST_COUNT("pool_pserialize", refused_pages_lose_nothing, 5, 1, 1),
+    TEST_COUNT("pool_pserialize", readers_find_what_was_made, 3000, 100000,
+               1000000),
 #endif
     TEST_END
 };
