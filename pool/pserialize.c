@@ -76,36 +76,6 @@ limbo_of(struct kva_pool *pp)
 
 /* ---- room --------------------------------------------------------------- */
 
-bool
-kva__limbo_reserve(struct kva_pool *pp, size_t n)
-{
-    struct kva__limbo *limbo = limbo_of(pp);
-
-    while (limbo != NULL) {
-        kva_irq_t irq = kva__pool_lock(pp);
-        bool enough = limbo->room >= limbo->wanted + n + PER_PAGE;
-        struct kva__limbo_page *page;
-
-        if (enough) {
-            limbo->wanted += n;
-        }
-        kva__pool_unlock(pp, irq);
-        if (enough) {
-            break;
-        }
-        page = kva__meta_page_get(KVA_META_OTHER);
-        if (page == NULL) {
-            return false;
-        }
-        irq = kva__pool_lock(pp);
-        page->next = limbo->spare;
-        limbo->spare = page;
-        limbo->room += PER_PAGE;
-        kva__pool_unlock(pp, irq);
-    }
-    return true;
-}
-
 /* A page that is not needed any more, or NULL.  Pool lock held. */
 static struct kva__limbo_page *
 page_over(struct kva__limbo *limbo)
@@ -141,6 +111,37 @@ kva__limbo_release(struct kva_pool *pp, size_t n)
             kva__meta_page_put(page, KVA_META_OTHER);
         }
     } while (page != NULL);
+}
+
+bool
+kva__limbo_reserve(struct kva_pool *pp, size_t n)
+{
+    struct kva__limbo *limbo = limbo_of(pp);
+
+    while (limbo != NULL) {
+        kva_irq_t irq = kva__pool_lock(pp);
+        bool enough = limbo->room >= limbo->wanted + n + PER_PAGE;
+        struct kva__limbo_page *page;
+
+        if (enough) {
+            limbo->wanted += n;
+        }
+        kva__pool_unlock(pp, irq);
+        if (enough) {
+            break;
+        }
+        page = kva__meta_page_get(KVA_META_OTHER);
+        if (page == NULL) {
+            kva__limbo_release(pp, 0); /* of one that came before */
+            return false;
+        }
+        irq = kva__pool_lock(pp);
+        page->next = limbo->spare;
+        limbo->spare = page;
+        limbo->room += PER_PAGE;
+        kva__pool_unlock(pp, irq);
+    }
+    return true;
 }
 
 /* ---- in and out ---------------------------------------------------------- */
