@@ -13,13 +13,28 @@ import sys
 import house
 
 # What each page is held against: headers, where their names are mapped, which
-# constants are flags, and the structure whose fields are statistics.
+# constants are flags, and the structure whose fields are statistics.  Where two
+# pages share a header, only the names that match are the page's.
 PAGES = {
     "docs/man/vmem.9": {
         "headers": ["vmem/vmem.h", "vmem/budget.h"],
         "names": ["vmem/vmem_names.h"],
         "flags": r"VM_\w+",
         "stat": "kva_vmem_stat",
+    },
+    "docs/man/pool.9": {
+        "headers": ["pool/pool.h", "pool/list.h"],
+        "names": ["pool/pool_names.h"],
+        "flags": r"PR_\w+",
+        "stat": "kva_pool_stat",
+        "only": r"(?!pool_cache)",
+    },
+    "docs/man/pool_cache.9": {
+        "headers": ["pool/pool.h", "pool/list.h"],
+        "names": ["pool/pool_names.h"],
+        "flags": r"PR_\w+",
+        "stat": None,
+        "only": r"pool_cache",
     },
     "docs/man/kmem.9": {
         "headers": ["kmem/kmem.h"],
@@ -37,6 +52,7 @@ PAGES = {
 }
 PAGE = "docs/man/vmem.9"
 MALLOC = "docs/man/malloc.9"
+CACHE = "docs/man/pool_cache.9"
 LABELS = ["Errors", "Context", "Work"]
 
 
@@ -134,6 +150,8 @@ def check_page(root, name, about):
                "function" if one in declared else "type")
               for one in sorted(mapped | declared | flags)]
     wanted += [(one, "type") for one in sorted(types)]
+    wanted = [(one, kind) for one, kind in wanted
+              if re.match(about.get("only", ""), one)]
     wanted += [(one, "field") for one in stat_fields(text, about["stat"])]
     for one, kind in wanted:
         complaints += documented(name, one, kind, page, has)
@@ -190,6 +208,13 @@ PLANTS = {
     "another-page": (
         plant([(MALLOC, ".It Fn zfree", ".It Fn yfree")]),
         "malloc.9: the function zfree has no item"),
+    "a-page-that-shares": (
+        plant([(CACHE, ".It Fn pool_cache_drain", ".It Fn pool_cache_rain")]),
+        "pool_cache.9: the function pool_cache_drain has no item"),
+    "another-flag": (
+        plant([("pool/pool.h", "#define KVA_PR_WAITOK ",
+                "#define KVA_PR_NAP 1\n#define KVA_PR_WAITOK ")]),
+        "pool.9: PR_NAP has no item"),
     "another-statistic": (
         plant([("malloc_compat/malloc.h", "    size_t failures;",
                 "    size_t spurious;\n    size_t failures;")]),
