@@ -233,6 +233,43 @@ sizes_that_cannot_be(struct test_ctx *t)
     tower_end();
 }
 
+/* What is no hit takes a lock that does not mask interrupts, and the port sees
+ * who does.  It is the port that stops, in the midst of something: nothing is
+ * to be used after that. */
+static void
+alloc_in_interrupt(void *arg)
+{
+    (void)arg;
+    (void)kva_kmem_alloc(100, KM_NOSLEEP);
+}
+
+static void
+pages_in_interrupt(void *arg)
+{
+    (void)arg;
+    (void)kva_kmem_alloc(100000, KM_NOSLEEP);
+}
+
+static void
+interrupts_have_their_own(struct test_ctx *t)
+{
+    void (*const row[])(void *arg) = { alloc_in_interrupt, pages_in_interrupt };
+    struct kva_posix_catch c;
+
+    (void)t;
+    tower_start(0);
+    for (unsigned i = 0; i < KVA_COUNT(row); i++) {
+        kva_posix_interrupt_set(row[i], NULL);
+        if (KVA_POSIX_TRY(&c)) {
+            kva_posix_interrupt();
+            kva_posix_catch_end(&c);
+            FAIL("nobody noticed");
+        }
+        CHECK_HAS(c.message, "expected a thread (the lock has KVA_IPL_NONE), "
+                             "found an interrupt");
+    }
+}
+
 const struct test misuse_kmem_tests[] = {
 #if KVA_CONFIG_CHECKS
     TEST("misuse_kmem", wrong_size),
@@ -242,5 +279,6 @@ const struct test misuse_kmem_tests[] = {
 #endif
     TEST("misuse_kmem", wrong_ranges),
     TEST("misuse_kmem", sizes_that_cannot_be),
+    TEST("misuse_kmem", interrupts_have_their_own),
     TEST_END
 };

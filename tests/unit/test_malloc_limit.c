@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "pool/list.h"
 #include "tests/unit/tower.h"
 
 #define LIMIT 8192u
@@ -370,17 +371,39 @@ worker(void *arg)
     return NULL;
 }
 
+static void
+pool_seen(void *arg, const struct kva_pool_row *row)
+{
+    (void)arg;
+    CHECK_LE(row->slabs, row->slabs_max);
+    CHECK_LE(row->slabs_max, row->slabs_made);
+    CHECK_LE(row->releases, row->requests);
+}
+
+static void
+type_seen(void *arg, const struct kva_malloc_stat *st)
+{
+    unsigned *n = arg;
+
+    CHECK(strcmp(st->name, "tight") != 0 || st->bytes <= stress.limit);
+    ++*n;
+}
+
 /* What the statistics say meanwhile: of a type with a limit all is exact at any
- * moment. */
+ * moment, and so are a pool's slabs. */
 static void
 watch(void)
 {
+    unsigned types = 0;
+
     while (__atomic_load_n(&stress.running, __ATOMIC_ACQUIRE) != 0) {
         struct kva_malloc_stat st = stat_of(M_TIGHT);
 
         CHECK_LE(st.bytes, stress.limit);
         CHECK_LE(st.high, stress.limit);
         CHECK_LE(st.active, THREADS * (HELD + 1));
+        kva_pool_rows(pool_seen, NULL);
+        kva_malloc_rows(type_seen, &types);
         (void)sched_yield();
     }
 }
