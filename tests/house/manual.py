@@ -13,7 +13,7 @@ import sys
 import house
 
 # What each page is held against: headers, where their names are mapped, which
-# constants are flags, and the structure whose fields are statistics.  Where two
+# constants are flags, and structures whose fields are statistics.  Where two
 # pages share a header, only the names that match are the page's.
 PAGES = {
     "docs/man/vmem.9": {
@@ -26,7 +26,7 @@ PAGES = {
         "headers": ["pool/pool.h", "pool/list.h"],
         "names": ["pool/pool_names.h"],
         "flags": r"PR_\w+",
-        "stat": "kva_pool_stat",
+        "stat": "kva_pool_stat|kva_pool_row",
         "only": r"(?!pool_cache)",
     },
     "docs/man/pool_cache.9": {
@@ -77,11 +77,9 @@ def functions(text):
 
 
 def stat_fields(text, struct):
-    body = struct and re.search(rf"struct {struct} \{{(.*?)\}}", text,
-                                re.DOTALL)
-    if not body:
-        return []
-    return [name for line in body.group(1).split(";")
+    bodies = re.findall(rf"struct (?:{struct}) \{{(.*?)\}}", text,
+                        re.DOTALL) if struct else []
+    return [name for body in bodies for line in body.split(";")
             for name in re.findall(r"(\w+)\s*(?:,|$)", line.strip())]
 
 
