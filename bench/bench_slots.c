@@ -11,10 +11,13 @@
 #include "posix.h"
 
 #define LIVE 100000u
+/* Of batches, and the longest. */
 #define BATCH 4096u
+#define BATCH_MAX (2u * BATCH)
 
 static pool_cache_t cache;
 static size_t slots;
+static size_t operations; /* gets and puts */
 
 static void
 tower(size_t n)
@@ -86,9 +89,10 @@ count(void (*pairs)(void **live, size_t pairs), void **live, size_t n)
     size_t before;
 
     pairs(live, n);
+    operations = 0;
     before = misses();
     pairs(live, n);
-    bench_figure("entries", (double)(misses() - before) / (double)(2 * n));
+    bench_figure("entries", (double)(misses() - before) / (double)operations);
     bench_figure("rounds", cache->mags.capacity);
     bench_figure("depot", cache->mags.full_max);
     bench_figure("cached", (double)kva__magcache_rounds(&cache->mags));
@@ -102,6 +106,7 @@ lifo(void **live, size_t pairs)
         slot_random();
         pool_cache_put(cache, get());
     }
+    operations += 2 * pairs;
 }
 
 static void
@@ -114,6 +119,7 @@ replace(void **live, size_t pairs)
         pool_cache_put(cache, *object);
         *object = get();
     }
+    operations += 2 * pairs;
 }
 
 /* What one CPU frees another one allocates. */
@@ -128,22 +134,26 @@ migrate(void **live, size_t pairs)
         slot_random();
         *object = get();
     }
+    operations += 2 * pairs;
 }
 
-/* A batch is allocated on one CPU and freed on the next one, which does the
- * same to the one after it. */
+/* A batch of any length is allocated on one CPU and freed on the next one,
+ * which does the same to the one after it. */
 static void
 hand_over(void **live, size_t pairs)
 {
     for (size_t i = 0, slot = 0; i < pairs; i += BATCH, slot++) {
+        size_t n = 1 + bench_slot(bench_next(), BATCH_MAX);
+
         slot_set(slot);
-        for (size_t k = 0; k < BATCH; k++) {
+        for (size_t k = 0; k < n; k++) {
             live[k] = get();
         }
         slot_set(slot + 1);
-        for (size_t k = 0; k < BATCH; k++) {
+        for (size_t k = 0; k < n; k++) {
             pool_cache_put(cache, live[k]);
         }
+        operations += 2 * n;
     }
 }
 
@@ -159,18 +169,19 @@ one_way(void **live, size_t pairs)
             slot_set(slot | 1);
             pool_cache_put(cache, live[k]);
         }
+        operations += 2 * BATCH;
     }
 }
 
-#define WORKLOAD(name, pairs_fn, filled)                                   \
-    static void run_##name(size_t n, size_t pairs)                         \
-    {                                                                      \
-        void **live;                                                       \
-                                                                           \
-        tower(n);                                                          \
-        live = filled ? live_of(LIVE) : bench_table(BATCH, sizeof(*live)); \
-        count(pairs_fn, live, pairs);                                      \
-        free(live);                                                        \
+#define WORKLOAD(name, pairs_fn, filled)                                       \
+    static void run_##name(size_t n, size_t pairs)                             \
+    {                                                                          \
+        void **live;                                                           \
+                                                                               \
+        tower(n);                                                              \
+        live = filled ? live_of(LIVE) : bench_table(BATCH_MAX, sizeof(*live)); \
+        count(pairs_fn, live, pairs);                                          \
+        free(live);                                                            \
     }
 
 WORKLOAD(lifo, lifo, false)
@@ -185,7 +196,7 @@ const struct workload bench_slots[] = {
     { "slots-migrate", run_migrate,
       "the same, put on one CPU, got on another" },
     { "slots-batch", run_hand_over,
-      "4096 allocated on one CPU, freed on the next" },
+      "1 to 8192 allocated on one CPU, freed on the next" },
     { "slots-one-way", run_one_way,
       "each allocated on an even CPU, freed on an odd one" },
     { NULL, NULL, NULL },

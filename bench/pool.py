@@ -67,7 +67,7 @@ SLOTS = [
     ("slots-lifo", "get and put, on any CPU"),
     ("slots-random", "10^5 live, one replaced, on any CPU"),
     ("slots-migrate", "the same, put on one CPU, got on another"),
-    ("slots-batch", "4096 got on one CPU, put on the next"),
+    ("slots-batch", "1 to 8192 got on one CPU, put on the next"),
     ("slots-one-way", "got on even CPUs, put on odd ones"),
 ]
 SLOT_NUMBERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
