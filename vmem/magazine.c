@@ -5,12 +5,22 @@
  * of all caches.
  *
  * A get that misses: swap loaded and spare; or take a full magazine from the
- * depot; or ask the supplier for half a magazine, of which one is handed out.
+ * depot; or take the empty spare out, have the supplier fill it, and load it.
  * A put that misses: swap; or change the full spare for an empty magazine of
- * the depot; or give half of the loaded magazine back to the supplier.
+ * the depot; or take the full spare out, give what is in it to the supplier,
+ * and load it.  In each case a whole magazine of operations is over before the
+ * next miss, but for swaps to and fro: that is Bonwick and Adams' bound, one
+ * entry in as many operations as a magazine has rounds.
  *
  * Magazines are made by gets only: two for a slot, and up to full_max more that
  * wait empty in the depot.  So a put never allocates.
+ *
+ * The depot.  Theirs keeps what comes, and is trimmed to what was used between
+ * two updates.  Ours has a limit besides, full_max, for there need not be
+ * updates: when a magazine was emptied for want of room, and later one must be
+ * filled, room for one more would have saved both, and the limit rises by one,
+ * up to a share of what is out (DEPOT_SHARE).  It falls by what an update
+ * finds unused, and to its first value when all is drained.
  *
  * Capacity.  Bonwick and Adams double it while the depot's lock is contended; a
  * port's lock does not tell, so it is the traffic that counts, and the room
@@ -173,6 +183,49 @@ kva__mag_pop_empty(struct kva__magcache *mc)
     return mag;
 }
 
+/* ---- how large the depot may be, locked ------------------------------- */
+
+/* One part in so many of what the supplier has given may lie there at the first
+ * regret; beyond it a magazine more takes so many regrets, up to all that is
+ * out. */
+#define DEPOT_SHARE 4u
+#define DEPOT_PATIENCE 512u
+
+/* A magazine is about to be filled.  Was one emptied before? */
+static void
+depot_regret(struct kva__magcache *mc)
+{
+    size_t rounds = (mc->full_max + 1u) * (size_t)mc->capacity;
+    size_t out = __atomic_load_n(&mc->out, __ATOMIC_RELAXED);
+
+    if (mc->spilled == 0) {
+        return;
+    }
+    mc->spilled--;
+    if (out >= rounds * DEPOT_SHARE) {
+        mc->full_max++;
+    } else if (out >= rounds && ++mc->regrets >= DEPOT_PATIENCE) {
+        mc->full_max++;
+        mc->regrets = 0;
+    }
+}
+
+/* So many have been of no use, or all were taken away. */
+static void
+depot_fit(struct kva__magcache *mc, unsigned unused)
+{
+    mc->spilled = 0;
+    mc->regrets = 0;
+    mc->full_max = mc->full_max - mc->full_min > unused ? mc->full_max - unused
+                                                        : mc->full_min;
+}
+
+void
+kva__mag_depot_reset(struct kva__magcache *mc)
+{
+    depot_fit(mc, mc->full_max);
+}
+
 /* ---- capacity, locked ------------------------------------------------- */
 
 /*
@@ -186,6 +239,9 @@ kva__mag_pop_empty(struct kva__magcache *mc)
  * of them full, once they have grown.  (With a sixteenth the vmap trace wired 3
  * % more, with a thirty-second and less nothing more.) */
 #define GROW_SHARE 64u
+
+/* Or as much as the depot may have, where traffic is heavy. */
+#define GROW_TRAFFIC_HEAVY 4096u
 
 /* Rounds that a block twice as large, or half as large, has room for. */
 static unsigned
@@ -207,11 +263,11 @@ capacity_twice(const struct kva__magcache *mc)
 static bool
 may_grow(const struct kva__magcache *mc, unsigned capacity)
 {
-    size_t mags = 2u * slots_of(mc) + mc->full_max;
+    size_t rounds = capacity * (2u * slots_of(mc) + mc->full_min);
+    size_t out = __atomic_load_n(&mc->out, __ATOMIC_RELAXED);
 
-    return mc->traffic >= GROW_TRAFFIC && mc->capacity < mc->capacity_max &&
-           __atomic_load_n(&mc->out, __ATOMIC_RELAXED) >=
-               capacity * mags * GROW_SHARE;
+    return out >= rounds * GROW_SHARE ||
+           (mc->traffic >= GROW_TRAFFIC_HEAVY && out >= rounds * DEPOT_SHARE);
 }
 
 static void
@@ -259,6 +315,7 @@ kva__magcache_update(struct kva__magcache *mc)
     irq = kva_port_lock(&mc->lock);
     nfull = mc->nfull_min;
     nempty = mc->nempty_min;
+    depot_fit(mc, nfull + nempty);
     for (; nempty > 0 && mc->nempty > 0; nempty--) {
         kva__mag_free(mc, kva__mag_pop_empty(mc));
     }
@@ -414,36 +471,47 @@ slot_for_put(struct kva__magcache *mc, struct mag_entry *e)
     load(mc, e, empty);
 }
 
+/* An empty one, or none, and one of the present capacity in its place, if there
+ * is memory for it. */
+static struct kva__magazine *
+renew(struct kva__magcache *mc, struct kva__magazine *mag)
+{
+    struct kva__magazine *fresh;
+
+    if (mag != NULL && mag->capacity == mc->capacity) {
+        return mag;
+    }
+    fresh = kva__mag_pop_empty(mc);
+    if (fresh == NULL) {
+        fresh = mag_new(mc);
+    }
+    if (fresh != NULL && mag != NULL) {
+        kva__mag_free(mc, mag);
+    }
+    return fresh != NULL ? fresh : mag;
+}
+
 /*
- * A get that goes to the supplier makes the magazines that puts will need.  The
- * loaded one, if any, is empty.
+ * A get that goes to the supplier makes the magazines that puts will need: at
+ * its first time one, then the spare, then one for the depot.  What the slot
+ * has is empty.  Which one is to be filled comes out of it: NULL if there is
+ * no memory.
  */
-static void
+static struct kva__magazine *
 slot_equip(struct kva__magcache *mc, struct mag_entry *e)
 {
-    struct kva__magazine *mag = loaded(mc, e->row);
+    struct kva__magazine *mag = spare(mc, e->row), *more;
+    bool first = loaded(mc, e->row) == kva__mag_sentinel && mag == NULL;
 
-    if (mag == kva__mag_sentinel || mag->capacity != mc->capacity) {
-        mag = kva__mag_pop_empty(mc);
-        if (mag == NULL) {
-            mag = mag_new(mc);
-        }
-        if (mag != NULL) {
-            struct kva__magazine *old = kva__mag_unload(mc, e);
-
-            if (old != NULL) {
-                kva__mag_free(mc, old);
-            }
-            load(mc, e, mag);
-        }
-    } else if (spare(mc, e->row) == NULL) {
-        spare_set(mc, e->row, mag_new(mc));
-    } else if (mc->nfull + mc->nempty < mc->full_max) {
-        mag = mag_new(mc);
-        if (mag != NULL) {
-            kva__mag_push(mc, mag);
+    if (!first) {
+        load(mc, e, renew(mc, kva__mag_unload(mc, e)));
+        if (mc->nfull + mc->nempty < mc->full_max &&
+            (more = mag_new(mc)) != NULL) {
+            kva__mag_push(mc, more);
         }
     }
+    spare_set(mc, e->row, NULL);
+    return renew(mc, mag);
 }
 
 struct kva__magazine *
@@ -479,33 +547,53 @@ round_copy(const struct kva__magcache *mc, uintptr_t *to, const uintptr_t *from)
 
 /* ---- get and put ------------------------------------------------------ */
 
-/* As the hit path does it, wherever the words are.  False: no room. */
+/* Is what is loaded of no use any more to a get, or to a put? */
 static bool
-slot_push(struct kva__magcache *mc, const uintptr_t *from)
+is_spent(struct kva__magcache *mc, struct mag_entry *e, bool get)
 {
-    unsigned cpu = kva_cpu_enter();
-    struct kva__mag_hit hit = { .row = kva__mag_row(mc, cpu),
-                                .at = mc->part[KVA__MAG_AT] };
-    struct kva__magazine *mag;
-    uintptr_t *round;
-    bool put = false;
-
-    mag = kva__mag_enter(&hit, mc->nobodys,
-                         (mc->part[KVA__MAG_LOADED] - hit.at) * KVA__MAG_WORD);
-    round = kva__mag_round(mag, hit.pos);
-    if (*round != KVA__MAG_END) {
-        round_copy(mc, round, from);
-        hit.pos += mag->step;
-        put = true;
-    }
-    kva__mag_leave(&hit);
-    kva_cpu_exit(cpu);
-    return put;
+    return get ? !has_rounds(mc, e) : !has_room(mc, e);
 }
 
-/* From the caller's slot or the depot; *want: how many to ask for otherwise. */
+/*
+ * A magazine that came out of a slot goes into the slot in which the caller is
+ * now: loaded, spare, or else to the depot.
+ */
+static void
+slot_return(struct kva__magcache *mc, struct kva__magazine *mag, bool get)
+{
+    struct kva__magazine *held = NULL, *other;
+    struct mag_entry e;
+
+    if (kva__mag_slot_enter(mc, &e)) {
+        held = kva__mag_held_take(mc, &e);
+        if (!slot_is_shut(mc, &e)) {
+            other = mag;
+            if (is_spent(mc, &e, get)) {
+                other = kva__mag_unload(mc, &e);
+                load(mc, &e, mag);
+            }
+            if (other != NULL && spare(mc, e.row) == NULL) {
+                spare_set(mc, e.row, other);
+            } else if (other != NULL) {
+                kva__mag_push(mc, other);
+            }
+            mag = NULL;
+        }
+    }
+    kva__mag_slot_exit(mc, &e);
+    if (held != NULL) {
+        (void)kva__mag_empty(mc, held, SIZE_MAX);
+    }
+    if (mag != NULL) {
+        (void)kva__mag_empty(mc, mag, SIZE_MAX);
+    }
+}
+
+/* From the caller's slot or the depot; otherwise *mag is one to be filled, or
+ * NULL, and how many rounds to put in it. */
 static bool
-get_cached(struct kva__magcache *mc, uintptr_t *round, unsigned *want)
+get_cached(struct kva__magcache *mc, uintptr_t *round,
+           struct kva__magazine **mag, unsigned *want)
 {
     struct kva__magazine *held = NULL;
     struct mag_entry e;
@@ -522,8 +610,13 @@ get_cached(struct kva__magcache *mc, uintptr_t *round, unsigned *want)
                 e.at -= loaded(mc, e.row)->step;
                 round_copy(mc, round, kva__mag_round(loaded(mc, e.row), e.at));
             } else {
-                slot_equip(mc, &e);
-                *want = (loaded(mc, e.row)->capacity + 1u) / 2u;
+                depot_regret(mc);
+                *mag = slot_equip(mc, &e);
+                if (*mag != NULL) {
+                    *want = loaded(mc, e.row) != kva__mag_sentinel
+                                ? (*mag)->capacity
+                                : ((*mag)->capacity + 1u) / 2u;
+                }
             }
         }
     }
@@ -534,30 +627,36 @@ get_cached(struct kva__magcache *mc, uintptr_t *round, unsigned *want)
     return hit;
 }
 
+/* The last round of a magazine that is in no slot is handed out. */
+static void
+round_take(struct kva__magcache *mc, struct kva__magazine *mag,
+           uintptr_t *round)
+{
+    mag->rounds--;
+    round_copy(mc, round, kva__mag_round(mag, at_of(mc, mag->rounds)));
+}
+
 bool
 kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *round)
 {
-    uintptr_t batch[2u * BATCH];
+    struct kva__magazine *mag = NULL;
     unsigned want = 1, got;
 
-    if (get_cached(mc, round, &want)) {
+    if (get_cached(mc, round, &mag, &want)) {
         return true;
     }
-    want = want < 1 ? 1 : want > BATCH ? BATCH : want;
-    got = mc->supplier->fill(mc->arg, batch, want, flags);
-    if (got == 0) {
-        return false;
-    }
+    got = mc->supplier->fill(
+        mc->arg, mag == NULL ? round : kva__mag_round(mag, at_of(mc, 0)), want,
+        flags);
     (void)__atomic_fetch_add(&mc->out, got, __ATOMIC_RELAXED);
-    round_copy(mc, round, batch);
-    for (unsigned i = 1; i < got; i++) {
-        if (!slot_push(mc, batch + i * mc->words)) {
-            /* moved, interrupted, drained */
-            kva__mag_give(mc, batch + i * mc->words, got - i);
-            break;
+    if (mag != NULL) {
+        mag->rounds = (uint16_t)got;
+        if (got != 0) {
+            round_take(mc, mag, round);
         }
+        slot_return(mc, mag, true);
     }
-    return true;
+    return got != 0;
 }
 
 void
@@ -567,61 +666,61 @@ kva__mag_give(struct kva__magcache *mc, uintptr_t *round, unsigned n)
     mc->supplier->drain(mc->arg, round, n);
 }
 
-/*
- * Into loaded, if there is one with room or which can be half emptied: what
- * comes out of it is in batch then, *n rounds.
- */
+/* Into the caller's slot; otherwise *mag is a full one to be emptied, or
+ * NULL. */
 static bool
-put_loaded(struct kva__magcache *mc, struct mag_entry *e,
-           const uintptr_t *round, uintptr_t *batch, unsigned *n)
+put_cached(struct kva__magcache *mc, const uintptr_t *round,
+           struct kva__magazine **mag)
 {
-    struct kva__magazine *mag;
-    unsigned rounds;
-
-    slot_for_put(mc, e);
-    mag = loaded(mc, e->row);
-    if (mag == kva__mag_sentinel) {
-        return false;
-    }
-    rounds = (unsigned)rounds_of(mc, e->at);
-    if (rounds == mag->capacity) {
-        while (*n < BATCH && (*n == 0 || rounds - *n > mag->capacity / 2u)) {
-            e->at -= mag->step;
-            round_copy(mc, batch + *n * mc->words, kva__mag_round(mag, e->at));
-            ++*n;
-        }
-    }
-    round_copy(mc, kva__mag_round(mag, e->at), round);
-    e->at += mag->step;
-    return true;
-}
-
-void
-kva__mag_put_slow(struct kva__magcache *mc, const uintptr_t *round)
-{
-    uintptr_t batch[2u * BATCH];
     struct kva__magazine *held = NULL;
     struct mag_entry e;
     bool done = false;
-    unsigned n = 0;
 
     if (kva__mag_slot_enter(mc, &e)) {
         mc->misses_put++;
         count_traffic(mc);
         held = kva__mag_held_take(mc, &e);
-        done = !slot_is_shut(mc, &e) && put_loaded(mc, &e, round, batch, &n);
+        if (!slot_is_shut(mc, &e)) {
+            slot_for_put(mc, &e);
+            done = has_room(mc, &e);
+            if (done) {
+                round_copy(mc, kva__mag_round(loaded(mc, e.row), e.at), round);
+                e.at += loaded(mc, e.row)->step;
+            } else {
+                *mag = spare(mc, e.row);
+                spare_set(mc, e.row, NULL);
+                if (*mag == NULL) {
+                    *mag = kva__mag_unload(mc, &e);
+                }
+                mc->spilled += *mag != NULL;
+            }
+        }
     }
     kva__mag_slot_exit(mc, &e);
-    if (!done) {
-        round_copy(mc, batch, round);
-        n = 1;
-    }
-    if (n > 0) {
-        kva__mag_give(mc, batch, n);
-    }
     if (held != NULL) {
         (void)kva__mag_empty(mc, held, SIZE_MAX);
     }
+    return done;
+}
+
+void
+kva__mag_put_slow(struct kva__magcache *mc, const uintptr_t *round)
+{
+    struct kva__magazine *mag = NULL;
+    uintptr_t one[2];
+
+    if (put_cached(mc, round, &mag)) {
+        return;
+    }
+    if (mag == NULL) {
+        round_copy(mc, one, round);
+        kva__mag_give(mc, one, 1);
+        return;
+    }
+    kva__mag_give(mc, kva__mag_round(mag, at_of(mc, 0)), mag->rounds);
+    round_copy(mc, kva__mag_round(mag, at_of(mc, 0)), round);
+    mag->rounds = 1;
+    slot_return(mc, mag, false);
 }
 
 /* ---- making and ending ------------------------------------------------ */
@@ -760,6 +859,7 @@ kva__magcache_init(struct kva__magcache *mc,
     mc->capacity_min = at_most(config->capacity, mc->capacity_max);
     mc->capacity = mc->capacity_min;
     mc->full_max = config->full_max;
+    mc->full_min = config->full_max;
     mc->own_rows = config->row == NULL;
     if (mc->own_rows) {
         for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {

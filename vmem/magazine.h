@@ -126,6 +126,9 @@ struct kva__magcache {
     unsigned nfull, nempty;                   /* (d) */
     unsigned nfull_min, nempty_min;           /* (d) since the last update */
     unsigned full_max;     /* (d) full magazines kept at most */
+    unsigned full_min;     /* (c) with which it started */
+    unsigned spilled;      /* (d) magazines emptied for want of room */
+    unsigned regrets;      /* (d) times when one was filled after that */
     unsigned capacity;     /* (d) of new magazines */
     unsigned capacity_min; /* (c) with which it started */
     unsigned capacity_max; /* (c) */

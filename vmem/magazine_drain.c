@@ -43,6 +43,9 @@ depot_drain(struct kva__magcache *mc, size_t most)
         if (mag == NULL) {
             mag = kva__mag_pop_empty(mc);
         }
+        if (mag == NULL) {
+            kva__mag_depot_reset(mc);
+        }
         kva_port_unlock(&mc->lock, irq);
         if (mag == NULL) {
             break;

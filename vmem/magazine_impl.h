@@ -9,10 +9,6 @@
 #include "vmem/magazine.h"
 #include "vmem/meta.h"
 
-/* How many rounds travel between a magazine and the supplier at a time: they
- * lie on the stack meanwhile, 256 bytes at the most. */
-#define BATCH 16u
-
 /* Blocks of the stores for magazines. */
 #define MAG_BYTES_MAX 1024u
 
@@ -110,6 +106,8 @@ void kva__mag_push(struct kva__magcache *mc, struct kva__magazine *mag);
 struct kva__magazine *kva__mag_pop_full(struct kva__magcache *mc);
 struct kva__magazine *kva__mag_pop_empty(struct kva__magcache *mc);
 void kva__mag_free(struct kva__magcache *mc, struct kva__magazine *mag);
+/* All of it was drained: it is as small as at first. */
+void kva__mag_depot_reset(struct kva__magcache *mc);
 
 /* Rounds back to the supplier.  No lock held. */
 void kva__mag_give(struct kva__magcache *mc, uintptr_t *round, unsigned n);

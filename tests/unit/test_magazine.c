@@ -257,10 +257,10 @@ no_barrier_no_drain(struct test_ctx *t)
     (void)t;
     start(2, 8, 0);
     kva_posix_barrier_enable(false);
-    fill_slot(0, 8);
-    fill_slot(1, 8);
+    fill_slot(0, 4); /* into the loaded one; a spare can always be taken */
+    fill_slot(1, 4);
     before = kva__magcache_rounds(&cache);
-    CHECK_GE(before, 16);
+    CHECK_GE(before, 8);
     CHECK_EQ(kva__magcache_drain(&cache, 0), 0);
     CHECK_EQ(kva__magcache_rounds(&cache), before);
     CHECK_EQ(kva__magcache_drain_own(&cache), before / 2);
@@ -342,7 +342,7 @@ stuck_owners_hand_in(struct test_ctx *t)
 
         (void)t;
         kva_posix_fini();
-        start(2, 4, 1);
+        start(2, 8, 1);
         fill_slot(1, 4);
         CHECK_EQ(kva_posix_cpu_set(0), 0);
         open = step_inside(1);
