@@ -12,10 +12,12 @@ outside(struct test_ctx *t)
 {
     static uint64_t data[512];
     uint64_t local[4];
+    volatile uintptr_t at; /* compilers warn of an address that they see */
 
     switch (object_below(t, 4)) {
     case 0:
-        return (uintptr_t)&local[object_below(t, 4)];
+        at = (uintptr_t)&local[object_below(t, 4)];
+        return at;
     case 1:
         return (uintptr_t)&data[object_below(t, 512)];
     case 2:
