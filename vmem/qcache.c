@@ -15,7 +15,8 @@
  * All sizes share the windows; so there is no slab for each size, of which a
  * small system would pay for every one.  A piece costs one tag whatever is in
  * it.  When a piece is all free it goes back, unless what would be left free is
- * less than a thirty-second of what is held.
+ * less than a thirty-second of what is held.  A drain that wants more than that
+ * has pieces go in parts (split.c).
  *
  * A window is found from an address through one level of pointers in the gate,
  * or, outside its reach, through two, without a lock: whoever looks owns a run

@@ -432,6 +432,12 @@ int kva_vmem_find(kva_vmem_t *vm, kva_vmem_addr_t addr,
  * Give back what quantum caches hold, down to retain bytes, and with it whole
  * spans to the source, until bytes have been given back.  Returns the bytes
  * of spans released.  Called with no lock held, at KVA_IPL_NONE.
+ *
+ * In an arena without an index, with vmem_rimport and vmem_xfree, and in the
+ * wired ones of kva.h, what whole free spans do not give is cut out of others,
+ * the longest free runs first and no more than is wanted: for each up to two
+ * tags here (KVA_VMEM_TAGS_CUT) and two in the source.  Without tags it stays.
+ * Linear in what is held; no lock for longer than 512 quanta take.
  */
 size_t kva_vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain);
 
@@ -488,7 +494,7 @@ struct kva_vmem_stat {
     size_t tags_busy, tags_free, tags_span; /* tags in use */
     size_t tags_spare;                      /* tags in the arena's own stock */
     size_t tags_reserved; /* of them, for prepared operations */
-    size_t resize;        /* trims, splits, joins and extensions */
+    size_t resize;        /* trims, splits, joins, extensions, cuts */
     size_t spans;         /* spans, and of them imported ones */
     size_t spans_import;
     size_t tag_bytes;      /* all those tags */
