@@ -5,7 +5,7 @@
  *
  *     kva-bench range 10000 200000     200,000 pairs over 10,000 live ranges
  *
- * objects.py and vmem.py run it under cachegrind and print tables.
+ * vmem.py and pool.py run it and print tables.
  */
 #include <argp.h>
 #include <stdio.h>
