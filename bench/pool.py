@@ -77,7 +77,7 @@ SLOT_PAIRS = 1000000
 COUNTED = [
     ("lifo", 0, 2000, 20000, "allocate one and free it",
      "rpmalloc 47, mimalloc 3 47, jemalloc 72, libumem 206; a bare stack 23"),
-    ("batch", 0, 2000, 20000, "allocate 100, free them in reverse",
+    ("batch", 0, 400000, 20000, "allocate 100, free them in reverse",
      "rpmalloc 38, mimalloc 3 46, jemalloc 74, libumem 232; a bare stack 25"),
     ("random", 100000, 200000, 100000, "replace a random one of 10^5 live",
      "mimalloc 3 79, rpmalloc 91, jemalloc 71, libumem 205; a bare stack 22"),
