@@ -2,6 +2,8 @@
 /*
  * What a caller of kmem may do wrong, and what he is told; see misuse_pool.c.
  */
+#include <stdio.h>
+
 #include "tests/unit/tower.h"
 
 #define UL(p) ((unsigned long)(uintptr_t)(p))
@@ -233,6 +235,33 @@ sizes_that_cannot_be(struct test_ctx *t)
     tower_end();
 }
 
+/* Neither flag, both, or others: whole pages and classes, hits too. */
+static void
+flags_that_cannot_be(struct test_ctx *t)
+{
+    static const unsigned row[] = { 0, KM_SLEEP | KM_NOSLEEP, 4, 0x100 };
+    static const size_t size[] = { 100, 3000, 100000 };
+    struct kva_posix_catch c;
+    char found[32];
+
+    (void)t;
+    tower_start(0);
+    kva_kmem_free(kva_kmem_alloc(100, KM_SLEEP), 100);
+    for (unsigned i = 0; i < KVA_COUNT(row) * KVA_COUNT(size); i++) {
+        unsigned flags = row[i % KVA_COUNT(row)];
+
+        if (KVA_POSIX_TRY(&c)) {
+            (void)kva_kmem_alloc(size[i / KVA_COUNT(row)], flags);
+            kva_posix_catch_end(&c);
+            FAIL("flags 0x%x are taken", flags);
+        }
+        (void)snprintf(found, sizeof(found), "found flags 0x%x", flags);
+        CHECK_HAS(c.message, found);
+        CHECK_EQ(c.locks, 0);
+    }
+    tower_end();
+}
+
 /* What is no hit takes a lock that does not mask interrupts, and the port sees
  * who does.  It is the port that stops, in the midst of something: nothing is
  * to be used after that. */
@@ -279,6 +308,7 @@ const struct test misuse_kmem_tests[] = {
 #endif
     TEST("misuse_kmem", wrong_ranges),
     TEST("misuse_kmem", sizes_that_cannot_be),
+    TEST("misuse_kmem", flags_that_cannot_be),
     TEST("misuse_kmem", interrupts_have_their_own),
     TEST_END
 };
