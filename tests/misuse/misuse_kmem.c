@@ -287,6 +287,7 @@ interrupts_have_their_own(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
+    kva_posix_lock_check(true);
     for (unsigned i = 0; i < KVA_COUNT(row); i++) {
         kva_posix_interrupt_set(row[i], NULL);
         if (KVA_POSIX_TRY(&c)) {
