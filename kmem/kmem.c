@@ -12,10 +12,11 @@
  */
 #include "kmem/kmem_impl.h"
 
-struct kva_pool_cache kva__kmem_cache[KVA__KMEM_CLASSES];
-uint8_t kva__kmem_class[KVA__KMEM_SMALL_MAX / KVA__KMEM_STEP + 1u];
+struct kva_pool_cache kva__kmem_cache[2u * KVA__KMEM_CLASSES];
+struct kva_pool_cache *kva__kmem_of[KVA__KMEM_STEPS];
 
-static struct kva_pool_cache intr_cache[KVA__KMEM_CLASSES];
+static struct kva_pool_cache *const intr_cache =
+    kva__kmem_cache + KVA__KMEM_CLASSES;
 
 /* "kmem_intr-3840" and its NUL; 64 KiB pages need one more digit. */
 #define NAME_MAX 16u
@@ -50,10 +51,20 @@ class_init(struct kva_pool_cache *pc, char *name, const char *prefix,
                          NULL);
 }
 
+/* Which sizes it is for: those above the largest of the class below. */
+static void
+sizes_set(struct kva_pool *pp, size_t below)
+{
+    pp->least = (uint32_t)below + 1u;
+    pp->span = pp->size - below;
+    pp->counted = pp->size << KVA__KMEM_COUNT_SHIFT;
+    pp->uncounted = 0u - pp->counted;
+}
+
 void
 kmem_init(void)
 {
-    size_t size = KVA__KMEM_STEP, covered = 0;
+    size_t size = KVA__KMEM_STEP, step = 0;
     unsigned i;
 
     for (i = 0; size <= KVA__KMEM_SMALL_MAX; i++) {
@@ -62,8 +73,11 @@ kmem_init(void)
                    &pool_allocator_kmem, KVA_IPL_NONE);
         class_init(&intr_cache[i], names[KVA__KMEM_CLASSES + i], "kmem_intr",
                    size, &pool_allocator_intr, KVA_IPL_VM);
-        for (; covered <= size; covered += KVA__KMEM_STEP) {
-            kva__kmem_class[covered / KVA__KMEM_STEP] = (uint8_t)i;
+        sizes_set(&kva__kmem_cache[i].slabs, step * KVA__KMEM_STEP);
+        sizes_set(&intr_cache[i].slabs, step * KVA__KMEM_STEP);
+        kva__cache_show(&kva__kmem_cache[i]);
+        for (; step < size / KVA__KMEM_STEP; step++) {
+            kva__kmem_of[step] = &kva__kmem_cache[i];
         }
         size += class_step(size);
     }
@@ -91,7 +105,7 @@ size_t
 kmem_roundup_size(size_t size)
 {
     if (size - 1u < KVA__KMEM_SMALL_MAX) {
-        return kva__kmem_cache[kva__kmem_class_of(size)].slabs.size;
+        return kva__kmem_of[kva__kmem_step(size)]->slabs.size;
     }
     return kva_round_up(size, KVA_PAGE_SIZE);
 }
@@ -145,13 +159,14 @@ check_size(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
 }
 
 static void *
-pages_alloc(const char *func, kva_vmem_t *vm, size_t size, km_flag_t flags,
-            bool zero)
+pages_alloc(const char *func, kva_vmem_t *vm, size_t size, unsigned flags)
 {
+    bool zero = (flags & PR_ZERO) != 0;
     uintptr_t addr;
     size_t bytes;
 
     check_size(func, vm, 0, size);
+    flags &= ~PR_ZERO;
     if (flags != KM_SLEEP && flags != KM_NOSLEEP) {
         kva__misuse(func, "arena", vm->name, 0,
                     "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x", flags);
@@ -176,8 +191,8 @@ bad_slab(const char *func, const kva_vmem_t *vm, const struct kva__slab *slab,
 {
     const struct kva_pool_cache *pc =
         KVA_CONTAINER(slab->owner, struct kva_pool_cache, slabs);
-    bool intr = (uintptr_t)pc - (uintptr_t)intr_cache < sizeof(intr_cache);
-    size_t below = KVA__KMEM_STEP;
+    bool intr =
+        (uintptr_t)pc - (uintptr_t)intr_cache < sizeof(kva__kmem_cache) / 2u;
 
     if (!kva__kmem_owns(slab->owner) && !intr) {
         kva__misuse(func, kva__pool_kind(slab->owner), slab->owner->name, addr,
@@ -191,13 +206,9 @@ bad_slab(const char *func, const kva_vmem_t *vm, const struct kva__slab *slab,
                     "kmem_%salloc",
                     intr ? "" : "intr_", intr ? "intr_" : "");
     }
-    while (below + class_step(below) < slab->owner->size) {
-        below += class_step(below);
-    }
-    below = slab->owner->size == KVA__KMEM_STEP ? 0 : below;
     kva__misuse(func, "cache", slab->owner->name, addr,
-                "expected size %zu to %zu, found size %zu", below + 1u,
-                slab->owner->size, size);
+                "expected size %zu to %zu, found size %zu",
+                (size_t)slab->owner->least, slab->owner->size, size);
 }
 
 size_t
@@ -234,10 +245,8 @@ kva__kmem_range(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
 }
 
 static void
-pages_free(const char *func, kva_vmem_t *vm, void *p, size_t size)
+pages_free(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
 {
-    uintptr_t addr = (uintptr_t)p;
-
     check_size(func, vm, addr, size);
     vmem_free(vm, addr, kva__kmem_range(func, vm, addr, size));
 }
@@ -257,78 +266,163 @@ bad_free(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
     kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
 }
 
-static inline void
-small_free(const char *func, struct kva_pool_cache *pc, void *p, size_t size)
+/* Whatever is no hit; flags may have PR_ZERO. */
+static __attribute__((noinline)) void *
+alloc_slow(size_t size, unsigned flags)
 {
-    uintptr_t addr = (uintptr_t)p;
-
-    if (!KVA_CONFIG_CHECKS ||
-        KVA_LIKELY(kva__object_retire(&pc->slabs, addr))) {
-        kva__cache_put_magazine(pc, addr);
-    } else if (!kva__cache_put_long(pc, addr)) {
-        bad_free(func, pc, addr, size);
+    if (size - 1u >= KVA__KMEM_SMALL_MAX) {
+        return pages_alloc((flags & PR_ZERO) != 0 ? "kmem_zalloc"
+                                                  : "kmem_alloc",
+                           kva_kmem_arena, size, flags);
     }
+    return kva__cache_get_slow(kva__kmem_of[kva__kmem_step(size)], (int)flags);
+}
+
+static __attribute__((noinline)) void *
+intr_alloc_slow(size_t size, unsigned flags)
+{
+    if (size - 1u >= KVA__KMEM_SMALL_MAX) {
+        return pages_alloc((flags & PR_ZERO) != 0 ? "kmem_intr_zalloc"
+                                                  : "kmem_intr_alloc",
+                           kva_kmem_intr_arena, size, flags);
+    }
+    return kva__cache_get_slow(
+        kva__kmem_of[kva__kmem_step(size)] + KVA__KMEM_CLASSES, (int)flags);
+}
+
+static __attribute__((noinline)) void
+free_slow(uintptr_t addr, size_t size)
+{
+    struct kva_pool_cache *pc;
+
+    if (size - 1u >= KVA__KMEM_SMALL_MAX) {
+        pages_free("kmem_free", kva_kmem_arena, addr, size);
+        return;
+    }
+    pc = kva__kmem_of[kva__kmem_step(size)];
+    if (!kva__cache_put_slow(pc, addr)) {
+        bad_free("kmem_free", pc, addr, size);
+    }
+}
+
+static __attribute__((noinline)) void
+intr_free_slow(uintptr_t addr, size_t size)
+{
+    struct kva_pool_cache *pc;
+
+    if (size - 1u >= KVA__KMEM_SMALL_MAX) {
+        pages_free("kmem_intr_free", kva_kmem_intr_arena, addr, size);
+        return;
+    }
+    pc = kva__kmem_of[kva__kmem_step(size)] + KVA__KMEM_CLASSES;
+    if (!kva__cache_put_slow(pc, addr)) {
+        bad_free("kmem_intr_free", pc, addr, size);
+    }
+}
+
+/* An object of the step's cache, or of that one behind it, from a magazine. */
+static inline bool
+hit_alloc(size_t step, unsigned behind, unsigned flags,
+          struct kva__round *round)
+{
+    unsigned cpu;
+    bool got;
+
+    KVA__OPAQUE(step);
+    if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS) ||
+        KVA_UNLIKELY(flags - 1u > 1u)) {
+        return false;
+    }
+    cpu = kva_cpu_enter_hit();
+    got = kva__cache_take(&kva__kmem_of[step][behind].slabs, cpu, round);
+    kva_cpu_exit(cpu);
+    return got;
 }
 
 void *
 kmem_alloc(size_t size, km_flag_t flags)
 {
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        return pages_alloc("kmem_alloc", kva_kmem_arena, size, flags, false);
+    struct kva__round round;
+
+    if (KVA_UNLIKELY(!hit_alloc(kva__kmem_step(size), 0, flags, &round))) {
+        return alloc_slow(size, flags);
     }
-    return pool_cache_get(&kva__kmem_cache[kva__kmem_class_of(size)],
-                          (int)flags);
+    return kva__round_revive(&round);
 }
 
 void *
 kmem_zalloc(size_t size, km_flag_t flags)
 {
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        return pages_alloc("kmem_zalloc", kva_kmem_arena, size, flags, true);
-    }
-    return pool_cache_get(&kva__kmem_cache[kva__kmem_class_of(size)],
-                          (int)(flags | PR_ZERO));
-}
-
-void
-kmem_free(void *p, size_t size)
-{
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        pages_free("kmem_free", kva_kmem_arena, p, size);
-        return;
-    }
-    small_free("kmem_free", &kva__kmem_cache[kva__kmem_class_of(size)], p,
-               size);
+    return alloc_slow(size, flags | PR_ZERO);
 }
 
 void *
 kmem_intr_alloc(size_t size, km_flag_t flags)
 {
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        return pages_alloc("kmem_intr_alloc", kva_kmem_intr_arena, size, flags,
-                           false);
+    struct kva__round round;
+
+    if (KVA_UNLIKELY(!hit_alloc(kva__kmem_step(size), KVA__KMEM_CLASSES, flags,
+                                &round))) {
+        return intr_alloc_slow(size, flags);
     }
-    return pool_cache_get(&intr_cache[kva__kmem_class_of(size)], (int)flags);
+    return kva__round_revive(&round);
 }
 
 void *
 kmem_intr_zalloc(size_t size, km_flag_t flags)
 {
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        return pages_alloc("kmem_intr_zalloc", kva_kmem_intr_arena, size, flags,
-                           true);
+    return intr_alloc_slow(size, flags | PR_ZERO);
+}
+
+/*
+ * With checks the slab says whose the object is, and that says for which sizes
+ * it is; without, the size has to do.
+ */
+static inline bool
+hit_free(uintptr_t addr, size_t size)
+{
+    uint8_t *state = NULL;
+    struct kva_pool *pp;
+    unsigned cpu;
+    bool put;
+
+    if (KVA_CONFIG_CHECKS) {
+        if (!kva__kmem_object(addr, KVA__SLAB_REACH, &size, &pp, &state)) {
+            return false;
+        }
+    } else {
+        size_t step = kva__kmem_step(size);
+
+        KVA__OPAQUE(step);
+        if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS)) {
+            return false;
+        }
+        pp = &kva__kmem_of[step]->slabs;
     }
-    return pool_cache_get(&intr_cache[kva__kmem_class_of(size)],
-                          (int)(flags | PR_ZERO));
+    cpu = kva_cpu_enter_hit();
+    put = kva__cache_give(KVA__ONCE(pp->sized_rows), cpu, state, addr);
+    KVA__ARGUMENT(1, addr);
+    kva_cpu_exit(cpu);
+    return put;
+}
+
+void
+kmem_free(void *p, size_t size)
+{
+    if (KVA_UNLIKELY(!hit_free((uintptr_t)p, size))) {
+        free_slow((uintptr_t)p, size);
+    }
 }
 
 void
 kmem_intr_free(void *p, size_t size)
 {
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX)) {
-        pages_free("kmem_intr_free", kva_kmem_intr_arena, p, size);
-        return;
+    size_t step = kva__kmem_step(size);
+
+    KVA__OPAQUE(step);
+    if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS) ||
+        KVA_UNLIKELY(!kva__cache_hit_put(
+            &kva__kmem_of[step][KVA__KMEM_CLASSES].slabs, (uintptr_t)p))) {
+        intr_free_slow((uintptr_t)p, size);
     }
-    small_free("kmem_intr_free", &intr_cache[kva__kmem_class_of(size)], p,
-               size);
 }

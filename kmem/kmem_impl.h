@@ -34,23 +34,53 @@
 _Static_assert(KVA_CACHE_LINE <= KVA_PAGE_SIZE / 16,
                "the last step below a page is at least a cache line");
 
-extern struct kva_pool_cache kva__kmem_cache[KVA__KMEM_CLASSES];
+/* The caches of the classes; and behind those, in the same order, the ones of
+ * the intr forms. */
+extern struct kva_pool_cache kva__kmem_cache[2u * KVA__KMEM_CLASSES];
 
-/* The class of a request of 8 i - 7 to 8 i bytes. */
-extern uint8_t kva__kmem_class[KVA__KMEM_SMALL_MAX / KVA__KMEM_STEP + 1u];
+/* The cache for a request of 8 i + 1 to 8 i + 8 bytes. */
+#define KVA__KMEM_STEPS (KVA__KMEM_SMALL_MAX / KVA__KMEM_STEP)
+extern struct kva_pool_cache *kva__kmem_of[KVA__KMEM_STEPS];
 
-/* size is 1 to KVA__KMEM_SMALL_MAX. */
-static inline unsigned
-kva__kmem_class_of(size_t size)
+/* By which of them; KVA__KMEM_STEPS or more: size is 0, or whole pages. */
+static inline size_t
+kva__kmem_step(size_t size)
 {
-    return kva__kmem_class[(size + KVA__KMEM_STEP - 1u) / KVA__KMEM_STEP];
+    return (size - 1u) / KVA__KMEM_STEP;
 }
+
+/*
+ * What malloc counts lies in the top bits of a word, so that it carries when a
+ * window of so many bytes is left (malloc_compat/type.c).  The largest class is
+ * less than a quarter of it.
+ */
+#define KVA__KMEM_WINDOW_SHIFT (KVA_PAGE_SHIFT + 2u)
+#define KVA__KMEM_COUNT_SHIFT (KVA__WORD_BITS - KVA__KMEM_WINDOW_SHIFT)
 
 /* Is the pool that of a class of kmem's (not of the intr forms)? */
 static inline bool
 kva__kmem_owns(const struct kva_pool *pp)
 {
-    return (uintptr_t)pp - (uintptr_t)kva__kmem_cache < sizeof(kva__kmem_cache);
+    return (uintptr_t)pp - (uintptr_t)kva__kmem_cache <
+           sizeof(kva__kmem_cache) / 2u;
+}
+
+/*
+ * A live object of kmem's at addr, its slab found without a size.  A size of
+ * another class misses, if there is one.
+ */
+static inline bool
+kva__kmem_object(uintptr_t addr, uintptr_t reach, const size_t *size,
+                 struct kva_pool **pp, uint8_t **state)
+{
+    struct kva__slab *slab;
+
+    if (!kva__slab_near(addr, reach, &slab)) {
+        return false;
+    }
+    *pp = slab->owner;
+    return (size == NULL || KVA_LIKELY(*size - (*pp)->least < (*pp)->span)) &&
+           (!KVA_CONFIG_CHECKS || kva__object_is_live(*pp, slab, addr, state));
 }
 
 /* size rounded up to pages; 0 if that overflows, or if it is more than the

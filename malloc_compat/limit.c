@@ -261,6 +261,7 @@ malloc_type_setlimit(struct kva_malloc_type *mt, unsigned long bytes)
     kva_irq_t irq = kva__malloc_lock();
 
     __atomic_store_n(&mt->limit, (size_t)bytes, __ATOMIC_RELAXED);
+    kva__malloc_hits_locked(mt);
     grant(mt);
     kva__malloc_unlock(irq);
 }

@@ -13,13 +13,6 @@
  */
 #include "malloc_compat/malloc_impl.h"
 
-static inline unsigned
-pool_flags(int flags)
-{
-    return ((flags & KVA_M_NOWAIT) != 0 ? KVA_PR_NOWAIT : KVA_PR_WAITOK) |
-           ((flags & KVA_M_ZERO) != 0 ? KVA_PR_ZERO : 0);
-}
-
 /* ---- sizes ----------------------------------------------------------- */
 
 unsigned long
@@ -45,7 +38,7 @@ cache_of_live(const char *func, uintptr_t addr, struct kva__place *place)
     if (slab == NULL || !kva__kmem_owns(slab->owner)) {
         return NULL;
     }
-    kva__slab_place(slab->owner, slab, kva__slab_base(slab), addr, place);
+    kva__slab_place(slab->owner, slab, addr, place);
     if (!kva__place_is_live(place)) {
         kva__pool_bad_put(func, slab->owner, addr, KVA__OBJECT_LIVE);
     }
@@ -93,7 +86,7 @@ kva__malloc_take(size_t size, int flags)
                                      : kva_kmem_alloc(size, km);
 }
 
-/* Whole pages, a type with a limit, size 0. */
+/* Whatever is no hit. */
 static __attribute__((noinline)) void *
 malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
 {
@@ -114,43 +107,77 @@ malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
         return kva__malloc_refuse("malloc", mt, size, flags);
     }
     if (!limited) {
-        kva__malloc_count_up(mt, taken, true);
+        kva__malloc_count_slow(mt, taken, true);
     }
     return p;
 }
 
+/* The magazine had none; nothing but flags that are plain comes here. */
+static __attribute__((noinline)) void *
+malloc_miss(struct kva_pool *pp, struct kva_malloc_type *mt, int flags)
+{
+    struct kva_pool_cache *pc = KVA_CONTAINER(pp, struct kva_pool_cache, slabs);
+    void *p = kva__cache_get_slow(
+        pc, flags == KVA_M_NOWAIT ? (int)KVA_PR_NOWAIT : (int)KVA_PR_WAITOK);
+
+    if (p == NULL) {
+        return kva__malloc_refuse("malloc", mt, pp->size, flags);
+    }
+    kva__malloc_count_slow(mt, pp->size, true);
+    return p;
+}
+
+/*
+ * A hit counts when it has what it came for, so that a miss need not take
+ * anything back.  A CPU with a row in the cache has counters.
+ */
 void *
 kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags)
 {
-    struct kva_pool_cache *pc;
-    void *p;
+    size_t step = kva__kmem_step(size);
+    struct kva__malloc_count *count;
+    struct kva_pool *pp;
+    struct kva__round round;
+    unsigned cpu;
 
-    if (KVA_UNLIKELY(size - 1u >= KVA__KMEM_SMALL_MAX) ||
-        KVA_UNLIKELY(kva__malloc_is_limited(mt))) {
+    KVA__OPAQUE(step);
+    if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS) ||
+        KVA_UNLIKELY((unsigned)flags >= KVA__MALLOC_READY(mt->plain))) {
         return malloc_slow(size, mt, flags);
     }
-    pc = &kva__kmem_cache[kva__kmem_class_of(size)];
-    p = kva_pool_cache_get(pc, (int)pool_flags(flags));
-    if (KVA_UNLIKELY(p == NULL)) {
-        return kva__malloc_refuse("malloc", mt, size, flags);
+    pp = &kva__kmem_of[step]->slabs;
+    cpu = kva_cpu_enter_hit();
+    if (KVA_UNLIKELY(!kva__cache_take(pp, cpu, &round))) {
+        kva_cpu_exit(cpu);
+        return malloc_miss(pp, mt, flags);
     }
-    kva__malloc_count_up(mt, pc->slabs.size, true);
-    return p;
+    KVA__ARGUMENT(1, pp);
+    KVA__ARGUMENT(2, mt);
+    KVA__ARGUMENT(3, flags);
+    KVA__RESULT(round.object);
+    count = mt->count[cpu + 1u];
+    kva__malloc_bump(&count->requests);
+    if (KVA_UNLIKELY(kva__malloc_add(&count->window, pp->counted))) {
+        return kva__malloc_left_up(pp, mt, flags, count, cpu + 1u,
+                                   kva__round_revive(&round));
+    }
+    kva_cpu_exit(cpu);
+    return kva__round_revive(&round);
 }
 
 /* ---- free ------------------------------------------------------------ */
 
-static inline void
+static void
 count_down(struct kva_malloc_type *mt, size_t bytes)
 {
     if (KVA_UNLIKELY(kva__malloc_is_limited(mt))) {
         kva__malloc_unreserve(mt, bytes, false);
     } else {
-        kva__malloc_count_up(mt, bytes, false);
+        kva__malloc_count_slow(mt, bytes, false);
     }
 }
 
-/* Everything but a live object of kmem's with its header in the slab. */
+/* Whatever is no hit. */
 static __attribute__((noinline)) void
 free_slow(uintptr_t addr, struct kva_malloc_type *mt)
 {
@@ -172,41 +199,35 @@ free_slow(uintptr_t addr, struct kva_malloc_type *mt)
     }
 }
 
-/* The cache of a live object with its header in the slab, now retired; or
- * NULL.  Without checks here, what is wrong comes out at its slab. */
-static inline struct kva_pool_cache *
-free_retire(uintptr_t addr)
-{
-    const struct kva__slab *slab;
-    struct kva_pool *pp;
-    uintptr_t base;
-
-    if (KVA_UNLIKELY(kva__slabmap_find(addr, &base) != KVA__SLABMAP_IN)) {
-        return NULL;
-    }
-    slab = (const struct kva__slab *)base;
-    pp = slab->owner;
-    if (KVA_UNLIKELY(!kva__kmem_owns(pp)) ||
-        KVA_UNLIKELY(__atomic_load_n(&pp->key, __ATOMIC_RELAXED) != pp)) {
-        return NULL;
-    }
-    if (KVA_CONFIG_CHECKS &&
-        KVA_UNLIKELY(!kva__object_retire_in(pp, base, addr))) {
-        return NULL;
-    }
-    return KVA_CONTAINER(pp, struct kva_pool_cache, slabs);
-}
-
+/* Without checks here, what is wrong comes out at its slab. */
 void
 kva_free(void *p, struct kva_malloc_type *mt)
 {
     uintptr_t addr = (uintptr_t)p;
-    struct kva_pool_cache *pc = free_retire(addr);
+    struct kva__malloc_count *count;
+    uint8_t *state = NULL;
+    struct kva_pool *pp;
+    unsigned cpu;
 
-    if (KVA_UNLIKELY(pc == NULL)) {
+    if (KVA_UNLIKELY(!kva__kmem_object(addr, KVA__MALLOC_READY(mt->reach), NULL,
+                                       &pp, &state))) {
         free_slow(addr, mt);
         return;
     }
-    count_down(mt, pc->slabs.size);
-    kva__cache_put_magazine(pc, addr);
+    cpu = kva_cpu_enter_hit();
+    if (KVA_UNLIKELY(
+            !kva__cache_give(KVA__ONCE(pp->sized_rows), cpu, state, addr))) {
+        kva_cpu_exit(cpu);
+        free_slow(addr, mt);
+        return;
+    }
+    KVA__ARGUMENT(1, addr);
+    KVA__ARGUMENT(2, mt);
+    count = mt->count[cpu + 1u];
+    kva__malloc_bump(&count->frees);
+    if (KVA_UNLIKELY(!kva__malloc_add(&count->window, pp->uncounted))) {
+        kva__malloc_left_down(addr, mt, count, cpu + 1u);
+        return;
+    }
+    kva_cpu_exit(cpu);
 }

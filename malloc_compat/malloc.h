@@ -28,10 +28,10 @@ struct kva_malloc_type;
  * bytes are those taken, that is, sizes rounded up to their class: what was
  * asked for is not kept anywhere.  requests, active and bytes are exact when
  * nobody allocates meanwhile.  high is exact where the type has a limit;
- * otherwise the true mark lies above it by less than KVA_MALLOC_WINDOW for each
- * CPU slot.
+ * otherwise the true mark lies above it by less than KVA_MALLOC_WINDOW (16 KiB
+ * with 4 KiB pages) for each CPU slot.
  */
-#define KVA_MALLOC_WINDOW ((size_t)16 << 10)
+#define KVA_MALLOC_WINDOW ((size_t)4 << KVA_PAGE_SHIFT)
 
 struct kva_malloc_stat {
     const char *name;

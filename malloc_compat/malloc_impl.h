@@ -8,20 +8,32 @@
 #include "kmem/kmem_impl.h"
 #include "malloc_compat/malloc_store.h"
 
-extern unsigned kva__malloc_ncpu;  /* slots with counters */
-extern unsigned kva__malloc_shift; /* 1 << of them in a block */
+/* Flags below this are M_WAITOK or M_NOWAIT and nothing else. */
+#define KVA__MALLOC_PLAIN (KVA_M_NOWAIT + 1u)
 
+/* An allocation or a free that was no hit. */
 void
-kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count);
-void
-kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc);
+kva__malloc_count_slow(struct kva_malloc_type *mt, size_t bytes, bool alloc);
+/*
+ * A hit has left the slot's window, upwards by an allocation, downwards by a
+ * free.  The caller is pinned to CPU row - 1, and will not be any more.  pp,
+ * flags and addr are not looked at: what is passed on stays in the register
+ * that it came in.
+ */
+void *kva__malloc_left_up(const struct kva_pool *pp, struct kva_malloc_type *mt,
+                          int flags, struct kva__malloc_count *count,
+                          unsigned row, void *object);
+void kva__malloc_left_down(uintptr_t addr, struct kva_malloc_type *mt,
+                           struct kva__malloc_count *count, unsigned row);
 void kva__malloc_failed(struct kva_malloc_type *mt);
 
 /* The lock of types; and what is done with it held. */
 kva_irq_t kva__malloc_lock(void);
 void kva__malloc_unlock(kva_irq_t irq);
 void kva__malloc_attach_locked(struct kva_malloc_type *mt);
-struct kva__malloc_count kva__malloc_sum_locked(struct kva_malloc_type *mt);
+/* May hits be counted by themselves?  After a change of the limit. */
+void kva__malloc_hits_locked(struct kva_malloc_type *mt);
+struct kva__malloc_sum kva__malloc_sum_locked(struct kva_malloc_type *mt);
 void
 kva__malloc_stat_locked(struct kva_malloc_type *mt, struct kva_malloc_stat *st);
 
@@ -53,40 +65,46 @@ void *kva__malloc_take(size_t size, int flags);
 void *kva__malloc_refuse(const char *func, struct kva_malloc_type *mt,
                          size_t size, int flags);
 
+/*
+ * A word that says whether others are ready.  Loads are not reordered on x86,
+ * nor do compilers move them over the barrier that comes between.
+ */
+#if defined(__x86_64__) || defined(__i386__)
+#define KVA__MALLOC_READY(word) KVA__ONCE(word)
+#else
+#define KVA__MALLOC_READY(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#endif
+
 static inline void
-kva__malloc_bump(size_t *counter, size_t by)
+kva__malloc_bump(size_t *word)
 {
-    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by,
-                     __ATOMIC_RELAXED);
+    if (KVA__WATCHED) {
+        __atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) + 1u,
+                         __ATOMIC_RELAXED);
+    } else {
+        ++*word;
+    }
 }
 
-/* One allocation more, or one free. */
-static inline void
-kva__malloc_count_up(struct kva_malloc_type *mt, size_t bytes, bool alloc)
+/*
+ * The owner's add, and whether it carried.  Others read the
+ * word meanwhile; the compiler may make one instruction of it, so that the
+ * watched way is for ThreadSanitizer alone.
+ */
+static inline bool
+kva__malloc_add(size_t *word, size_t by)
 {
-    unsigned cpu = kva_cpu_enter();
-    struct kva__malloc_count *count = NULL;
-    bool fold = false;
+    size_t sum;
+    bool carry;
 
-    if (KVA_LIKELY(cpu <
-                   __atomic_load_n(&kva__malloc_ncpu, __ATOMIC_ACQUIRE))) {
-        count = __atomic_load_n(&mt->block[cpu >> kva__malloc_shift],
-                                __ATOMIC_ACQUIRE);
+    if (KVA__WATCHED) {
+        carry = __builtin_add_overflow(__atomic_load_n(word, __ATOMIC_RELAXED),
+                                       by, &sum);
+        __atomic_store_n(word, sum, __ATOMIC_RELAXED);
+        return carry;
     }
-    if (KVA_LIKELY(count != NULL)) {
-        count += cpu & ((1u << kva__malloc_shift) - 1u);
-        kva__malloc_bump(alloc ? &count->requests : &count->frees, 1);
-        kva__malloc_bump(&count->bytes, alloc ? bytes : 0u - bytes);
-        fold = __atomic_load_n(&count->bytes, __ATOMIC_RELAXED) -
-                   __atomic_load_n(&count->low, __ATOMIC_RELAXED) >
-               KVA_MALLOC_WINDOW;
-    }
-    kva_cpu_exit(cpu);
-    if (KVA_UNLIKELY(count == NULL)) {
-        kva__malloc_count_shared(mt, bytes, alloc);
-    } else if (KVA_UNLIKELY(fold)) {
-        kva__malloc_fold(mt, count);
-    }
+    KVA__OPAQUE(by);
+    return __builtin_add_overflow(*word, by, word);
 }
 
 #endif

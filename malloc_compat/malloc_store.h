@@ -20,30 +20,36 @@
  * word size.
  */
 struct kva__malloc_count {
+    size_t window; /* bytes above base, in the top bits */
+    size_t requests;
+    size_t frees;
+    size_t base;
+    size_t seen; /* bytes when they were last added up */
+} __attribute__((aligned(KVA_CACHE_LINE)));
+
+/* Sums of such, and what is counted where all do. */
+struct kva__malloc_sum {
     size_t requests;
     size_t frees;
     size_t bytes; /* taken less given back */
-    size_t low;   /* outside [low, low + a window] it is time to add up */
-} __attribute__((aligned(KVA_CACHE_LINE)));
-
-/* Slots come in blocks of up to 16. */
-#define KVA__MALLOC_BLOCK_SHIFT \
-    (KVA_CACHE_LINE <= 64 ? 4u : KVA_CACHE_LINE == 128 ? 3u : 2u)
-#define KVA__MALLOC_BLOCKS                                   \
-    ((KVA_CPU_MAX + (1u << KVA__MALLOC_BLOCK_SHIFT) - 1u) >> \
-     KVA__MALLOC_BLOCK_SHIFT)
+};
 
 struct kva__limit_waiter;
 
 /* (t) lock of types, (c) constant after attach. */
 struct kva_malloc_type {
-    struct kva__malloc_count shared; /* (t) what has no slot, or a limit */
+    /* What the hit paths look at.  Where something else must be done first (the
+     * type is not attached, it has a limit, there is no memory for its
+     * counters) no flags are plain, and no address within reach. */
+    unsigned plain;  /* (t) flags below this need no thought */
+    uintptr_t reach; /* (t) pages in which a free looks for the slab */
+    struct kva__malloc_count **count; /* (c) that of CPU n is count[n + 1] */
     const char *name;
     const char *description;
-    size_t limit; /* (t) bytes, 0: none */
-    struct kva__malloc_count *block[KVA__MALLOC_BLOCKS]; /* (c) */
-    size_t high;                                         /* (t) */
-    size_t failures;                                     /* (t) */
+    size_t limit;                    /* (t) bytes, 0: none */
+    struct kva__malloc_sum shared;   /* (t) what has no slot, or a limit */
+    size_t high;                     /* (t) */
+    size_t failures;                 /* (t) */
     size_t waits;                    /* (t) requests that slept for the limit */
     struct kva__limit_waiter *first; /* (t) who sleep for it, the oldest */
     struct kva__limit_waiter *last;  /* (t) */

@@ -58,8 +58,8 @@ grow(void *p, size_t size, size_t old, struct kva_malloc_type *mt, int flags)
     if (limit != 0) {
         kva__malloc_unreserve(mt, 0, false);
     } else {
-        kva__malloc_count_up(mt, taken, true);
-        kva__malloc_count_up(mt, old, false);
+        kva__malloc_count_slow(mt, taken, true);
+        kva__malloc_count_slow(mt, old, false);
     }
     return q;
 }
@@ -78,8 +78,8 @@ shrink(void *p, size_t size, size_t old, struct kva_malloc_type *mt, int flags)
     if (kva__malloc_is_limited(mt)) {
         kva__malloc_shrunk(mt, old - taken);
     } else {
-        kva__malloc_count_up(mt, taken, true);
-        kva__malloc_count_up(mt, old, false);
+        kva__malloc_count_slow(mt, taken, true);
+        kva__malloc_count_slow(mt, old, false);
     }
     return q;
 }

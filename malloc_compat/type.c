@@ -2,11 +2,22 @@
 /*
  * Malloc types and what is counted for them.
  *
- * A CPU slot has counters of its own, which its owner writes with plain stores
- * while it is pinned.  Nobody adds them up but who asks, and the slot itself
- * when its bytes have left a window around the value at which it last did: so
- * the high-water mark is seen, to the width of a window for each slot, and a
- * steady state costs one compare.
+ * A CPU slot has counters of its own, which its owner writes with plain adds
+ * while it is pinned.  What it counts of bytes lies in the top bits of a word,
+ * and the adds carry out of it when a window of KVA_MALLOC_WINDOW bytes is left:
+ *
+ *      bytes = base + (window >> shift)
+ *
+ *      |            window            |
+ *      base         |                 base + KVA_MALLOC_WINDOW
+ *                   when last added up
+ *
+ * Nobody adds the slots up but who asks, and the slot itself when it carried:
+ * then its window is placed anew, around what it has.  So the high-water mark
+ * is seen, to the width of a window for each slot, and a steady state costs a
+ * branch that is not taken.  (Who adds up while another slot carries may take
+ * that for a window more or less than it has, for the few instructions until
+ * base has followed.)
  *
  * A type with a limit is counted in one place, with the lock of types held,
  * before the memory is taken: the limit holds exactly (limit.c).
@@ -18,9 +29,6 @@
 
 struct kva_malloc_type *kva_malloc_type_list;
 
-unsigned kva__malloc_ncpu;
-unsigned kva__malloc_shift;
-
 /* Types attach themselves at first use, perhaps at several CPUs at once. */
 enum {
     TYPES_NONE,
@@ -29,25 +37,32 @@ enum {
 };
 static unsigned types_state;
 static kva_lock_t types_lock;
-static struct kva__meta_store counts_store;
+static struct kva__meta_store counts_store, tables_store;
+static unsigned ncpu; /* that may have rows in caches; (c) after the start */
+
+#define SHIFT KVA__KMEM_COUNT_SHIFT
+#define MIDDLE (KVA_MALLOC_WINDOW / 2)
+
+_Static_assert(KVA_MALLOC_WINDOW == (size_t)1 << KVA__KMEM_WINDOW_SHIFT,
+               "a window is what the top bits of a word count");
 
 static void
 types_init(void)
 {
-    unsigned ncpu = kva__mag_ncpu();
+    ncpu = kva__mag_ncpu();
+#if KVA_TIER >= 1
+    if (ncpu < kva_port_cpu_count()) {
+        ncpu = kva_port_cpu_count();
+    }
+#endif
 
     kva_port_lock_init(&types_lock, "malloc types", KVA_IPL_NONE,
                        KVA_RANK_CACHE);
-    kva__malloc_shift = 0;
-    while ((1u << kva__malloc_shift) < ncpu &&
-           kva__malloc_shift < KVA__MALLOC_BLOCK_SHIFT) {
-        kva__malloc_shift++;
-    }
-    kva__meta_store_init(&counts_store, "malloc types",
-                         sizeof(struct kva__malloc_count) << kva__malloc_shift,
+    kva__meta_store_init(&counts_store, "malloc counts",
+                         sizeof(struct kva__malloc_count), KVA_META_OTHER, 0);
+    kva__meta_store_init(&tables_store, "malloc types",
+                         ((ncpu + 1u) * sizeof(void *) + 7u) & ~(size_t)7,
                          KVA_META_OTHER, 0);
-    /* Last: who sees it sees the shift. */
-    __atomic_store_n(&kva__malloc_ncpu, ncpu, __ATOMIC_RELEASE);
 }
 
 /* The first one here starts, the others wait until he has. */
@@ -84,31 +99,72 @@ kva__malloc_unlock(kva_irq_t irq)
     kva_port_unlock(&types_lock, irq);
 }
 
-/* Counters for the slots, as far as there is memory; the others share. */
+/* May hits be counted by themselves?  Lock of types held. */
+void
+kva__malloc_hits_locked(struct kva_malloc_type *mt)
+{
+    bool plain = mt->count != NULL && mt->limit == 0;
+
+    __atomic_store_n(&mt->plain, plain ? KVA__MALLOC_PLAIN : 0,
+                     __ATOMIC_RELEASE);
+    __atomic_store_n(&mt->reach, plain ? KVA__SLAB_REACH : 0, __ATOMIC_RELEASE);
+}
+
+static void
+counts_free(struct kva__malloc_count **table)
+{
+    for (unsigned i = 1; i <= ncpu; i++) {
+        if (table[i] != NULL) {
+            kva__meta_put(&counts_store, table[i]);
+        }
+    }
+    kva__meta_put(&tables_store, table);
+}
+
+static void
+window_place(struct kva__malloc_count *count, size_t bytes)
+{
+    __atomic_store_n(&count->window, MIDDLE << SHIFT, __ATOMIC_RELAXED);
+    __atomic_store_n(&count->base, bytes - MIDDLE, __ATOMIC_RELAXED);
+}
+
+/* Counters for all slots; NULL: no memory for them. */
+static struct kva__malloc_count **
+counts_make(void)
+{
+    struct kva__malloc_count **table = kva__meta_get(&tables_store);
+
+    for (unsigned i = 1; table != NULL && i <= ncpu; i++) {
+        table[i] = kva__meta_get(&counts_store);
+        if (table[i] == NULL) {
+            counts_free(table);
+            return NULL;
+        }
+        window_place(table[i], 0);
+    }
+    return table;
+}
+
+/* Counters, if there are none yet.  Lock of types held. */
 static void
 type_equip(struct kva_malloc_type *mt)
 {
-    unsigned nblocks = (kva__malloc_ncpu + (1u << kva__malloc_shift) - 1u) >>
-                       kva__malloc_shift;
-
-    for (unsigned b = 0; b < nblocks; b++) {
-        struct kva__malloc_count *block = kva__meta_get(&counts_store);
-
-        if (block == NULL) {
-            break;
-        }
-        __atomic_store_n(&mt->block[b], block, __ATOMIC_RELEASE);
+    if (mt->count == NULL && ncpu != 0) {
+        mt->count = counts_make();
     }
+    kva__malloc_hits_locked(mt);
 }
 
 void
 kva__malloc_attach_locked(struct kva_malloc_type *mt)
 {
+    if (mt->count == NULL) {
+        type_equip(mt);
+    }
     if (mt->attached != 0) {
         return;
     }
     mt->attached = 1;
-    type_equip(mt);
     mt->prev = NULL;
     mt->next = kva_malloc_type_list;
     if (mt->next != NULL) {
@@ -128,26 +184,26 @@ malloc_type_attach(struct kva_malloc_type *mt)
 
 /* ---- adding up ------------------------------------------------------- */
 
-static void
-count_add(struct kva__malloc_count *sum, const struct kva__malloc_count *count)
+static size_t
+count_bytes(const struct kva__malloc_count *count)
 {
-    sum->requests += __atomic_load_n(&count->requests, __ATOMIC_RELAXED);
-    sum->frees += __atomic_load_n(&count->frees, __ATOMIC_RELAXED);
-    sum->bytes += __atomic_load_n(&count->bytes, __ATOMIC_RELAXED);
+    return __atomic_load_n(&count->base, __ATOMIC_RELAXED) +
+           (__atomic_load_n(&count->window, __ATOMIC_RELAXED) >> SHIFT);
 }
 
 /* The sum over slots; the high-water mark follows it.  Lock held.  Counts read
  * while others run may add up to less than nothing. */
-struct kva__malloc_count
+struct kva__malloc_sum
 kva__malloc_sum_locked(struct kva_malloc_type *mt)
 {
-    struct kva__malloc_count sum = mt->shared;
+    struct kva__malloc_sum sum = mt->shared;
 
-    for (unsigned b = 0; b < KVA__MALLOC_BLOCKS; b++) {
-        for (unsigned i = 0;
-             mt->block[b] != NULL && i < 1u << kva__malloc_shift; i++) {
-            count_add(&sum, &mt->block[b][i]);
-        }
+    for (unsigned i = 1; mt->count != NULL && i <= ncpu; i++) {
+        const struct kva__malloc_count *count = mt->count[i];
+
+        sum.requests += __atomic_load_n(&count->requests, __ATOMIC_RELAXED);
+        sum.frees += __atomic_load_n(&count->frees, __ATOMIC_RELAXED);
+        sum.bytes += count_bytes(count);
     }
     if (sum.bytes > mt->high && sum.bytes <= SIZE_MAX / 2) {
         mt->high = sum.bytes;
@@ -155,25 +211,81 @@ kva__malloc_sum_locked(struct kva_malloc_type *mt)
     return sum;
 }
 
-void
-kva__malloc_fold(struct kva_malloc_type *mt, struct kva__malloc_count *count)
+static void
+type_add_up(struct kva_malloc_type *mt)
 {
     kva_irq_t irq = kva__malloc_lock();
 
     (void)kva__malloc_sum_locked(mt);
-    __atomic_store_n(&count->low,
-                     __atomic_load_n(&count->bytes, __ATOMIC_RELAXED) -
-                         KVA_MALLOC_WINDOW / 2,
-                     __ATOMIC_RELAXED);
     kva_port_unlock(&types_lock, irq);
 }
 
-/* A caller without a slot, or the first allocation of a type. */
-void
-kva__malloc_count_shared(struct kva_malloc_type *mt, size_t bytes, bool alloc)
+/* The stores that make the sum smaller come first, so that who reads it between
+ * them does not see more than there is. */
+void *
+kva__malloc_left_up(const struct kva_pool *pp, struct kva_malloc_type *mt,
+                    int flags, struct kva__malloc_count *count, unsigned row,
+                    void *object)
 {
-    kva_irq_t irq = kva__malloc_lock();
+    (void)pp;
+    (void)flags;
+    window_place(count, count_bytes(count) + KVA_MALLOC_WINDOW);
+    count->seen = count_bytes(count);
+    kva_cpu_exit(row - 1u);
+    type_add_up(mt);
+    return object;
+}
 
+void
+kva__malloc_left_down(uintptr_t addr, struct kva_malloc_type *mt,
+                      struct kva__malloc_count *count, unsigned row)
+{
+    size_t base = __atomic_load_n(&count->base, __ATOMIC_RELAXED);
+
+    (void)addr;
+    __atomic_store_n(&count->base, base - KVA_MALLOC_WINDOW, __ATOMIC_RELAXED);
+    window_place(count, count_bytes(count));
+    count->seen = count_bytes(count);
+    kva_cpu_exit(row - 1u);
+    type_add_up(mt);
+}
+
+/* In the slot's counters, if it has some: they are added up when its bytes are
+ * half a window from what they were then.  False: nothing done. */
+static bool
+count_in_slot(struct kva_malloc_type *mt, size_t bytes, bool alloc)
+{
+    unsigned cpu = kva_cpu_enter();
+    bool counts = cpu < ncpu && KVA__MALLOC_READY(mt->plain) != 0;
+    bool far = false;
+
+    if (counts) {
+        struct kva__malloc_count *count = mt->count[cpu + 1u];
+        size_t now = count_bytes(count) + (alloc ? bytes : 0u - bytes);
+
+        kva__malloc_bump(alloc ? &count->requests : &count->frees);
+        window_place(count, now);
+        far = now - count->seen + MIDDLE > KVA_MALLOC_WINDOW;
+        count->seen = far ? now : count->seen;
+    }
+    kva_cpu_exit(cpu);
+    if (far) {
+        type_add_up(mt);
+    }
+    return counts;
+}
+
+/* A caller without a slot, or the first allocation of a type, counts where all
+ * do. */
+void
+kva__malloc_count_slow(struct kva_malloc_type *mt, size_t bytes, bool alloc)
+{
+    kva_irq_t irq;
+
+    if (count_in_slot(mt, bytes, alloc)) {
+        return;
+    }
+    irq = kva__malloc_lock();
     if (alloc) { /* a free asks for no memory */
         kva__malloc_attach_locked(mt);
     }
@@ -199,7 +311,7 @@ kva__malloc_failed(struct kva_malloc_type *mt)
 void
 kva__malloc_stat_locked(struct kva_malloc_type *mt, struct kva_malloc_stat *st)
 {
-    struct kva__malloc_count sum = kva__malloc_sum_locked(mt);
+    struct kva__malloc_sum sum = kva__malloc_sum_locked(mt);
 
     *st = (struct kva_malloc_stat){
         .name = mt->name,
@@ -264,13 +376,13 @@ malloc_type_detach(struct kva_malloc_type *mt)
         }
         mt->attached = 0;
     }
-    for (unsigned b = 0; b < KVA__MALLOC_BLOCKS; b++) {
-        if (mt->block[b] != NULL) {
-            kva__meta_put(&counts_store, mt->block[b]);
-            mt->block[b] = NULL;
-        }
+    __atomic_store_n(&mt->plain, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&mt->reach, 0, __ATOMIC_RELAXED);
+    if (mt->count != NULL) {
+        counts_free(mt->count);
+        mt->count = NULL;
     }
-    mt->shared = (struct kva__malloc_count){ 0, 0, 0, 0 };
+    mt->shared = (struct kva__malloc_sum){ 0, 0, 0 };
     mt->high = 0;
     mt->failures = 0;
     mt->waits = 0;

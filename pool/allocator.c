@@ -69,7 +69,8 @@ kva__pool_arena(const struct kva_pool *pp)
 static bool
 range_is_cached(const struct kva_pool *pp, const kva_vmem_t *vm)
 {
-    return pp->slab_mask == 0 || pp->slab_bytes <= vm->qcache_max ||
+    return (pp->flags & KVA__PR_SINGLE) != 0 ||
+           pp->slab_bytes <= vm->qcache_max ||
            pp->slab_bytes >> vm->quantum_shift <= 1;
 }
 

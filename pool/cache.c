@@ -6,7 +6,7 @@
  *     put --hit--> magazine --full--> depot --full---> dtor, slabs
  *
  * An object in a magazine has the state CACHED, one with a caller LIVE.  A put
- * checks it and turns it back before the object goes into the magazine, so the
+ * checks it and turns it back as the object goes into the magazine, so the
  * second of two puts is caught wherever the first one went.  With checks at
  * flush only, both are LIVE, and what is wrong is found when the object meets
  * its slab.
@@ -27,13 +27,13 @@ kva__cache_bootstrap(void)
 
 /* Objects from on are not constructed: back to their slabs. */
 static unsigned
-cache_construct(struct kva_pool_cache *pc, uintptr_t *round, unsigned n,
+cache_construct(struct kva_pool_cache *pc, struct kva__round *round, unsigned n,
                 unsigned flags)
 {
     int wait = (int)(flags & (PR_WAITOK | PR_NOWAIT));
 
     for (unsigned i = 0; i < n; i++) {
-        if (pc->ctor(pc->arg, (void *)round[i], wait) != 0) {
+        if (pc->ctor(pc->arg, (void *)round[i].object, wait) != 0) {
             kva__pool_give(&pc->slabs, round + i, n - i, KVA__OBJECT_OUT,
                            "pool_cache_get");
             return i;
@@ -43,9 +43,10 @@ cache_construct(struct kva_pool_cache *pc, uintptr_t *round, unsigned n,
 }
 
 static unsigned
-cache_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
+cache_fill(void *arg, uintptr_t *words, unsigned n, unsigned flags)
 {
     struct kva_pool_cache *pc = arg;
+    struct kva__round *round = (struct kva__round *)(void *)words;
     unsigned got = kva__limbo_pop(pc, round, n);
 
     if (got != 0) {
@@ -59,16 +60,17 @@ cache_fill(void *arg, uintptr_t *round, unsigned n, unsigned flags)
 }
 
 static void
-cache_drain(void *arg, uintptr_t *round, unsigned n)
+cache_drain(void *arg, uintptr_t *words, unsigned n)
 {
     struct kva_pool_cache *pc = arg;
+    struct kva__round *round = (struct kva__round *)(void *)words;
 
     if (KVA_UNLIKELY((pc->slabs.flags & KVA__PR_LIMBO) != 0)) {
         kva__limbo_push(pc, round, n);
         return;
     }
     for (unsigned i = 0; pc->dtor != NULL && i < n; i++) {
-        pc->dtor(pc->arg, (void *)round[i]);
+        pc->dtor(pc->arg, (void *)round[i].object);
     }
     kva__pool_give(&pc->slabs, round, n, KVA__OBJECT_OUT, "pool_cache_put");
 }
@@ -138,18 +140,25 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
                        &(struct kva__mag_config){
                            .name = name,
                            .ipl = ipl,
-                           .words = 1,
+                           .words = KVA__ROUND_WORDS,
                            .capacity = rounds,
                            .capacity_max = ROUNDS_GROW * rounds,
                            .full_max = DEPOT_FULL_MAX,
                            .supplier = &cache_supplier,
                            .arg = pc,
                            .arena = pa->pa_alloc != NULL ? NULL : pa->arena,
+                           .hit = &pc->slabs.rows,
                        });
     pc->slabs.cleaner.clean = cache_clean;
     pc->slabs.cleaner.arg = pc;
     kva_reclaim_register(&pc->slabs.cleaner);
     return 0;
+}
+
+void
+kva__cache_show(struct kva_pool_cache *pc)
+{
+    kva__magcache_show(&pc->mags, &pc->slabs.sized_rows);
 }
 
 /* What is out and in no magazine is somebody's.  Unregistered from reclaim: a
@@ -217,74 +226,98 @@ pool_cache_destroy(pool_cache_t pc)
 
 /* ---- get and put ----------------------------------------------------- */
 
-static inline void
-object_hand_out(struct kva_pool_cache *pc, uintptr_t object, unsigned flags)
+__attribute__((noinline)) void *
+kva__cache_get_slow(struct kva_pool_cache *pc, int flags)
 {
-    if (KVA_CONFIG_CHECKS) {
-        kva__object_revive(&pc->slabs, object);
-    }
-    if (KVA_UNLIKELY((flags & PR_ZERO) != 0)) {
-        __builtin_memset((void *)object, 0, pc->slabs.size);
-    }
-}
+    struct kva__round round;
+    unsigned cpu;
+    bool got;
 
-static __attribute__((noinline)) void *
-cache_get_slow(struct kva_pool_cache *pc, unsigned flags)
-{
-    uintptr_t object;
-
-    kva__pool_check_flags("pool_cache_get", &pc->slabs, flags);
-    if (!kva__mag_get_slow(&pc->mags, flags, &object)) {
+    kva__pool_check_flags("pool_cache_get", &pc->slabs, (unsigned)flags);
+    /* It may be for the flags that this is not a hit. */
+    cpu = kva_cpu_enter_hit();
+    got = kva__cache_take(&pc->slabs, cpu, &round);
+    kva_cpu_exit(cpu);
+    if (!got && !kva__mag_get_slow(&pc->mags, (unsigned)flags,
+                                   (uintptr_t *)(void *)&round)) {
         return NULL;
     }
-    object_hand_out(pc, object, flags);
-    return (void *)object;
+    if (((unsigned)flags & PR_ZERO) != 0) {
+        __builtin_memset((void *)round.object, 0, pc->slabs.size);
+    }
+    return kva__round_revive(&round);
 }
 
 void *
 pool_cache_get(pool_cache_t pc, int flags)
 {
-    uintptr_t object;
+    struct kva__round round;
+    unsigned cpu;
+    bool got;
 
-    if (KVA_UNLIKELY(((flags ^ (flags >> 1)) & 1) == 0) ||
-        KVA_UNLIKELY(!kva__mag_get(&pc->mags, &object))) {
-        return cache_get_slow(pc, (unsigned)flags);
+    if (KVA_UNLIKELY((unsigned)flags - 1u > 1u)) {
+        return kva__cache_get_slow(pc, flags);
     }
-    object_hand_out(pc, object, (unsigned)flags);
-    return (void *)object;
+    cpu = kva_cpu_enter_hit();
+    got = kva__cache_take(&pc->slabs, cpu, &round);
+    kva_cpu_exit(cpu);
+    if (KVA_UNLIKELY(!got)) {
+        return kva__cache_get_slow(pc, flags);
+    }
+    return kva__round_revive(&round);
+}
+
+/* To the magazines of the CPU, or by way of them to the slabs. */
+static void
+cache_put(struct kva_pool_cache *pc, uint8_t *state, uintptr_t addr)
+{
+    struct kva__round round = { .object = addr };
+    unsigned cpu = kva_cpu_enter_hit();
+    bool put = kva__cache_give(KVA__ONCE(pc->slabs.rows), cpu, state, addr);
+
+    kva_cpu_exit(cpu);
+    if (!put) {
+#if KVA_CONFIG_CHECKS
+        round.state = (uintptr_t)state;
+        kva__state_set(state, KVA__OBJECT_CACHED);
+#endif
+        kva__mag_put_slow(&pc->mags, (uintptr_t *)(void *)&round);
+    }
 }
 
 void
-kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t object,
+kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t addr,
                      const struct kva__place *place)
 {
-    kva__state_set(place->state, KVA__OBJECT_OUT);
-    kva__cache_put_magazine(pc, object);
+    cache_put(pc, place->state, addr);
 }
 
 __attribute__((noinline)) bool
-kva__cache_put_long(struct kva_pool_cache *pc, uintptr_t object)
+kva__cache_put_slow(struct kva_pool_cache *pc, uintptr_t addr)
 {
-    struct kva__place place;
+    struct kva__place place = { .state = NULL };
 
-    if (!kva__slab_find(&pc->slabs, object, &place) ||
-        !kva__place_is_live(&place)) {
+    if (KVA_CONFIG_CHECKS && (!kva__slab_find(&pc->slabs, addr, &place) ||
+                              !kva__place_is_live(&place))) {
         return false;
     }
-    kva__cache_put_place(pc, object, &place);
+    cache_put(pc, place.state, addr);
     return true;
+}
+
+static __attribute__((noinline)) void
+put_slow(struct kva_pool_cache *pc, uintptr_t addr)
+{
+    if (!kva__cache_put_slow(pc, addr)) {
+        kva__pool_bad_put("pool_cache_put", &pc->slabs, addr, KVA__OBJECT_LIVE);
+    }
 }
 
 void
 pool_cache_put(pool_cache_t pc, void *object)
 {
-    uintptr_t addr = (uintptr_t)object;
-
-    if (!KVA_CONFIG_CHECKS ||
-        KVA_LIKELY(kva__object_retire(&pc->slabs, addr))) {
-        kva__cache_put_magazine(pc, addr);
-    } else if (!kva__cache_put_long(pc, addr)) {
-        kva__pool_bad_put("pool_cache_put", &pc->slabs, addr, KVA__OBJECT_LIVE);
+    if (!kva__cache_hit_put(&pc->slabs, (uintptr_t)object)) {
+        put_slow(pc, (uintptr_t)object);
     }
 }
 
@@ -293,6 +326,7 @@ pool_cache_destruct_object(pool_cache_t pc, void *object)
 {
     const char *func = "pool_cache_destruct_object";
     uintptr_t addr = (uintptr_t)object;
+    struct kva__round round = { .object = addr };
     struct kva__place place;
 
     /* The destructor may not run on what is no object of ours. */
@@ -301,7 +335,10 @@ pool_cache_destruct_object(pool_cache_t pc, void *object)
         kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
     }
     kva__state_set(place.state, KVA__OBJECT_OUT);
-    cache_drain(pc, &addr, 1);
+#if KVA_CONFIG_CHECKS
+    round.state = (uintptr_t)place.state;
+#endif
+    cache_drain(pc, (uintptr_t *)(void *)&round, 1);
     (void)kva__limbo_settle(pc);
 }
 

@@ -16,15 +16,14 @@ struct sums {
 static const char *
 check_objects(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    const uint8_t *states = kva__slab_states(pp, slab);
-    const uintptr_t *map = kva__slab_map(slab);
+    const uintptr_t *map = kva__slab_map(pp, slab);
     unsigned nfree = 0;
 
     for (unsigned i = 0; i < pp->nobj; i++) {
         bool marked =
             (map[i >> KVA__WORD_SHIFT] >> (i & (KVA__WORD_BITS - 1u)) & 1u) !=
             0;
-        uint8_t state = kva__state_get(&states[i]);
+        uint8_t state = kva__state_get(&slab->state[i]);
 
         if (marked != (state == KVA__OBJECT_FREE)) {
             return "S2: an object is free in the map or by its state, but not "
@@ -47,11 +46,12 @@ check_slab(const struct kva_pool *pp, struct kva__slab *slab)
     unsigned want = slab->nfree == 0          ? KVA__SLAB_FULL
                     : slab->nfree == pp->nobj ? KVA__SLAB_EMPTY
                                               : KVA__SLAB_PARTIAL;
-    bool off = (pp->flags & KVA__PR_OFF_SLAB) != 0;
+    uintptr_t base;
 
     if (slab->owner != pp || slab->magic != KVA__SLAB_MAGIC) {
         return "a slab in a list is not the pool's";
     }
+    base = kva__slab_base(slab);
     if (slab->file != want && slab->file != KVA__SLAB_PINNED) {
         return "S1: a slab is in the wrong list or tree";
     }
@@ -60,9 +60,9 @@ check_slab(const struct kva_pool *pp, struct kva__slab *slab)
             (slab->prev == NULL ? pp->file[slab->file] : slab->prev->next)) {
         return "a list of slabs is broken";
     }
-    if (kva__slabmap_get(kva__slab_base(slab)) !=
-        (off ? KVA__SLABMAP_OFF : KVA__SLABMAP_IN)) {
-        return "a slab is not in the map of slabs";
+    if (kva__slab_of(base) != slab ||
+        kva__slab_of(base + pp->slab_bytes - 1u) != slab) {
+        return "a slab is not found by its addresses";
     }
     return check_objects(pp, slab);
 }

@@ -3,9 +3,8 @@
  * Geometry: how large the slabs of a pool are, whether the header lies in
  * them, and where the objects lie.
  *
- * A pool has slabs of one size, a power of two of pages, so that an object's
- * slab is its address with the low bits cleared.  Two wastes pull in opposite
- * directions.  In each slab: header and rest.  Over the pool: on average half a
+ * A pool has slabs of one size, a power of two of pages.  Two wastes pull in
+ * opposite directions.  In each slab: header and rest.  Over the pool: on average half a
  * slab is not full, which matters when the pool is small, and most pools are.
  * So each candidate is given the share of memory that it would waste in a pool
  * of 128 KiB (half a slab is a 64th of that for each page), and the cheapest
@@ -22,8 +21,8 @@
  *       2048           4         2       1.6  (header elsewhere)
  *       4096           4         1       1.6  (header elsewhere)
  *
- * A header elsewhere costs a lookup in a hash at each get and put, which is
- * counted as another 9 %.  With this the recorded kernel of 1.35 GB live in
+ * A header elsewhere costs a line more at each get and put, which is counted as
+ * another 9 %.  With this the recorded kernel of 1.35 GB live in
  * pools takes 1.04 times that in slabs, the one of 4.5 MB 1.21 times.
  */
 #include "pool/pool_impl.h"
@@ -79,10 +78,16 @@ map_words(size_t nobj)
 }
 
 static size_t
+map_offset(size_t nobj)
+{
+    return kva_round_up(offsetof(struct kva__slab, state) + nobj,
+                        sizeof(uintptr_t));
+}
+
+static size_t
 header_bytes(const struct layout *lo, size_t nobj)
 {
-    size_t bytes =
-        sizeof(struct kva__slab) + map_words(nobj) * sizeof(uintptr_t) + nobj;
+    size_t bytes = map_offset(nobj) + map_words(nobj) * sizeof(uintptr_t);
 
     return bytes + kva__paddr_bytes(lo->flags, bytes, lo->slab_bytes);
 }
@@ -254,18 +259,19 @@ kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
                     size, align);
     }
     pp->size = size;
-    pp->shift = (uint16_t)kva_ffs(size);
+    pp->shift = kva_ffs(size);
     pp->inverse = inverse_of((uint32_t)(size >> pp->shift));
     pp->slab_bytes = lo.slab_bytes;
-    pp->slab_mask = lo.single ? 0 : lo.slab_bytes - 1u;
     pp->nobj = (uint32_t)lo.nobj;
     pp->first = (uint32_t)lo.first;
     pp->header_bytes = (uint16_t)lo.header_bytes;
     pp->map_words = (uint16_t)lo.map_words;
-    pp->state_offset =
-        (uint16_t)(sizeof(struct kva__slab) + lo.map_words * sizeof(uintptr_t));
+    pp->map_offset = (uint32_t)map_offset(lo.nobj);
     if (lo.off_slab) {
         pp->flags |= KVA__PR_OFF_SLAB;
+    }
+    if (lo.single) {
+        pp->flags |= KVA__PR_SINGLE;
     }
     pp->list_scale =
         (uint32_t)kva__pool_divide((size_t)KVA__POOL_LEVELS << 16, lo.nobj);

@@ -123,10 +123,6 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
         bad_in_slab(func, pp, addr, &place, expected);
     }
     slab = kva__slab_of(addr);
-    if (slab != NULL && slab->owner == pp) { /* inside a slab of one object */
-        kva__slab_place(pp, slab, kva__slab_base(slab), addr, &place);
-        bad_in_slab(func, pp, addr, &place, expected);
-    }
     if (slab != NULL) {
         kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
                     "expected an object of this %s, found one of %s %s",
@@ -144,11 +140,10 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
 static size_t
 live_in_slab(const struct kva_pool *pp, struct kva__slab *slab, uintptr_t *addr)
 {
-    const uint8_t *states = kva__slab_states(pp, slab);
     size_t live = 0;
 
     for (unsigned i = 0; i < pp->nobj; i++) {
-        if (kva__state_get(&states[i]) == KVA__OBJECT_LIVE) {
+        if (kva__state_get(&slab->state[i]) == KVA__OBJECT_LIVE) {
             if (*addr == 0) {
                 *addr = kva__slab_object(slab, i);
             }

@@ -5,7 +5,7 @@
  * NetBSD keeps one beside each object in a magazine.  Here magazines hold
  * objects alone, so that a hit stays what it is, and a pool that wants them
  * (PR_PADDR) keeps the frame of each page in the header of its slab, behind the
- * states: asked of the port once, when the slab is made.  A pool without it
+ * map: asked of the port once, when the slab is made.  A pool without it
  * asks the port each time.  Below tier 2, and in a region that was donated, an
  * address is its frame.
  */
@@ -25,7 +25,7 @@ kva__paddr_bytes(unsigned flags, size_t at, size_t slab_bytes)
 static kva_pa_t *
 table_of(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    uint8_t *end = kva__slab_states(pp, slab) + pp->nobj;
+    uintptr_t *end = kva__slab_map(pp, slab) + pp->map_words;
 
     return (kva_pa_t *)kva_round_up((uintptr_t)end, sizeof(kva_pa_t));
 }

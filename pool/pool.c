@@ -179,7 +179,7 @@ pool_count_failure(struct kva_pool *pp)
 }
 
 unsigned
-kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
+kva__pool_take(struct kva_pool *pp, struct kva__round *round, unsigned n,
                unsigned flags, uint8_t state)
 {
     struct kva__slab *slab = NULL;
@@ -195,7 +195,7 @@ kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
             slab = NULL;
         }
         room = kva__limit_room(pp, n);
-        got = room == 0 ? 0 : kva__slab_take(pp, object, room, state);
+        got = room == 0 ? 0 : kva__slab_take(pp, round, room, state);
         lowat = pp->lowat;
         low = pp->nfree < lowat;
         kva__pool_unlock(pp, irq);
@@ -230,7 +230,7 @@ put_releases(const struct kva_pool *pp)
 }
 
 void
-kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
+kva__pool_give(struct kva_pool *pp, const struct kva__round *round, unsigned n,
                uint8_t state, const char *func)
 {
     struct kva__slab *doomed;
@@ -241,8 +241,8 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
     kva_irq_t irq = kva__pool_lock(pp);
 
     for (i = 0; i < n; i++) {
-        if (!kva__slab_find(pp, object[i], &place) || place.state == NULL ||
-            kva__state_get(place.state) != state) {
+        if (!kva__slab_find(pp, round[i].object, &place) ||
+            place.state == NULL || kva__state_get(place.state) != state) {
             break;
         }
         kva__slab_give(pp, &place);
@@ -254,7 +254,7 @@ kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
     (void)pool_destroy_slabs(pp, doomed);
     kva__limit_wake(pp, i);
     if (i < n) {
-        kva__pool_bad_put(func, pp, object[i], state);
+        kva__pool_bad_put(func, pp, round[i].object, state);
     }
 }
 
@@ -329,6 +329,8 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
         .allocator = pa != NULL          ? pa
                      : ipl >= KVA_IPL_VM ? &kva_pool_allocator_intr
                                          : &kva_pool_allocator_kmem,
+        .rows = KVA__MAG_NO_ROWS,
+        .sized_rows = KVA__MAG_NO_ROWS,
         .hiwat = KVA__POOL_NONE,
         .hardlimit = KVA__POOL_NONE,
     };
@@ -344,7 +346,6 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
     kva__pool_layout(pp, kva_round_up(size, alignment), alignment,
                      align_offset & (alignment - 1u), page);
     kva_port_lock_init(&pp->lock, name, ipl, KVA_RANK_SLAB);
-    pp->key = pp;
     pp->cleaner.clean = pool_clean;
     pp->cleaner.arg = pp;
     pp->cleaner.name = name;
@@ -363,7 +364,6 @@ kva__pool_teardown(struct kva_pool *pp, const char *func)
     (void)kva__pool_trim(pp, true, SIZE_MAX);
     KVA_ASSERT(pp->nslabs == 0);
     kva_port_lock_fini(&pp->lock);
-    pp->key = NULL;
 }
 
 int
@@ -398,25 +398,24 @@ pool_destroy(struct kva_pool *pp)
 void *
 pool_get(struct kva_pool *pp, int flags)
 {
-    uintptr_t object;
+    struct kva__round round;
 
     kva__pool_check_flags("pool_get", pp, (unsigned)flags);
-    if (kva__pool_take(pp, &object, 1, (unsigned)flags, KVA__OBJECT_LIVE) ==
-        0) {
+    if (kva__pool_take(pp, &round, 1, (unsigned)flags, KVA__OBJECT_LIVE) == 0) {
         return NULL;
     }
     if (((unsigned)flags & PR_ZERO) != 0) {
-        __builtin_memset((void *)object, 0, pp->size);
+        __builtin_memset((void *)round.object, 0, pp->size);
     }
-    return (void *)object;
+    return (void *)round.object;
 }
 
 void
 pool_put(struct kva_pool *pp, void *object)
 {
-    uintptr_t addr = (uintptr_t)object;
+    struct kva__round round = { .object = (uintptr_t)object };
 
-    kva__pool_give(pp, &addr, 1, KVA__OBJECT_LIVE, "pool_put");
+    kva__pool_give(pp, &round, 1, KVA__OBJECT_LIVE, "pool_put");
 }
 
 /* ---- marks ----------------------------------------------------------- */

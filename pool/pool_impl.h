@@ -2,12 +2,21 @@
 /*
  * What the files of pool/ share, and what kmem/ and malloc_compat/ use of it.
  *
- *     in the slab     | header | map | states | object | object | ... | rest |
- *     off the slab    | object | object | ...  |       header somewhere else
+ *     in the slab     | header | states | map | object | object | ... | rest |
+ *     off the slab    | object | object | ...  |      header somewhere else
  *
  * The map has a bit for each free object and is used with the pool lock held.
  * A state byte belongs to whoever holds the object: the hit paths write it with
  * no lock.  Hence two tables for what looks like one fact.
+ *
+ * From an address to its object:
+ *
+ *      addr --> page --> header: owner, bias --> index --> state byte
+ *
+ * A page leads to the header of the slab that it is in, wherever that lies, or
+ * to one that nobody owns; so any address may be asked for, and one compare
+ * with the owner says that it is in a slab of that pool.  The index follows by
+ * a multiplication (kva__object_index), the state byte by an addition.
  */
 #ifndef KVA_POOL_POOL_IMPL_H
 #define KVA_POOL_POOL_IMPL_H
@@ -21,6 +30,7 @@
 #define KVA__PR_CACHE 0x01000000u    /* the pool is that of a pool_cache */
 #define KVA__PR_OFF_SLAB 0x02000000u /* headers are not in the slab */
 #define KVA__PR_LIMBO 0x04000000u    /* destructors wait for the barrier */
+#define KVA__PR_SINGLE 0x08000000u   /* slabs of one object, of any length */
 #define KVA__PR_PUBLIC 0x00ffffffu
 
 /* What pool_init knows. */
@@ -43,151 +53,106 @@ enum kva__object_state {
 #define KVA__OBJECT_OUT \
     ((uint8_t)(KVA_CONFIG_CHECKS ? KVA__OBJECT_CACHED : KVA__OBJECT_LIVE))
 
-#define KVA__SLAB_MAGIC 0x51abu
+#define KVA__SLAB_MAGIC 0x5au
 
-/* (s) lock of the pool, (c) constant while the slab is the pool's. */
+/*
+ * (s) lock of the pool, (c) constant while the slab is the pool's.  What the
+ * hit paths look at lies in one line with the first states.
+ */
 struct kva__slab {
-    struct kva_pool *owner; /* (c) NULL: this is no slab */
+    struct kva_pool *owner; /* (c) nobody's: this is no slab */
     struct kva__slab *next; /* (s) of its list or tree */
     struct kva__slab *prev; /* (s) */
+    uint32_t bias;          /* (c) address of the first object, times inverse */
     uint16_t nfree;         /* (s) */
-    uint16_t magic;         /* (c) */
     uint8_t file;           /* (s) which list or tree */
     uint8_t level;          /* (s) by which it is filed in a tree */
     uint8_t stuck;          /* (s) times that something was not to be moved */
-    uint8_t spare;
-    /* The map follows: a bit for each free object; then the states. */
+    uint8_t magic;          /* (c) */
+    uint8_t state[];        /* of each object; then the map */
 };
 
-/* The header of a slab that is kept elsewhere.  (o) lock of off_slab.c. */
+/* What lies before a header that is kept elsewhere. */
 struct kva__off_slab {
-    uintptr_t base;              /* (o) of the slab; 1: in no use */
-    struct kva__off_slab *chain; /* (o) of the hash, or of unused headers */
-    struct kva__slab slab;
+    uintptr_t base; /* (c) of the slab */
+    uintptr_t pad;  /* the header begins a line's half, as in a slab */
 };
+
+/* A thing in the magazines of a pool cache.  With checks at each get and put
+ * it has its state byte with it, so that a get need not look for that. */
+struct kva__round {
+#if KVA_CONFIG_CHECKS
+    uintptr_t state;
+#endif
+    uintptr_t object;
+};
+#define KVA__ROUND_WORDS (sizeof(struct kva__round) / sizeof(uintptr_t))
 
 /* ---- where slabs are (slab_map.c) ------------------------------------ */
 
 /*
- * Two bits for each page of address space: no slab; a slab starts here, with
- * its header in it, or with its header elsewhere; a slab goes on here.  A put
- * looks here before it reads what may be a header, so that any address may be
- * put: a page that is not mapped, or one full of somebody's data, is never
- * taken for a slab.
+ * A pointer for each page: the header of the slab that it is in, or nobody's.
+ * A leaf, one metadata page, has those of 2 MiB of addresses (4 KiB pages,
+ * 64-bit words).  The root names the leaves of the addresses from an origin on,
+ * which is placed with the first slab; what lies beyond is found by a longer
+ * way (slab_map.c).  A leaf is named by where its entry for page 0 would lie,
+ * pages being counted from the origin, so that the whole number of a page leads
+ * to its entry.
  *
- * A chunk's bits fill one metadata page.  Chunks are found through a small
- * hash.  Readers take no lock; chunks are never given back while there are
- * pools.
+ * Readers take no lock; leaves are never given back while there are pools.
  */
-enum kva__slabmap_code {
-    KVA__SLABMAP_NONE = 0,
-    KVA__SLABMAP_IN = 1,
-    KVA__SLABMAP_OFF = 2,
-    KVA__SLABMAP_MORE = 3 /* only in slabs that lie within a word */
-};
-
 #define KVA__WORD_SHIFT (KVA_WORD_64 ? 6u : 5u)
-#define KVA__SLABMAP_SHIFT \
-    (KVA_WORD_64 || KVA_PAGE_SHIFT < 15 ? 2u * KVA_PAGE_SHIFT + 2u : 31u)
-#define KVA__SLABMAP_WORDS (KVA_PAGE_SIZE / sizeof(uintptr_t))
-#define KVA__SLABMAP_WORD_PAGES (KVA__WORD_BITS / 2u)
-#define KVA__SLABMAP_BUCKETS 64u
+#define KVA__LEAF_SHIFT (KVA_PAGE_SHIFT - (KVA_WORD_64 ? 3u : 2u))
+#define KVA__LEAF_PAGES ((uintptr_t)1 << KVA__LEAF_SHIFT)
+/* With 32-bit words, all addresses. */
+#define KVA__ROOT_SHIFT \
+    (KVA_WORD_64 ? KVA_SLAB_ROOT_SHIFT : 32u - KVA_PAGE_SHIFT - KVA__LEAF_SHIFT)
+#define KVA__ROOT_LEAVES (1u << KVA__ROOT_SHIFT)
+/* Pages that the root sees. */
+#define KVA__SLAB_REACH ((uintptr_t)KVA__ROOT_LEAVES << KVA__LEAF_SHIFT)
 
-struct kva__slabmap_chunk {
-    uintptr_t number;                /* (c) address >> KVA__SLABMAP_SHIFT */
-    struct kva__slabmap_chunk *next; /* (c) of the bucket */
-    uintptr_t *word;                 /* (c) */
-};
+extern uintptr_t kva__slabmap_root[KVA__ROOT_LEAVES];
+extern uintptr_t kva__slabmap_origin; /* set once, with the first slab */
 
-/* The last chunk of every chain is one that has no addresses. */
-extern struct kva__slabmap_chunk *kva__slabmap_bucket[KVA__SLABMAP_BUCKETS];
+/* What nobody's slab belongs to: has no objects, and its magazines none. */
+extern struct kva_pool kva__pool_nobodys;
 
-/* The word for addr's page, or NULL. */
-static inline uintptr_t *
-kva__slabmap_word(uintptr_t addr)
+/* The number of addr's page, counted from the origin. */
+static inline uintptr_t
+kva__slabmap_page(uintptr_t addr)
 {
-    uintptr_t number = addr >> KVA__SLABMAP_SHIFT;
-    struct kva__slabmap_chunk *chunk = __atomic_load_n(
-        &kva__slabmap_bucket[number & (KVA__SLABMAP_BUCKETS - 1u)],
+    return (addr - KVA__ONCE(kva__slabmap_origin)) >> KVA_PAGE_SHIFT;
+}
+
+/* The header for a page that the root sees. */
+static inline struct kva__slab *
+kva__slabmap_at(uintptr_t page)
+{
+    uintptr_t leaf = __atomic_load_n(
+        &kva__slabmap_root[page >> KVA__LEAF_SHIFT], __ATOMIC_ACQUIRE);
+
+    return __atomic_load_n(
+        (struct kva__slab **)(leaf + page * sizeof(struct kva__slab *)),
         __ATOMIC_ACQUIRE);
-
-    while (KVA_UNLIKELY(chunk->number != number)) {
-        chunk = chunk->next;
-        if (chunk == NULL) {
-            return NULL;
-        }
-    }
-    return &chunk->word[(addr >> (KVA_PAGE_SHIFT + KVA__WORD_SHIFT - 1u)) &
-                        (KVA__SLABMAP_WORDS - 1u)];
-}
-
-/* Where the page's two bits are in its word. */
-static inline unsigned
-kva__slabmap_bit(uintptr_t addr)
-{
-    return (unsigned)(addr >> (KVA_PAGE_SHIFT - 1u)) & (KVA__WORD_BITS - 2u);
-}
-
-static inline enum kva__slabmap_code
-kva__slabmap_get(uintptr_t addr)
-{
-    const uintptr_t *word = kva__slabmap_word(addr);
-
-    if (KVA_UNLIKELY(word == NULL)) {
-        return KVA__SLABMAP_NONE;
-    }
-    return (enum kva__slabmap_code)(
-        __atomic_load_n(word, __ATOMIC_RELAXED) >> kva__slabmap_bit(addr) & 3u);
-}
-
-/*
- * How the slab starts that holds addr, and where; or KVA__SLABMAP_NONE.  Where
- * a slab goes on, the nearest start below is its own: the two bits of a start
- * differ, those of the other codes do not.
- */
-static inline enum kva__slabmap_code
-kva__slabmap_find(uintptr_t addr, uintptr_t *base)
-{
-    const uintptr_t *word = kva__slabmap_word(addr);
-    unsigned bit = kva__slabmap_bit(addr), start = bit;
-    uintptr_t w, starts;
-
-    if (KVA_UNLIKELY(word == NULL)) {
-        return KVA__SLABMAP_NONE;
-    }
-    w = __atomic_load_n(word, __ATOMIC_RELAXED);
-    if ((w >> bit & 3u) == KVA__SLABMAP_MORE) {
-        starts =
-            (w ^ w >> 1) & (~(uintptr_t)0 / 3u) & (((uintptr_t)1 << bit) - 1u);
-        if (KVA_UNLIKELY(starts == 0)) {
-            return KVA__SLABMAP_NONE; /* it went just now */
-        }
-        start = kva_fls(starts);
-    }
-    *base = kva_round_down(addr, KVA_PAGE_SIZE) -
-            ((uintptr_t)(bit - start) << (KVA_PAGE_SHIFT - 1u));
-    return (enum kva__slabmap_code)(w >> start & 3u);
 }
 
 void kva__slabmap_bootstrap(void);
-/* Enter a slab with that code, or take it out (NONE).  False: no metadata. */
-bool
-kva__slabmap_set(uintptr_t base, size_t bytes, enum kva__slabmap_code code);
+/* Enter a slab, or take it out (NULL).  False: no metadata. */
+bool kva__slabmap_set(uintptr_t base, size_t bytes, struct kva__slab *slab);
+/* The header for addr's page, wherever; nobody's is NULL here. */
+struct kva__slab *kva__slabmap_find(uintptr_t addr);
 void kva__slabmap_fini(void);
 
 /* ---- headers off the slab (off_slab.c) ------------------------------- */
 
 void kva__off_bootstrap(void);
-/* The lock of the hash and of the map of slabs. */
+/* The lock of such headers and of the map of slabs. */
 kva_irq_t kva__off_lock(void);
 void kva__off_unlock(kva_irq_t irq);
 void kva__off_fini(void);
-/* A header of at least bytes, known under base; or NULL. */
+/* A header of at least bytes for the slab at base; or NULL. */
 struct kva__slab *kva__off_create(uintptr_t base, size_t bytes);
 void kva__off_destroy(struct kva__slab *slab, size_t bytes);
-/* The header of the slab at base, or NULL.  No lock is needed if the caller
- * has a live object of the slab. */
-struct kva__slab *kva__off_find(uintptr_t base);
 /* The most bytes that a header off the slab may have. */
 #define KVA__OFF_HEADER_MAX (KVA_PAGE_SIZE - 2u * KVA_CACHE_LINE)
 /* Bytes that a header of that many takes. */
@@ -228,11 +193,11 @@ void kva__barrier(const struct kva_pool *pp);
 /* Room for so many more objects that may come to wait; or less again. */
 bool kva__limbo_reserve(struct kva_pool *pp, size_t n);
 void kva__limbo_release(struct kva_pool *pp, size_t n);
-void
-kva__limbo_push(struct kva_pool_cache *pc, const uintptr_t *object, unsigned n);
+void kva__limbo_push(struct kva_pool_cache *pc, const struct kva__round *round,
+                     unsigned n);
 /* Up to n of them out again, as constructed as they were. */
 unsigned
-kva__limbo_pop(struct kva_pool_cache *pc, uintptr_t *object, unsigned n);
+kva__limbo_pop(struct kva_pool_cache *pc, struct kva__round *round, unsigned n);
 size_t kva__limbo_count(struct kva_pool_cache *pc);
 /* Destruct those that wait, if the caller may; how many. */
 size_t kva__limbo_settle(struct kva_pool_cache *pc);
@@ -245,51 +210,61 @@ void kva__pool_layout(struct kva_pool *pp, size_t size, size_t align,
 size_t kva__pool_divide(size_t n, size_t d);
 
 /*
- * Which object starts d bytes after the first one: a number below nobj, or
- * something larger if none does.  A multiple of an odd number, times its
+ * Which object starts at addr, in a slab with that bias: a number below nobj,
+ * or something larger if none does.  A multiple of an odd number, times its
  * inverse modulo 2^32, is the quotient, and nothing else maps to a number that
  * small; the bits below the power of two rotate to the top.  (Hacker's Delight,
- * 10-17.)
+ * 10-17.)  The bias is the first object's address times the inverse: where that
+ * lies may differ from slab to slab.
  */
 static inline uint32_t
-kva__object_index(const struct kva_pool *pp, uint32_t d)
+kva__object_index(const struct kva_pool *pp, uint32_t bias, uintptr_t addr)
 {
-    uint32_t q = d * pp->inverse;
+    uint32_t q = (uint32_t)addr * pp->inverse - bias;
 
-    return q >> pp->shift | q << (-pp->shift & 31);
+    return q >> (pp->shift & 31u) | q << (-pp->shift & 31u);
 }
 
 /* ---- slabs (slab.c) -------------------------------------------------- */
 
 static inline uintptr_t *
-kva__slab_map(struct kva__slab *slab)
+kva__slab_map(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    return (uintptr_t *)(void *)(slab + 1);
+    return (uintptr_t *)((uintptr_t)slab + pp->map_offset);
 }
 
 static inline uint8_t *
 kva__slab_states(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    return (uint8_t *)slab + pp->state_offset;
+    (void)pp;
+    return slab->state;
 }
 
 static inline uintptr_t
 kva__slab_base(const struct kva__slab *slab)
 {
-    const char *at = (const char *)slab;
+    const struct kva__off_slab *off =
+        (const struct kva__off_slab *)(const void *)slab - 1;
 
-    if ((slab->owner->flags & KVA__PR_OFF_SLAB) != 0) {
-        at -= offsetof(struct kva__off_slab, slab);
-        return ((const struct kva__off_slab *)(const void *)at)->base;
-    }
-    return (uintptr_t)at;
+    return (slab->owner->flags & KVA__PR_OFF_SLAB) != 0 ? off->base
+                                                        : (uintptr_t)slab;
+}
+
+/* Where the first object lies, from the bias: the inverse's inverse is the odd
+ * part of the size. */
+static inline uintptr_t
+kva__slab_first(const struct kva__slab *slab)
+{
+    uintptr_t base = kva__slab_base(slab);
+    uint32_t odd = (uint32_t)(slab->owner->size >> slab->owner->shift);
+
+    return base + (uint32_t)(slab->bias * odd - (uint32_t)base);
 }
 
 static inline uintptr_t
 kva__slab_object(const struct kva__slab *slab, uint32_t index)
 {
-    return kva__slab_base(slab) + slab->owner->first +
-           slab->owner->size * index;
+    return kva__slab_first(slab) + slab->owner->size * index;
 }
 
 static inline uint8_t
@@ -311,20 +286,36 @@ struct kva__place {
     uint8_t *state; /* if one does */
 };
 
-/* The slab that holds addr, whosever it is, of up to 32 pages; or NULL. */
+/* The slab that holds addr, whosever it is, or NULL. */
 struct kva__slab *kva__slab_of(uintptr_t addr);
 
-/* The place of addr in a slab at base, which holds it. */
+/* The place of addr in a slab that holds it. */
 static inline void
 kva__slab_place(const struct kva_pool *pp, struct kva__slab *slab,
-                uintptr_t base, uintptr_t addr, struct kva__place *place)
+                uintptr_t addr, struct kva__place *place)
 {
     place->slab = slab;
-    place->index = kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
+    place->index = kva__object_index(pp, slab->bias, addr);
     place->state = NULL;
     if (place->index < pp->nobj) {
-        place->state = kva__slab_states(pp, slab) + place->index;
+        place->state = &slab->state[place->index];
     }
+}
+
+/* A round of which the object is known: one of the pool's, not free. */
+static inline void
+kva__round_complete(const struct kva_pool *pp, struct kva__round *round)
+{
+#if KVA_CONFIG_CHECKS
+    struct kva__slab *slab = kva__slab_of(round->object);
+
+    round->state =
+        (uintptr_t)&slab
+            ->state[kva__object_index(pp, slab->bias, round->object)];
+#else
+    (void)pp;
+    (void)round;
+#endif
 }
 
 /* Does a live object start there? */
@@ -367,8 +358,8 @@ const char *kva__slab_tree_check(const struct kva__slab *slab);
  * slabs there are, in the state given; put one back, which must not be free;
  * take an empty slab out that need not be kept, or NULL. */
 void kva__slab_add(struct kva_pool *pp, struct kva__slab *slab);
-unsigned kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
-                        uint8_t state);
+unsigned kva__slab_take(struct kva_pool *pp, struct kva__round *round,
+                        unsigned n, uint8_t state);
 void kva__slab_give(struct kva_pool *pp, const struct kva__place *place);
 struct kva__slab *kva__slab_surplus(struct kva_pool *pp, bool all);
 /* Look at up to n partial slabs, in turn, whether they are filed by what their
@@ -418,11 +409,11 @@ int kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
 void kva__pool_teardown(struct kva_pool *pp, const char *func);
 /* Objects for a caller or for magazines; as many as there are without another
  * slab, at least one if there is memory for it. */
-unsigned kva__pool_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
-                        unsigned flags, uint8_t state);
+unsigned kva__pool_take(struct kva_pool *pp, struct kva__round *round,
+                        unsigned n, unsigned flags, uint8_t state);
 /* Objects back, which are in that state; func is named if one is not. */
-void kva__pool_give(struct kva_pool *pp, const uintptr_t *object, unsigned n,
-                    uint8_t state, const char *func);
+void kva__pool_give(struct kva_pool *pp, const struct kva__round *round,
+                    unsigned n, uint8_t state, const char *func);
 /* Destroy slabs that need not be kept (all: hysteresis aside), until so many
  * bytes went; how many did. */
 size_t kva__pool_trim(struct kva_pool *pp, bool all, size_t bytes);
@@ -468,71 +459,99 @@ void kva__pool_check_flags(const char *func, const struct kva_pool *pp,
 const char *kva__pool_kind(const struct kva_pool *pp);
 const char *kva__pool_init_name(const struct kva_pool *pp);
 
-/* ---- the hit paths' own part ----------------------------------------- */
+/* ---- the hit paths --------------------------------------------------- */
 
-/* The second half of retiring: addr's slab is known, and is the pool's. */
+/*
+ * Small and flat: nothing is pushed, and each way out is a tail call of who
+ * begins anew, so what misses has changed nothing.
+ */
+
+/* The slab that addr is in, if the first pages of the map are to be looked at:
+ * KVA__SLAB_REACH of them, or 0.  False: look longer. */
 static inline bool
-kva__object_retire_in(struct kva_pool *pp, uintptr_t base, uintptr_t addr)
+kva__slab_near(uintptr_t addr, uintptr_t reach, struct kva__slab **slab)
 {
-    uint32_t index = kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
-    uint8_t *state = (uint8_t *)base + pp->state_offset + index;
+    uintptr_t page = kva__slabmap_page(addr);
 
-    if (KVA_UNLIKELY(index >= pp->nobj) ||
-        KVA_UNLIKELY(kva__state_get(state) != KVA__OBJECT_LIVE)) {
+    if (KVA_UNLIKELY(page >= reach)) {
         return false;
     }
-    kva__state_set(state, KVA__OBJECT_CACHED);
+    *slab = kva__slabmap_at(page);
     return true;
 }
 
-/*
- * Make a live object a cached one.  False if anything is unusual: it is not
- * an object of the pool, not live, or its header is off the slab.
- */
+/* An object from the magazine of the CPU that the caller is pinned to. */
 static inline bool
-kva__object_retire(struct kva_pool *pp, uintptr_t addr)
+kva__cache_take(const struct kva_pool *pp, unsigned cpu,
+                struct kva__round *round)
 {
-    uintptr_t base = addr & ~pp->slab_mask;
-    const struct kva__slab *slab = (const struct kva__slab *)base;
-
-    return KVA_LIKELY(kva__slabmap_get(base) == KVA__SLABMAP_IN) &&
-           KVA_LIKELY(slab->owner ==
-                      __atomic_load_n(&pp->key, __ATOMIC_RELAXED)) &&
-           kva__object_retire_in(pp, base, addr);
+    return kva__mag_get(KVA__ONCE(pp->rows), cpu, KVA__ROUND_WORDS,
+                        (uintptr_t *)(void *)round);
 }
 
-/* Make an object from a magazine live. */
-static inline void
-kva__object_revive(struct kva_pool *pp, uintptr_t addr)
+/* Make it live. */
+static inline void *
+kva__round_revive(const struct kva__round *round)
 {
-    uintptr_t base = addr & ~pp->slab_mask;
-    struct kva__slab *slab = (struct kva__slab *)base;
-    uint32_t index;
+#if KVA_CONFIG_CHECKS
+    kva__state_set((uint8_t *)round->state, KVA__OBJECT_LIVE);
+#endif
+    return (void *)round->object;
+}
 
-    if (KVA_UNLIKELY((pp->flags & KVA__PR_OFF_SLAB) != 0)) {
-        slab = kva__off_find(base);
+/* Is a live object of the pool's at addr, in that slab of its?  Its state. */
+static inline bool
+kva__object_is_live(const struct kva_pool *pp, struct kva__slab *slab,
+                    uintptr_t addr, uint8_t **state)
+{
+    uint32_t index = kva__object_index(pp, slab->bias, addr);
+
+    if (KVA_UNLIKELY(index >= pp->nobj)) {
+        return false;
     }
-    index = kva__object_index(pp, (uint32_t)(addr - base) - pp->first);
-    kva__state_set(kva__slab_states(pp, slab) + index, KVA__OBJECT_LIVE);
+    *state = &slab->state[index];
+    return KVA_LIKELY(KVA__ONCE(**state) == KVA__OBJECT_LIVE);
 }
 
-/*
- * A put that the hit path did not take: a header off the slab.  False: it is
- * a misuse (cache.c).
- */
-bool kva__cache_put_long(struct kva_pool_cache *pc, uintptr_t object);
-/* The same for one that was found to be live. */
-void kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t object,
+/* The whole of a put that hits, by rows of the pool's. */
+static inline bool
+kva__cache_give(struct kva__mag_rows *rows, unsigned cpu, uint8_t *state,
+                uintptr_t addr)
+{
+    return kva__mag_put(rows, cpu, KVA__ROUND_WORDS, state, KVA__OBJECT_CACHED,
+                        addr);
+}
+
+static inline bool
+kva__cache_hit_put(struct kva_pool *pp, uintptr_t addr)
+{
+    struct kva__slab *slab;
+    uint8_t *state = NULL;
+    unsigned cpu;
+    bool put;
+
+    if (KVA_CONFIG_CHECKS && (!kva__slab_near(addr, KVA__SLAB_REACH, &slab) ||
+                              KVA_UNLIKELY(slab->owner != pp) ||
+                              !kva__object_is_live(pp, slab, addr, &state))) {
+        return false;
+    }
+    cpu = kva_cpu_enter_hit();
+    put = kva__cache_give(KVA__ONCE(pp->rows), cpu, state, addr);
+    kva_cpu_exit(cpu);
+    return put;
+}
+
+/* ---- ways out of them (cache.c) -------------------------------------- */
+
+/* All of a get, and of a put; the put is false, and nothing done, if there is
+ * no live object of the cache there. */
+void *kva__cache_get_slow(struct kva_pool_cache *pc, int flags);
+bool kva__cache_put_slow(struct kva_pool_cache *pc, uintptr_t addr);
+/* A live object, found already, to the magazines. */
+void kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t addr,
                           const struct kva__place *place);
-
-/* A retired object into a magazine. */
-static inline void
-kva__cache_put_magazine(struct kva_pool_cache *pc, uintptr_t object)
-{
-    if (KVA_UNLIKELY(!kva__mag_put(&pc->mags, object))) {
-        kva__mag_put_slow(&pc->mags, &object);
-    }
-}
+/* Let those free into a cache who do not name it. */
+void kva__cache_show(struct kva_pool_cache *pc);
 
 /* Report what is live in a cache; nobody uses it meanwhile (cache.c). */
 void kva__pool_cache_expect_idle(struct kva_pool_cache *pc, const char *func);

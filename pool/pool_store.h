@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The storage of pools and pool caches, for init in place.  The fields are
- * private.  The first ones of a pool are those of the hit path: they share
- * a cache line and do not change while the pool lives.
+ * private.  The first ones of a pool are those of the hit paths, and share a
+ * cache line.
  */
 #ifndef KVA_POOL_POOL_STORE_H
 #define KVA_POOL_POOL_STORE_H
@@ -28,17 +28,26 @@ struct kva__slab;
 
 /* (c) constant after init, (s) pool lock, (l) lock of the list of pools. */
 struct kva_pool {
-    struct kva_pool *key;  /* (c) what slabs name as owner: the pool itself */
-    uintptr_t slab_mask;   /* (c) slab size - 1, 0: slabs of one object */
-    uint32_t inverse;      /* (c) of size >> shift, modulo 2^32 */
-    uint32_t first;        /* (c) offset of the first object */
-    uint32_t nobj;         /* (c) objects in a slab */
-    uint16_t shift;        /* (c) size is a multiple of 1 << shift */
-    uint16_t state_offset; /* (c) of the state bytes from the slab header */
-    uint32_t flags;        /* (c) PR_*, and KVA__PR_* */
-    uint32_t list_scale;   /* (c) objects free to level, 16.16 */
-    size_t size;           /* (c) of an object, with its padding */
-    size_t slab_bytes;     /* (c) */
+    /* Where gets and puts find the cache's magazines, and where those do who
+     * do not name the cache (kmem_free, free).  In KVA__MAG_NO_ROWS every one
+     * of them misses: so it is for what is no cache, or not one of kmem's, and
+     * for a cache whose objects somebody must see each time. */
+    struct kva__mag_rows *rows;
+    struct kva__mag_rows *sized_rows;
+    uint32_t inverse; /* (c) of size >> shift, modulo 2^32 */
+    uint32_t nobj;    /* (c) objects in a slab */
+    uint32_t shift;   /* (c) size is a multiple of 1 << shift */
+    uint32_t least;   /* (c) kmem's: the smallest size of the class, */
+    size_t span;      /* (c) and how many it has; 0: not kmem's */
+    size_t counted;   /* (c) kmem's: size as malloc counts it, */
+    size_t uncounted; /* (c) and what takes it back */
+    uint32_t flags;   /* (c) PR_*, and KVA__PR_* */
+    uint32_t first;   /* (c) offset of the first object, colour aside */
+
+    size_t size;         /* (c) of an object, with its padding */
+    size_t slab_bytes;   /* (c) */
+    uint32_t list_scale; /* (c) objects free to level, 16.16 */
+    uint32_t map_offset; /* (c) of the map of free ones from the header */
 
     kva_lock_t lock;
     struct kva__slab *file[KVA__SLAB_FILES]; /* (s) lists and trees */

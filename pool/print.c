@@ -179,7 +179,7 @@ print_place(struct kva__slab *slab, uintptr_t addr, kva_vmem_pr_t *pr)
                         (size_t)(addr - base), kva__pool_kind(pp), pp->name);
         return;
     }
-    kva__slab_place(pp, slab, base, start, &place);
+    kva__slab_place(pp, slab, start, &place);
     kva__print_line(pr, "0x%lx is 0x%lx+%zu in %s %s, %s", (unsigned long)addr,
                     (unsigned long)start, (size_t)(addr - start),
                     kva__pool_kind(pp), pp->name,

@@ -147,7 +147,8 @@ kva__limbo_reserve(struct kva_pool *pp, size_t n)
 /* ---- in and out ---------------------------------------------------------- */
 
 void
-kva__limbo_push(struct kva_pool_cache *pc, const uintptr_t *object, unsigned n)
+kva__limbo_push(struct kva_pool_cache *pc, const struct kva__round *round,
+                unsigned n)
 {
     struct kva__limbo *limbo = &pc->limbo;
     kva_irq_t irq = kva__pool_lock(&pc->slabs);
@@ -163,7 +164,7 @@ kva__limbo_push(struct kva_pool_cache *pc, const uintptr_t *object, unsigned n)
             page->used = 0;
             limbo->page = page;
         }
-        page->object[page->used++] = object[i];
+        page->object[page->used++] = round[i].object;
         limbo->count++;
     }
     kva__pool_unlock(&pc->slabs, irq);
@@ -190,7 +191,7 @@ stack_pop(struct kva__limbo_page **stack, struct kva__limbo_page **spare)
 }
 
 unsigned
-kva__limbo_pop(struct kva_pool_cache *pc, uintptr_t *object, unsigned n)
+kva__limbo_pop(struct kva_pool_cache *pc, struct kva__round *round, unsigned n)
 {
     struct kva__limbo *limbo = &pc->limbo;
     unsigned got = 0;
@@ -201,7 +202,8 @@ kva__limbo_pop(struct kva_pool_cache *pc, uintptr_t *object, unsigned n)
     }
     irq = kva__pool_lock(&pc->slabs);
     while (got < n && limbo->page != NULL) {
-        object[got++] = stack_pop(&limbo->page, &limbo->spare);
+        round[got].object = stack_pop(&limbo->page, &limbo->spare);
+        kva__round_complete(&pc->slabs, &round[got++]);
         limbo->count--;
     }
     kva__pool_unlock(&pc->slabs, irq);
@@ -240,14 +242,14 @@ settle_begin(struct kva_pool_cache *pc)
 /* Up to n of ours.  Pages that run empty are of use again. */
 static unsigned
 settle_take(struct kva_pool_cache *pc, struct kva__limbo_page **stack,
-            uintptr_t *object, unsigned n)
+            struct kva__round *round, unsigned n)
 {
     struct kva__limbo *limbo = &pc->limbo;
     unsigned got = 0;
     kva_irq_t irq = kva__pool_lock(&pc->slabs);
 
     while (got < n && *stack != NULL) {
-        object[got++] = stack_pop(stack, &limbo->spare);
+        round[got++].object = stack_pop(stack, &limbo->spare);
         limbo->count--;
     }
     if (got == 0) {
@@ -261,7 +263,7 @@ size_t
 kva__limbo_settle(struct kva_pool_cache *pc)
 {
     struct kva__limbo_page *stack;
-    uintptr_t object[SETTLE_BATCH];
+    struct kva__round round[SETTLE_BATCH];
     size_t done = 0;
     unsigned n;
 
@@ -274,12 +276,11 @@ kva__limbo_settle(struct kva_pool_cache *pc)
         return 0;
     }
     kva__barrier(&pc->slabs);
-    while ((n = settle_take(pc, &stack, object, SETTLE_BATCH)) != 0) {
+    while ((n = settle_take(pc, &stack, round, SETTLE_BATCH)) != 0) {
         for (unsigned i = 0; i < n; i++) {
-            pc->dtor(pc->arg, (void *)object[i]);
+            pc->dtor(pc->arg, (void *)round[i].object);
         }
-        kva__pool_give(&pc->slabs, object, n, KVA__OBJECT_OUT,
-                       "pool_cache_put");
+        kva__pool_give(&pc->slabs, round, n, KVA__OBJECT_OUT, "pool_cache_put");
         done += n;
     }
     return done;

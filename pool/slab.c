@@ -258,19 +258,11 @@ kva__slab_next(struct kva_pool *pp, struct kva__slab *slab)
 
 /* ---- making and unmaking --------------------------------------------- */
 
-static enum kva__slabmap_code
-code_of(const struct kva_pool *pp)
-{
-    return (pp->flags & KVA__PR_OFF_SLAB) != 0 ? KVA__SLABMAP_OFF
-                                               : KVA__SLABMAP_IN;
-}
-
-/* All objects free.  The states of a new slab follow its map. */
+/* All objects free, the first of them at that address. */
 static void
-slab_format(struct kva_pool *pp, struct kva__slab *slab)
+slab_format(struct kva_pool *pp, struct kva__slab *slab, uintptr_t first)
 {
-    uint8_t *states = kva__slab_states(pp, slab);
-    uintptr_t *map = kva__slab_map(slab);
+    uintptr_t *map = kva__slab_map(pp, slab);
     unsigned left = pp->nobj;
 
     for (unsigned i = 0; i < pp->map_words; i++) {
@@ -279,8 +271,9 @@ slab_format(struct kva_pool *pp, struct kva__slab *slab)
         left -= left >= KVA__WORD_BITS ? KVA__WORD_BITS : left;
     }
     for (unsigned i = 0; i < pp->nobj; i++) {
-        kva__state_set(&states[i], KVA__OBJECT_FREE);
+        kva__state_set(&slab->state[i], KVA__OBJECT_FREE);
     }
+    slab->bias = (uint32_t)first * pp->inverse;
     slab->nfree = (uint16_t)pp->nobj;
     slab->magic = KVA__SLAB_MAGIC;
     slab->file = KVA__SLAB_APART;
@@ -304,9 +297,9 @@ kva__slab_create(struct kva_pool *pp, unsigned flags)
         kva__range_put(pp, base);
         return NULL;
     }
-    slab_format(pp, slab);
-    if (!kva__slabmap_set(base, pp->slab_bytes, code_of(pp))) {
-        slab->owner = NULL;
+    slab_format(pp, slab, base + pp->first);
+    if (!kva__slabmap_set(base, pp->slab_bytes, slab)) {
+        slab->owner = &kva__pool_nobodys;
         if (off_slab) {
             kva__off_destroy(slab, pp->header_bytes);
         }
@@ -322,8 +315,8 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     uintptr_t base = kva__slab_base(slab);
 
     KVA_ASSERT(slab->nfree == pp->nobj);
-    (void)kva__slabmap_set(base, pp->slab_bytes, KVA__SLABMAP_NONE);
-    slab->owner = NULL;
+    (void)kva__slabmap_set(base, pp->slab_bytes, NULL);
+    slab->owner = &kva__pool_nobodys;
     slab->magic = 0;
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {
         kva__off_destroy(slab, pp->header_bytes);
@@ -347,12 +340,11 @@ kva__slab_add(struct kva_pool *pp, struct kva__slab *slab)
 
 /* Up to n objects out of one slab. */
 static unsigned
-slab_take(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
+slab_take(struct kva_pool *pp, struct kva__slab *slab, struct kva__round *round,
           unsigned n, uint8_t state)
 {
-    uint8_t *states = kva__slab_states(pp, slab);
-    uintptr_t start = kva__slab_base(slab) + pp->first;
-    uintptr_t *map = kva__slab_map(slab);
+    uintptr_t start = kva__slab_first(slab);
+    uintptr_t *map = kva__slab_map(pp, slab);
     unsigned got = 0;
 
     for (unsigned w = 0; w < pp->map_words && got < n; w++) {
@@ -360,9 +352,12 @@ slab_take(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
             unsigned i = (w << KVA__WORD_SHIFT) + kva_ffs(map[w]);
 
             map[w] &= map[w] - 1u;
-            KVA_ASSERT(states[i] == KVA__OBJECT_FREE);
-            kva__state_set(&states[i], state);
-            object[got++] = start + pp->size * i;
+            KVA_ASSERT(slab->state[i] == KVA__OBJECT_FREE);
+            kva__state_set(&slab->state[i], state);
+#if KVA_CONFIG_CHECKS
+            round[got].state = (uintptr_t)&slab->state[i];
+#endif
+            round[got++].object = start + pp->size * i;
         }
     }
     slab->nfree = (uint16_t)(slab->nfree - got);
@@ -371,10 +366,10 @@ slab_take(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
 
 /* The same, and the slab is filed where it then belongs. */
 static unsigned
-slab_serve(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
-           unsigned n, uint8_t state)
+slab_serve(struct kva_pool *pp, struct kva__slab *slab,
+           struct kva__round *round, unsigned n, uint8_t state)
 {
-    unsigned got = slab_take(pp, slab, object, n, state);
+    unsigned got = slab_take(pp, slab, round, n, state);
 
     pp->nempty -= slab->file == KVA__SLAB_EMPTY;
     use_add(pp, slab, got * pp->size);
@@ -386,7 +381,7 @@ slab_serve(struct kva_pool *pp, struct kva__slab *slab, uintptr_t *object,
 }
 
 unsigned
-kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
+kva__slab_take(struct kva_pool *pp, struct kva__round *round, unsigned n,
                uint8_t state)
 {
     unsigned got = 0;
@@ -400,7 +395,7 @@ kva__slab_take(struct kva_pool *pp, uintptr_t *object, unsigned n,
             }
             slab = file_first(pp, KVA__SLAB_EMPTY);
         }
-        got += slab_serve(pp, slab, object + got, n - got, state);
+        got += slab_serve(pp, slab, round + got, n - got, state);
     }
     pp->nfree -= got;
     pp->nout += got;
@@ -415,7 +410,7 @@ slab_mark_free(struct kva_pool *pp, const struct kva__place *place)
     struct kva__slab *slab = place->slab;
 
     kva__state_set(place->state, KVA__OBJECT_FREE);
-    kva__slab_map(slab)[place->index >> KVA__WORD_SHIFT] |=
+    kva__slab_map(pp, slab)[place->index >> KVA__WORD_SHIFT] |=
         (uintptr_t)1 << (place->index & (KVA__WORD_BITS - 1u));
     slab->nfree++;
     slab->stuck = 0; /* what could not be moved may be what is gone */
@@ -482,42 +477,23 @@ kva__slab_surplus(struct kva_pool *pp, bool all)
 
 /* ---- finding --------------------------------------------------------- */
 
-bool
-kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place)
-{
-    uintptr_t base = addr & ~pp->slab_mask;
-    struct kva__slab *slab;
-
-    if (kva__slabmap_get(base) != code_of(pp)) {
-        return false;
-    }
-    slab = (pp->flags & KVA__PR_OFF_SLAB) != 0 ? kva__off_find(base)
-                                               : (struct kva__slab *)base;
-    if (slab == NULL || slab->owner != pp) {
-        return false;
-    }
-    kva__slab_place(pp, slab, base, addr, place);
-    return true;
-}
-
 struct kva__slab *
 kva__slab_of(uintptr_t addr)
 {
-    struct kva__slab *slab = NULL;
-    uintptr_t base;
+    struct kva__slab *slab = kva__slabmap_find(addr);
 
-    switch (kva__slabmap_find(addr, &base)) {
-    case KVA__SLABMAP_IN:
-        slab = (struct kva__slab *)base;
-        break;
-    case KVA__SLABMAP_OFF:
-        slab = kva__off_find(base);
-        break;
-    case KVA__SLABMAP_NONE:
-    case KVA__SLABMAP_MORE:
-    default:
-        break;
-    }
     /* A slab that is just going has no owner any more. */
-    return slab == NULL || slab->owner == NULL ? NULL : slab;
+    return slab == NULL || slab->owner == &kva__pool_nobodys ? NULL : slab;
+}
+
+bool
+kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place)
+{
+    struct kva__slab *slab = kva__slab_of(addr);
+
+    if (slab == NULL || slab->owner != pp) {
+        return false;
+    }
+    kva__slab_place(pp, slab, addr, place);
+    return true;
 }

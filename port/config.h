@@ -58,6 +58,14 @@
 #endif
 #define KVA_READ_BARRIER (KVA_TIER >= 3 && KVA_CONFIG_READ_BARRIER)
 
+/* log2 of how many leaves, each a page's worth of pointers to the pages of
+ * slabs, are found at the cost of a hit: from the first slab on, or a quarter
+ * of it below.  The default has 2 GiB and takes 8 KiB; every step doubles both.
+ * Not with 32-bit words, where all addresses are.  2 to 20. */
+#ifndef KVA_SLAB_ROOT_SHIFT
+#define KVA_SLAB_ROOT_SHIFT 10
+#endif
+
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
 
@@ -67,6 +75,8 @@ _Static_assert(KVA_PAGE_SHIFT >= 12 && KVA_PAGE_SHIFT <= 16,
 _Static_assert(KVA_CACHE_LINE >= 16 && KVA_CACHE_LINE <= 256 &&
                    (KVA_CACHE_LINE & (KVA_CACHE_LINE - 1)) == 0,
                "KVA_CACHE_LINE is a power of two, 16 to 256");
+_Static_assert(KVA_SLAB_ROOT_SHIFT >= 2 && KVA_SLAB_ROOT_SHIFT <= 20,
+               "KVA_SLAB_ROOT_SHIFT is 2 to 20");
 _Static_assert(KVA_CPU_MAX >= 1 && KVA_CPU_MAX <= 256,
                "KVA_CPU_MAX is 1 to 256");
 

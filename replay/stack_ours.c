@@ -372,11 +372,10 @@ sites_up(struct ours *o, enum slab_rule rule)
 
     o->cache = calloc(n, sizeof(pool_cache_t));
     o->supply = calloc(n, sizeof(*o->supply));
-    o->type = aligned_alloc(KVA_CACHE_LINE, n * sizeof(*o->type));
+    o->type = calloc(n, sizeof(*o->type));
     if (o->cache == NULL || o->supply == NULL || o->type == NULL) {
         return false;
     }
-    memset(o->type, 0, n * sizeof(*o->type));
     for (unsigned i = 0; i < t->nsite; i++) {
         const struct site *s = &t->site[i];
         const struct type *ty = &t->type[s->type];

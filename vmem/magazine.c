@@ -44,17 +44,25 @@ struct kva__magazine *kva__mag_sentinel;
 _Static_assert(sizeof(struct kva__magazine) == 2u * sizeof(uintptr_t),
                "a magazine's header has two words");
 
-/* Nobody's row, for caches with rows of their own, and a table of them. */
-uintptr_t kva__mag_nobody[1u + KVA__MAG_PARTS];
-static uintptr_t *no_rows[KVA_CPU_MAX + 1];
+uintptr_t kva__mag_no_rows[1u + KVA__MAG_PARTS + KVA_CPU_MAX + 1u];
 
 void
 kva__mag_row_init(uintptr_t *row, unsigned width)
 {
     row[KVA__MAG_OPEN] = (uintptr_t)row;
     for (unsigned i = 0; i < width; i++) {
-        row[i] = KVA__MAG_WORD;
+        row[i] = 0;
         row[width + i] = (uintptr_t)kva__mag_sentinel;
+    }
+}
+
+/* n rows, all of them nobody's. */
+static void
+rows_init(struct kva__mag_rows *rows, unsigned n)
+{
+    kva__mag_row_init(rows->nobodys, 1);
+    for (unsigned i = 0; i < n; i++) {
+        rows->row[i] = rows->nobodys;
     }
 }
 
@@ -71,10 +79,7 @@ kva__mag_bootstrap(void)
     for (unsigned i = 0; i < KVA__MAG_WORDS_MAX; i++) {
         kva__mag_sentinel->word[i] = KVA__MAG_END;
     }
-    kva__mag_row_init(KVA__MAG_NOBODYS, 1);
-    for (unsigned i = 0; i < KVA_COUNT(no_rows); i++) {
-        no_rows[i] = KVA__MAG_NOBODYS;
-    }
+    rows_init(KVA__MAG_NO_ROWS, KVA_CPU_MAX + 1u);
     kva__mag_registry_bootstrap();
 #if KVA_TIER >= 1
     kva__mag_set_ncpu(kva_port_cpu_count());
@@ -760,51 +765,79 @@ kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
          ? (size_t)KVA_CACHE_LINE                           \
          : (1u + KVA__MAG_PARTS) * KVA__MAG_WORD)
 
+/* Bytes of a table of n rows, nobody's open and row included. */
+static size_t
+rows_bytes(unsigned n)
+{
+    return KVA__MAG_WORD + sizeof(struct kva__mag_rows) +
+           n * sizeof(uintptr_t *);
+}
+
+static void
+rows_use(struct kva__magcache *mc, struct kva__mag_rows *rows)
+{
+    mc->rows = rows;
+    mc->row = rows->row;
+    mc->nobodys = rows->nobodys;
+    for (unsigned i = 0; i < KVA_COUNT(mc->hit); i++) {
+        if (mc->hit[i] != NULL) {
+            __atomic_store_n(mc->hit[i], rows, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+void
+kva__magcache_show(struct kva__magcache *mc, struct kva__mag_rows **hit)
+{
+    mc->hit[1] = hit;
+    rows_use(mc, mc->rows);
+}
+
 /* Rows of the cache's own, and a table of them. */
 static void
 own_rows_make(struct kva__magcache *mc)
 {
-    size_t bytes = (ncpu_named + 1u) * sizeof(uintptr_t *);
-    uintptr_t **table;
+    size_t bytes = rows_bytes(ncpu_named + 1u);
+    struct kva__mag_rows *rows;
+    uintptr_t *block;
 
-    mc->row = no_rows;
+    rows_use(mc, KVA__MAG_NO_ROWS);
     mc->ncpu = 0;
     mc->ntable = 0;
     if (ncpu_default == 0 || mc->capacity_max == 0) {
         return;
     }
-    table = bytes > MAG_BYTES_MAX ? kva__meta_page_get(KVA_META_MAGAZINES)
+    block = bytes > MAG_BYTES_MAX ? kva__meta_page_get(KVA_META_MAGAZINES)
                                   : kva__meta_get(store_for(bytes));
-    if (table == NULL) {
+    if (block == NULL) {
         return;
     }
-    for (unsigned i = 0; i <= ncpu_named; i++) {
-        table[i] = KVA__MAG_NOBODYS;
-    }
-    mc->row = table;
+    rows = (struct kva__mag_rows *)(void *)(block + 1);
+    rows_init(rows, ncpu_named + 1u);
     mc->ntable = (uint16_t)(ncpu_named + 1u);
-    if (kva__mag_rows_make(table, store_for(ROW_BYTES), KVA__MAG_NOBODYS, 1,
+    if (kva__mag_rows_make(rows->row, store_for(ROW_BYTES), rows->nobodys, 1,
                            ncpu_default)) {
         mc->ncpu = (uint16_t)ncpu_default;
     }
+    rows_use(mc, rows);
 }
 
 static void
 own_rows_free(struct kva__magcache *mc)
 {
-    size_t bytes = mc->ntable * sizeof(uintptr_t *);
-    uintptr_t **table = mc->row;
+    size_t bytes = rows_bytes(mc->ntable);
+    uintptr_t *block = &mc->nobodys[KVA__MAG_OPEN];
 
     if (mc->ntable == 0) {
         return;
     }
-    kva__mag_rows_free(table, store_for(ROW_BYTES), KVA__MAG_NOBODYS, mc->ncpu);
+    kva__mag_rows_free(mc->row, store_for(ROW_BYTES), mc->nobodys, mc->ncpu);
     if (bytes > MAG_BYTES_MAX) {
-        kva__meta_page_put(table, KVA_META_MAGAZINES);
+        kva__meta_page_put(block, KVA_META_MAGAZINES);
     } else {
-        kva__meta_put(store_for(bytes), table);
+        kva__meta_put(store_for(bytes), block);
     }
-    mc->row = no_rows;
+    rows_use(mc, KVA__MAG_NO_ROWS);
     mc->ncpu = 0;
     mc->ntable = 0;
 }
@@ -865,7 +898,7 @@ kva__magcache_init(struct kva__magcache *mc,
         for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {
             mc->part[p] = (uint16_t)p;
         }
-        mc->nobodys = KVA__MAG_NOBODYS;
+        mc->hit[0] = config->hit;
         own_rows_make(mc);
     } else {
         mc->row = config->row;
@@ -926,9 +959,10 @@ kva__magcache_rounds(struct kva__magcache *mc)
 size_t
 kva__magcache_bytes(struct kva__magcache *mc)
 {
-    size_t rows = mc->own_rows
-                      ? mc->ncpu * ROW_BYTES + mc->ntable * sizeof(uintptr_t *)
-                      : 0;
+    size_t rows = 0;
 
+    if (mc->ntable != 0) {
+        rows = mc->ncpu * ROW_BYTES + rows_bytes(mc->ntable);
+    }
     return rows + mc->bytes;
 }

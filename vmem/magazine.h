@@ -16,8 +16,8 @@
  *              |                                        |
  *     | next | (words of) round 0 | round 1 | ... | last round | END |
  *
- * A slot's counter at says how many bytes into the loaded magazine the next
- * round goes.  Where a round cannot go stands END, so a put needs to know
+ * A slot's counter at says how many bytes of rounds are in the loaded magazine,
+ * and so where the next one goes.  Where a round cannot go stands END, so a put needs to know
  * nothing of capacities; a get takes the length of a round from at, and has
  * nothing to get if as much is not there.
  *
@@ -108,11 +108,26 @@ struct kva__mag_supplier {
     void (*drain)(void *arg, uintptr_t *round, unsigned n);
 };
 
+/*
+ * The rows of a cache that has its own, and before them nobody's, so that who
+ * has the one has the other at hand.  A word before all of it is nobody's open.
+ */
+struct kva__mag_rows {
+    uintptr_t nobodys[KVA__MAG_PARTS];
+    uintptr_t *row[]; /* that of CPU n is row[n + 1]; row[0] is nobody's */
+};
+
+/* In which all rows are nobody's: every hit path misses. */
+extern uintptr_t kva__mag_no_rows[1u + KVA__MAG_PARTS + KVA_CPU_MAX + 1u];
+#define KVA__MAG_NO_ROWS ((struct kva__mag_rows *)(void *)&kva__mag_no_rows[1])
+
 /* (c) constant after init, (d) depot lock, (r) lock of the registry. */
 struct kva__magcache {
     /* (c) the row of CPU n is row[n + 1]; row[0] is nobody's */
     uintptr_t **row;
     uintptr_t *nobodys;            /* (c) */
+    struct kva__mag_rows *rows;    /* (c) its own ones, or NULL */
+    struct kva__mag_rows **hit[2]; /* (c) where hit paths find them, or NULL */
     uint16_t part[KVA__MAG_PARTS]; /* (c) where in a row its words are */
     uint16_t words;                /* (c) of a round */
     uint16_t ncpu;   /* rows in use, 0: no CPU layer; grows once */
@@ -157,6 +172,7 @@ struct kva__mag_config {
     /* Where the arena is named from which the things come in the end, or NULL:
      * not known, closed with any. */
     struct kva_vmem *const *arena;
+    struct kva__mag_rows **hit; /* where hit paths find its rows, or NULL */
     /* Rows to share with other caches (qcache.c), and which word of each part
      * is this one's; NULL: rows of its own. */
     uintptr_t **row;
@@ -173,6 +189,9 @@ struct kva__mag_config {
 void kva__mag_bootstrap(void);
 void kva__magcache_init(struct kva__magcache *mc,
                         const struct kva__mag_config *config);
+
+/* One place more where hit paths find the rows of a cache.  Nobody uses it. */
+void kva__magcache_show(struct kva__magcache *mc, struct kva__mag_rows **hit);
 
 /* Everything back to the supplier, slots and magazines freed; nobody else may
  * use the cache any more. */
@@ -288,6 +307,7 @@ void kva__mag_visit(void (*fn)(struct kva__magcache *mc, void *arg), void *arg);
 #if defined(__x86_64__)
 #define KVA__RESULT(x) __asm__("" : "+a"(x))
 #define KVA__ARGUMENT(n, x) __asm__("" : : KVA__REGISTER_##n(x))
+#define KVA__REGISTER_1 "D"
 #define KVA__REGISTER_2 "S"
 #define KVA__REGISTER_3 "d"
 #define KVA__REGISTER_4 "c"
@@ -296,11 +316,31 @@ void kva__mag_visit(void (*fn)(struct kva__magcache *mc, void *arg), void *arg);
 #define KVA__ARGUMENT(n, x) ((void)(x))
 #endif
 
+/*
+ * A word that is written once, before anybody can need it.  ThreadSanitizer
+ * wants to be told; for the compiler an atomic load is one that cannot be part
+ * of another instruction.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define KVA__ONCE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KVA__ONCE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#endif
+#endif
+#ifdef KVA__ONCE
+#define KVA__WATCHED 1 /* by ThreadSanitizer */
+#else
+#define KVA__ONCE(word) (word)
+#define KVA__WATCHED 0
+#endif
+
+/* Rounds begin behind next. */
 static inline uintptr_t *
 kva__mag_round(struct kva__magazine *mag, size_t at)
 {
     return (uintptr_t *)((uintptr_t)mag + at +
-                         offsetof(struct kva__magazine, word));
+                         offsetof(struct kva__magazine, word[1]));
 }
 
 /* Who is in a slot on the hit path. */
@@ -354,51 +394,78 @@ kva__mag_row(const struct kva__magcache *mc, unsigned cpu)
     return mc->row[cpu + 1u];
 }
 
-/* Nobody's row of caches with rows of their own, from open on. */
-extern uintptr_t kva__mag_nobody[1u + KVA__MAG_PARTS];
-#define KVA__MAG_NOBODYS (&kva__mag_nobody[1])
-
-/* For caches with rows of their own, one word to a round. */
-static inline bool
-kva__mag_get(struct kva__magcache *mc, uintptr_t *thing)
+/* The same for caches with rows of their own, where at is a row's first word
+ * and loaded the second. */
+static inline struct kva__magazine *
+kva__mag_enter_own(struct kva__mag_hit *hit, struct kva__mag_rows *rows,
+                   unsigned cpu)
 {
-    unsigned cpu = kva_cpu_enter_hit();
-    struct kva__mag_hit hit = { .row = kva__mag_row(mc, cpu),
-                                .at = KVA__MAG_AT };
-    struct kva__magazine *mag;
-    bool got = false;
+    uintptr_t mag;
 
-    mag = kva__mag_enter(&hit, KVA__MAG_NOBODYS, KVA__MAG_WORD);
-    if (KVA_LIKELY(hit.pos > mag->step)) {
-        hit.pos -= KVA__MAG_WORD;
-        *thing = *kva__mag_round(mag, hit.pos);
-        got = true;
-    }
-    kva__mag_leave(&hit);
-    kva_cpu_exit(cpu);
-    return got;
+    hit->row = rows->row[cpu + 1u];
+    hit->at = KVA__MAG_AT;
+    hit->open = (uintptr_t *)__atomic_load_n(&hit->row[KVA__MAG_OPEN],
+                                             __ATOMIC_RELAXED);
+    __atomic_store_n(&hit->row[KVA__MAG_OPEN], (uintptr_t)rows->nobodys,
+                     __ATOMIC_RELAXED);
+    KVA_COMPILER_BARRIER();
+    hit->pos = __atomic_load_n(&hit->open[KVA__MAG_AT], __ATOMIC_RELAXED);
+    mag = __atomic_load_n(&hit->open[KVA__MAG_LOADED], __ATOMIC_RELAXED);
+    return (struct kva__magazine *)mag;
 }
 
+/*
+ * A round of one word or two from the magazine of the CPU that the caller is
+ * pinned to.  False: nothing done.
+ */
 static inline bool
-kva__mag_put(struct kva__magcache *mc, uintptr_t thing)
+kva__mag_get(struct kva__mag_rows *rows, unsigned cpu, unsigned words,
+             uintptr_t *round)
 {
-    unsigned cpu = kva_cpu_enter_hit();
-    struct kva__mag_hit hit = { .row = kva__mag_row(mc, cpu),
-                                .at = KVA__MAG_AT };
-    struct kva__magazine *mag;
-    uintptr_t *round;
-    bool put = false;
+    struct kva__mag_hit hit;
+    struct kva__magazine *mag = kva__mag_enter_own(&hit, rows, cpu);
 
-    mag = kva__mag_enter(&hit, KVA__MAG_NOBODYS, KVA__MAG_WORD);
-    round = kva__mag_round(mag, hit.pos);
-    if (KVA_LIKELY(*round != KVA__MAG_END)) {
-        *round = thing;
-        hit.pos += KVA__MAG_WORD;
-        put = true;
+    if (KVA_UNLIKELY(__builtin_sub_overflow(hit.pos, mag->step, &hit.pos))) {
+        KVA__OPAQUE(hit.pos);
+        KVA__OPAQUE(mag);
+        hit.pos += mag->step;
+        kva__mag_leave(&hit);
+        return false;
+    }
+    round[0] = *kva__mag_round(mag, hit.pos);
+    if (words == 2) {
+        KVA__OPAQUE(mag);
+        round[1] = *kva__mag_round(mag, hit.pos + KVA__MAG_WORD);
     }
     kva__mag_leave(&hit);
-    kva_cpu_exit(cpu);
-    return put;
+    return true;
+}
+
+/*
+ * A thing into it.  If a round has two words, the first is the address of the
+ * byte that says what the thing is, and that says cached from now on.
+ */
+static inline bool
+kva__mag_put(struct kva__mag_rows *rows, unsigned cpu, unsigned words,
+             uint8_t *state, uint8_t cached, uintptr_t thing)
+{
+    struct kva__mag_hit hit;
+    struct kva__magazine *mag = kva__mag_enter_own(&hit, rows, cpu);
+
+    if (KVA_UNLIKELY(*kva__mag_round(mag, hit.pos) == KVA__MAG_END)) {
+        kva__mag_leave(&hit);
+        return false;
+    }
+    hit.pos += words * KVA__MAG_WORD;
+    KVA__OPAQUE(hit.pos);
+    if (words == 2) {
+        __atomic_store_n(state, cached, __ATOMIC_RELAXED);
+        *kva__mag_round(mag, hit.pos - 2u * KVA__MAG_WORD) = (uintptr_t)state;
+        KVA__OPAQUE(mag);
+    }
+    *kva__mag_round(mag, hit.pos - KVA__MAG_WORD) = thing;
+    kva__mag_leave(&hit);
+    return true;
 }
 
 #endif

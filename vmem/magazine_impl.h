@@ -53,13 +53,13 @@ at_now(const struct kva__magcache *mc, uintptr_t *row)
 static inline size_t
 at_of(const struct kva__magcache *mc, size_t rounds)
 {
-    return KVA__MAG_WORD + (rounds << (mc->words - 1u)) * KVA__MAG_WORD;
+    return (rounds << (mc->words - 1u)) * KVA__MAG_WORD;
 }
 
 static inline size_t
 rounds_of(const struct kva__magcache *mc, size_t at)
 {
-    return (at / KVA__MAG_WORD - 1u) >> (mc->words - 1u);
+    return at / KVA__MAG_WORD >> (mc->words - 1u);
 }
 
 static inline struct kva__magazine *

@@ -124,21 +124,7 @@ struct gate_block {
 
 _Static_assert(GATE_LEAVES >= 64u, "a gate reaches far enough to be worth it");
 
-/*
- * A word that is written once, before anybody can need it.  ThreadSanitizer
- * wants to be told; for the compiler an atomic load is one that cannot be part
- * of another instruction.
- */
-#if defined(__SANITIZE_THREAD__)
-#define ONCE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ONCE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
-#endif
-#endif
-#ifndef ONCE
-#define ONCE(word) (word)
-#endif
+#define ONCE(word) KVA__ONCE(word)
 
 static inline uintptr_t
 rotate_right(uintptr_t x, unsigned shift)

@@ -190,10 +190,11 @@ interior_and_misaligned(struct test_ctx *t)
                     "of an object, found byte 1 of the one at 0x%lx",
                     UL(z.cached + 1), UL(z.cached));
         base = (char *)((uintptr_t)z.cached & ~(uintptr_t)8191);
-        CHECK_PANIC(kva_pool_cache_put(z.pc, base + 48 + 7 * 1128),
-                    "pool_cache_put: cache inodes: 0x%lx: expected an object, "
-                    "found the unused end of a slab",
-                    UL(base + 48 + 7 * 1128));
+        CHECK_PANIC(
+            kva_pool_cache_put(z.pc, base + z.pc->slabs.first + 7 * 1128),
+            "pool_cache_put: cache inodes: 0x%lx: expected an object, "
+            "found the unused end of a slab",
+            UL(base + z.pc->slabs.first + 7 * 1128));
         CHECK_PANIC(kva_pool_cache_put(z.pages, z.page + 8),
                     "pool_cache_put: cache pages: 0x%lx: expected the start "
                     "of an object, found byte 8 of the one at 0x%lx",

@@ -314,24 +314,6 @@ say_malloc(const struct stock *s, const struct words *w,
                               : say_slab(w, false, 0, place);
 }
 
-/*
- * Not said in these words yet: slabs that are not aligned to their size, or of
- * more pages than a word of the map of slabs has, are entered by their first
- * page; and a cache of such slabs takes any address for a slab's.
- */
-static bool
-is_known(const struct stock *s, const struct blame *b,
-         const struct blame_place *place)
-{
-    if (b->way == BY_CACHE_PUT && s->member[b->which].pp->slab_mask == 0 &&
-        (b->addr & (KVA_PAGE_SIZE - 1)) != 0) {
-        return false;
-    }
-    return place->pp == NULL || b->addr - place->base < KVA_PAGE_SIZE ||
-           (place->pp->slab_mask != 0 &&
-            place->pp->slab_bytes <= KVA__SLABMAP_WORD_PAGES * KVA_PAGE_SIZE);
-}
-
 /* ---- the verdict ----------------------------------------------------- */
 
 /*
@@ -382,9 +364,6 @@ blame_message(const struct stock *s, const struct blame *b,
                        .addr = b->addr };
     struct blame_place place = blame_find(b->addr);
 
-    if (!is_known(s, b, &place)) {
-        return false;
-    }
     switch (b->way) {
     case BY_POOL_PUT:
     case BY_CACHE_PUT:

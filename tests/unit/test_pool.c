@@ -751,7 +751,7 @@ notouch_is_not_touched(struct test_ctx *t)
     kva_pool_init(&pp, 64, 0, 0, PR_NOTOUCH, "notouch", NULL, KVA_IPL_NONE);
     CHECK_EQ(pp.nobj, 64);
     object[0] = kva_pool_get(&pp, PR_NOWAIT);
-    base = (char *)((uintptr_t)object[0] & ~pp.slab_mask);
+    base = (char *)((uintptr_t)object[0] & ~(pp.slab_bytes - 1));
     tower_fill(base, pp.slab_bytes, 0x5a);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 1; i < 64; i++) {

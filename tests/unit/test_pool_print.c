@@ -138,7 +138,7 @@ addresses_are_named(struct test_ctx *t)
                    (unsigned long)(uintptr_t)p);
     check_whatis((uintptr_t)p + 7, text);
     check_whatis((uintptr_t)q, "+0 in pool names, a free one\n");
-    check_whatis((uintptr_t)p & ~pp.slab_mask,
+    check_whatis((uintptr_t)p & ~(pp.slab_bytes - 1u),
                  "in a slab of pool names, in no object");
     check_whatis((uintptr_t)big + 4095, "+4095 in cache pages, a live one");
     kva_pool_cache_put(pc, big);
