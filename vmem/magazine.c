@@ -192,8 +192,9 @@ kva__mag_pop_empty(struct kva__magcache *mc)
 
 /* One part in so many of what the supplier has given may lie there at the first
  * regret; beyond it a magazine more takes so many regrets, up to all that is
- * out. */
-#define DEPOT_SHARE 4u
+ * out.  (With a quarter in place of an eighth the build trace wired 0.5 MiB
+ * more.) */
+#define DEPOT_SHARE 8u
 #define DEPOT_PATIENCE 512u
 
 /* A magazine is about to be filled.  Was one emptied before? */
@@ -245,8 +246,9 @@ kva__mag_depot_reset(struct kva__magcache *mc)
  * % more, with a thirty-second and less nothing more.) */
 #define GROW_SHARE 64u
 
-/* Or as much as the depot may have, where traffic is heavy. */
+/* Or a quarter of it, where traffic is heavy. */
 #define GROW_TRAFFIC_HEAVY 4096u
+#define GROW_SHARE_HEAVY 4u
 
 /* Rounds that a block twice as large, or half as large, has room for. */
 static unsigned
@@ -271,8 +273,8 @@ may_grow(const struct kva__magcache *mc, unsigned capacity)
     size_t rounds = capacity * (2u * slots_of(mc) + mc->full_min);
     size_t out = __atomic_load_n(&mc->out, __ATOMIC_RELAXED);
 
-    return out >= rounds * GROW_SHARE ||
-           (mc->traffic >= GROW_TRAFFIC_HEAVY && out >= rounds * DEPOT_SHARE);
+    return out >= rounds * GROW_SHARE || (mc->traffic >= GROW_TRAFFIC_HEAVY &&
+                                          out >= rounds * GROW_SHARE_HEAVY);
 }
 
 static void
