@@ -60,8 +60,8 @@ check_slab(const struct kva_pool *pp, struct kva__slab *slab)
             (slab->prev == NULL ? pp->file[slab->file] : slab->prev->next)) {
         return "a list of slabs is broken";
     }
-    if (kva__slab_of(base) != slab ||
-        kva__slab_of(base + pp->slab_bytes - 1u) != slab) {
+    if (!kva__nest_holds(slab, base) ||
+        !kva__nest_holds(slab, base + pp->slab_bytes - 1u)) {
         return "a slab is not found by its addresses";
     }
     return check_objects(pp, slab);

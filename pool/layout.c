@@ -87,7 +87,8 @@ map_offset(size_t nobj)
 static size_t
 header_bytes(const struct layout *lo, size_t nobj)
 {
-    size_t bytes = map_offset(nobj) + map_words(nobj) * sizeof(uintptr_t);
+    size_t bytes = map_offset(nobj) + map_words(nobj) * sizeof(uintptr_t) +
+                   kva__nest_bytes(lo->flags);
 
     return bytes + kva__paddr_bytes(lo->flags, bytes, lo->slab_bytes);
 }
@@ -273,6 +274,7 @@ kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
     if (lo.single) {
         pp->flags |= KVA__PR_SINGLE;
     }
+    kva__colour_init(pp, lo.slab_bytes - lo.first - lo.nobj * size, align);
     pp->list_scale =
         (uint32_t)kva__pool_divide((size_t)KVA__POOL_LEVELS << 16, lo.nobj);
 }

@@ -25,9 +25,10 @@ kva__paddr_bytes(unsigned flags, size_t at, size_t slab_bytes)
 static kva_pa_t *
 table_of(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    uintptr_t *end = kva__slab_map(pp, slab) + pp->map_words;
+    uintptr_t end = (uintptr_t)(kva__slab_map(pp, slab) + pp->map_words) +
+                    kva__nest_bytes(pp->flags);
 
-    return (kva_pa_t *)kva_round_up((uintptr_t)end, sizeof(kva_pa_t));
+    return (kva_pa_t *)kva_round_up(end, sizeof(kva_pa_t));
 }
 
 /* What lies at va, for up to n pages: how many in a row, at least one. */

@@ -260,6 +260,15 @@ kva__pool_give(struct kva_pool *pp, const struct kva__round *round, unsigned n,
 
 /* ---- making and unmaking pools --------------------------------------- */
 
+/* A power of two of pages; of functions without alignment, any number. */
+static bool
+page_will_do(const struct kva_pool *pp, size_t page)
+{
+    bool any = (pp->flags & PR_NOALIGN) != 0 && pp->allocator->pa_alloc != NULL;
+
+    return any ? (page & KVA_PAGE_MASK) == 0 : kva_is_pow2(page);
+}
+
 /* The slab size that an allocator of functions, or a user, insists on. */
 static void
 check_page(const struct kva_pool *pp, size_t page)
@@ -268,7 +277,7 @@ check_page(const struct kva_pool *pp, size_t page)
     const char *kind = kva__pool_kind(pp);
     const struct kva_pool_allocator *pa = pp->allocator;
 
-    if (page != 0 && (page < KVA_PAGE_SIZE || !kva_is_pow2(page))) {
+    if (page != 0 && (page < KVA_PAGE_SIZE || !page_will_do(pp, page))) {
         kva__misuse(func, kind, pp->name, (uintptr_t)pp,
                     "expected a power of two of pages, found slab size %zu",
                     page);
@@ -299,6 +308,13 @@ check_geometry(const struct kva_pool *pp, size_t size, size_t align)
     if (!kva_is_pow2(align)) {
         kva__misuse(func, kind, pp->name, (uintptr_t)pp,
                     "expected a power of two, found align %zu", align);
+    }
+    if ((pp->flags & PR_NOALIGN) != 0 && pp->allocator->pa_alloc != NULL &&
+        align > KVA_PAGE_SIZE) {
+        kva__misuse(func, kind, pp->name, (uintptr_t)pp,
+                    "expected an align up to a page, with PR_NOALIGN, found "
+                    "align %zu",
+                    align);
     }
 }
 
@@ -335,6 +351,9 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
         .hardlimit = KVA__POOL_NONE,
     };
     kva__pool_check_init(pp, flags);
+    if (pp->allocator->pa_alloc != NULL) {
+        pp->flags |= KVA__PR_NESTED;
+    }
     page = kva__allocator_page(pp->allocator);
     check_page(pp, page);
     check_geometry(pp, size, alignment);

@@ -55,8 +55,9 @@ struct kva_pool;
 struct kva_pool_allocator {
     kva_vmem_t **arena; /* looked up at each slab, so it may be set up later */
     size_t pa_pagesz;   /* slab size wanted, a power of two of pages up to
-                           KVA_POOL_PAGE_MAX; 0: the pool chooses, or with
-                           functions a page */
+                           KVA_POOL_PAGE_MAX; with PR_NOALIGN any number of
+                           pages; 0: the pool chooses, or with functions a
+                           page */
     void *(*pa_alloc)(struct kva_pool *pp, int flags); /* NULL: the arena */
     void (*pa_free)(struct kva_pool *pp, void *page);
 };

@@ -31,6 +31,7 @@
 #define KVA__PR_OFF_SLAB 0x02000000u /* headers are not in the slab */
 #define KVA__PR_LIMBO 0x04000000u    /* destructors wait for the barrier */
 #define KVA__PR_SINGLE 0x08000000u   /* slabs of one object, of any length */
+#define KVA__PR_NESTED 0x10000000u   /* slabs may be objects of a pool */
 #define KVA__PR_PUBLIC 0x00ffffffu
 
 /* What pool_init knows. */
@@ -175,6 +176,28 @@ kva__pool_wanted(const struct kva_pool *pp)
 
     return vm != NULL && kva__wait_for(vm);
 }
+
+/* ---- colours (colour.c) ------------------------------------------------ */
+
+/* Where the objects of the next slab begin, beyond the first place. */
+uint32_t kva__colour_next(struct kva_pool *pp);
+/* By the waste of a slab and the alignment of objects. */
+void kva__colour_init(struct kva_pool *pp, size_t waste, size_t align);
+
+/* ---- slabs in objects (nest.c) ----------------------------------------- */
+
+/*
+ * A slab that comes from a function may be an object of another pool, whose
+ * slab the map then has to give again: behind the free map there is a word for
+ * its header, or NULL.
+ */
+size_t kva__nest_bytes(unsigned flags);
+struct kva__slab *
+kva__nest_outer(const struct kva_pool *pp, struct kva__slab *slab);
+void kva__nest_note(const struct kva_pool *pp, struct kva__slab *slab,
+                    uintptr_t base);
+/* Is a slab what the map says of addr, or does it hold what that is in? */
+bool kva__nest_holds(struct kva__slab *slab, uintptr_t addr);
 
 /* ---- physical addresses (paddr.c) -------------------------------------- */
 

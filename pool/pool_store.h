@@ -81,6 +81,9 @@ struct kva_pool {
     void (*drain_hook)(void *arg, int flags);
     void *drain_arg;
     struct kva_cleaner cleaner;
+    uint32_t colour;       /* (s) of the next slab */
+    uint32_t colour_step;  /* (c) the alignment; 0: one colour */
+    uint32_t colour_last;  /* (c) */
     size_t skipped;        /* (s) empty slabs that drains had to leave */
     unsigned pins;         /* (l) who is at it; it stays that long */
     struct kva_pool *next; /* (l) */

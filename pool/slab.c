@@ -297,7 +297,8 @@ kva__slab_create(struct kva_pool *pp, unsigned flags)
         kva__range_put(pp, base);
         return NULL;
     }
-    slab_format(pp, slab, base + pp->first);
+    slab_format(pp, slab, base + pp->first + kva__colour_next(pp));
+    kva__nest_note(pp, slab, base);
     if (!kva__slabmap_set(base, pp->slab_bytes, slab)) {
         slab->owner = &kva__pool_nobodys;
         if (off_slab) {
@@ -315,7 +316,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     uintptr_t base = kva__slab_base(slab);
 
     KVA_ASSERT(slab->nfree == pp->nobj);
-    (void)kva__slabmap_set(base, pp->slab_bytes, NULL);
+    (void)kva__slabmap_set(base, pp->slab_bytes, kva__nest_outer(pp, slab));
     slab->owner = &kva__pool_nobodys;
     slab->magic = 0;
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {

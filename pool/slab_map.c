@@ -302,7 +302,8 @@ kva__slabmap_set(uintptr_t base, size_t bytes, struct kva__slab *slab)
     for (size_t done = 0; ready && done < bytes; done += KVA_PAGE_SIZE) {
         struct kva__slab **entry = entry_of(base + done, false);
 
-        KVA_ASSERT(slab == NULL || *entry == &nobodys);
+        KVA_ASSERT(slab == NULL || *entry == &nobodys ||
+                   (*entry)->owner != slab->owner);
         __atomic_store_n(entry, slab != NULL ? slab : &nobodys,
                          __ATOMIC_RELEASE);
     }

@@ -381,28 +381,184 @@ metadata_pages_serve(struct test_ctx *t)
     tower_end();
 }
 
-/* In a listing the pages of a pool whose objects are slabs do not count: they
- * do where they are slabs. */
-static void
-recursive_pools_do_not_count(struct test_ctx *t)
+/* ---- slabs that are objects ------------------------------------------------ */
+
+static struct kva_pool slab_pool;
+
+static void *
+slab_from_pool(struct kva_pool *pp, int flags)
 {
+    (void)pp;
+    return kva_pool_get(&slab_pool, flags);
+}
+
+static void
+slab_to_pool(struct kva_pool *pp, void *page)
+{
+    (void)pp;
+    kva_pool_put(&slab_pool, page);
+}
+
+/*
+ * Claim: a pool's objects may be the slabs of another one.  Each pool finds its
+ * own; pages in use as a slab cannot be put; in a sum they count once.
+ */
+static void
+slabs_may_be_objects(struct test_ctx *t)
+{
+    static struct kva_pool_allocator from_pool = {
+        .pa_pagesz = 2 * KVA_PAGE_SIZE,
+        .pa_alloc = slab_from_pool,
+        .pa_free = slab_to_pool,
+    };
+    static void *object[500];
     struct kva_pool pp;
+    uintptr_t page;
     int before;
-    void *p;
 
     (void)t;
     tower_start(0);
-    for (unsigned recursive = 0; recursive < 2; recursive++) {
-        before = kva_pool_totalpages();
-        CHECK_EQ(kva_pool_init(&pp, KVA_PAGE_SIZE, KVA_PAGE_SIZE, 0,
-                               recursive != 0 ? (int)PR_RECURSIVE : 0, "slabs",
-                               NULL, KVA_IPL_NONE),
-                 0);
-        p = kva_pool_get(&pp, PR_NOWAIT);
-        CHECK_EQ(kva_pool_totalpages() - before, recursive != 0 ? 0 : 1);
-        kva_pool_put(&pp, p);
-        kva_pool_destroy(&pp);
+    before = kva_pool_totalpages();
+    CHECK_EQ(kva_pool_init(&slab_pool, 2 * KVA_PAGE_SIZE, 2 * KVA_PAGE_SIZE, 0,
+                           PR_RECURSIVE, "slabs", NULL, KVA_IPL_NONE),
+             0);
+    CHECK_EQ(
+        kva_pool_init(&pp, 192, 0, 0, 0, "objects", &from_pool, KVA_IPL_NONE),
+        0);
+    for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+        object[i] = kva_pool_get(&pp, PR_NOWAIT);
+        CHECK(object[i] != NULL);
     }
+    CHECK_EQ(kva_pool_totalpages() - before, 2 * (int)pp.nslabs);
+    CHECK_EQ(slab_pool.nout, pp.nslabs);
+    CHECK(kva_pool_check(&pp) == NULL);
+    CHECK(kva_pool_check(&slab_pool) == NULL);
+    page = kva_round_down((uintptr_t)object[7], 2 * KVA_PAGE_SIZE);
+    CHECK_PANIC(kva_pool_put(&slab_pool, (void *)page),
+                "pool_put: pool slabs: 0x%lx: expected an object of this pool, "
+                "found one of pool objects",
+                (unsigned long)page);
+    for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+        kva_pool_put(&pp, object[i]);
+    }
+    CHECK_EQ(slab_pool.nout, 0);
+    CHECK(kva_pool_check(&slab_pool) == NULL);
+    kva_pool_destroy(&pp);
+    kva_pool_destroy(&slab_pool);
+    tower_end();
+}
+
+/* ---- pages that are not aligned ---------------------------------------------- */
+
+/*
+ * Claim: with PR_NOALIGN pages of any number of machine pages will do, wherever
+ * they begin; without it, and for what is to be aligned by more than a page,
+ * they will not.
+ */
+static void
+unaligned_pages_serve(struct test_ctx *t)
+{
+    static char *object[1500];
+    struct kva_pool pp;
+
+    (void)t;
+    tower_start(0);
+    for (size_t pages = 1; pages <= 512; pages += pages < 9 ? 1 : 101) {
+        unsigned n = 0;
+
+        user_start(pages * KVA_PAGE_SIZE);
+        user.skew = KVA_PAGE_SIZE;
+        CHECK_EQ(kva_pool_init(&pp, 320, 64, 0,
+                               pages % 2 != 0 ? (int)PR_NOALIGN
+                                              : (int)(PR_NOALIGN | PR_NOTOUCH),
+                               "unaligned", &user_pages, KVA_IPL_NONE),
+                 0);
+        while (n < KVA_COUNT(object) && user.live < 3) {
+            object[n] = kva_pool_get(&pp, PR_NOWAIT);
+            CHECK(object[n] != NULL);
+            CHECK_EQ((uintptr_t)object[n] % 64, 0);
+            tower_fill(object[n], 320, n);
+            n++;
+        }
+        CHECK(kva_pool_check(&pp) == NULL);
+        CHECK_PANIC(kva_pool_put(&pp, object[0] + 64),
+                    "pool_put: pool unaligned: 0x%lx: expected the start of an "
+                    "object, found byte 64 of the one at 0x%lx",
+                    (unsigned long)(uintptr_t)(object[0] + 64),
+                    (unsigned long)(uintptr_t)object[0]);
+        for (unsigned i = 0; i < n; i++) {
+            CHECK(tower_intact(object[i], 320, i));
+            kva_pool_put(&pp, object[i]);
+        }
+        kva_pool_destroy(&pp);
+        user_end();
+    }
+    CHECK_PANIC(kva_pool_init(&pp, 320, 2 * KVA_PAGE_SIZE, 0, PR_NOALIGN,
+                              "unaligned", &user_pages, KVA_IPL_NONE),
+                "pool_init: pool unaligned: 0x%lx: expected an align up to a "
+                "page, with PR_NOALIGN, found align %zu",
+                (unsigned long)(uintptr_t)&pp, 2 * KVA_PAGE_SIZE);
+    tower_end();
+}
+
+/* ---- colours ------------------------------------------------------------------ */
+
+/*
+ * Claim: successive slabs begin their objects at successive multiples of the
+ * alignment, all that the slab's rest has room for, equally often.
+ */
+static void
+colours_of(size_t size, unsigned align, int flags)
+{
+    unsigned used[KVA_PAGE_SIZE / 8] = { 0 }, colours, rounds = 3;
+    static void *object[4000];
+    struct kva_pool pp;
+    size_t rest;
+    unsigned n = 0;
+
+    user_start(KVA_PAGE_SIZE);
+    CHECK_EQ(kva_pool_init(&pp, size, align, 0, flags, "colour", &user_pages,
+                           KVA_IPL_NONE),
+             0);
+    rest = KVA_PAGE_SIZE - pp.first - pp.nobj * pp.size;
+    colours = (unsigned)(rest / align) + 1;
+    for (unsigned slab = 0; slab < rounds * colours; slab++) {
+        uintptr_t low = UINTPTR_MAX;
+
+        for (unsigned i = 0; i < pp.nobj; i++, n++) {
+            CHECK_LT(n, KVA_COUNT(object));
+            object[n] = kva_pool_get(&pp, PR_NOWAIT);
+            CHECK_EQ((uintptr_t)object[n] % align, 0);
+            tower_fill(object[n], size, n);
+            low = (uintptr_t)object[n] < low ? (uintptr_t)object[n] : low;
+        }
+        CHECK_EQ(pp.nfree, 0);
+        low = (low & KVA_PAGE_MASK) - pp.first;
+        CHECK_EQ(low, slab % colours * align);
+        used[low / align]++;
+    }
+    for (unsigned i = 0; i < colours; i++) {
+        CHECK_EQ(used[i], rounds);
+    }
+    CHECK(kva_pool_check(&pp) == NULL);
+    for (unsigned i = 0; i < n; i++) {
+        CHECK(tower_intact(object[i], size, i));
+        kva_pool_put(&pp, object[i]);
+    }
+    kva_pool_destroy(&pp);
+    user_end();
+}
+
+static void
+slabs_have_colours(struct test_ctx *t)
+{
+    (void)t;
+    tower_start(0);
+    colours_of(1000, 8, 0);
+    colours_of(1000, 8, PR_NOTOUCH);
+    colours_of(704, 64, 0);
+    colours_of(600, 8, PR_NOTOUCH);
+    colours_of(1024, 64, PR_NOTOUCH); /* no rest: one colour */
     tower_end();
 }
 
@@ -415,6 +571,8 @@ const struct test pool_allocator_tests[] = {
     TEST("pool_allocator", free_bytes_are_never_written),
     TEST("pool_allocator", headers_in_the_slab_are_seen),
     TEST("pool_allocator", metadata_pages_serve),
-    TEST("pool_allocator", recursive_pools_do_not_count),
+    TEST("pool_allocator", slabs_may_be_objects),
+    TEST("pool_allocator", unaligned_pages_serve),
+    TEST("pool_allocator", slabs_have_colours),
     TEST_END
 };
