@@ -4,8 +4,9 @@
  * them, and where the objects lie.
  *
  * A pool has slabs of one size, a power of two of pages.  Two wastes pull in
- * opposite directions.  In each slab: header and rest.  Over the pool: on average half a
- * slab is not full, which matters when the pool is small, and most pools are.
+ * opposite directions.  In each slab: header and rest.  Over the pool: on
+ * average half a slab is not full, which matters when the pool is small, and
+ * most pools are.
  * So each candidate is given the share of memory that it would waste in a pool
  * of 128 KiB (half a slab is a 64th of that for each page), and the cheapest
  * wins:
@@ -22,8 +23,8 @@
  *       4096           4         1       1.6  (header elsewhere)
  *
  * A header elsewhere costs a line more at each get and put, which is counted as
- * another 9 %.  With this the recorded kernel of 1.35 GB live in
- * pools takes 1.04 times that in slabs, the one of 4.5 MB 1.21 times.
+ * another 9 %.  With this the recorded kernel of 1.35 GB live in pools takes
+ * 1.04 times that in slabs, the one of 4.5 MB 1.21 times.
  */
 #include "pool/pool_impl.h"
 

@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "kmem/kmem_impl.h"
 #include "tests/unit/tower.h"
 
 #if defined(__linux__) && (defined(__x86_64__) || defined(__i386__))
@@ -490,6 +491,34 @@ pool_cache(struct test_ctx *t)
     tower_end();
 }
 
+/* ---- kmem from interrupts ------------------------------------------------ */
+
+#define INTR_SIZE 192u
+
+static uintptr_t
+intr_get(void)
+{
+    return (uintptr_t)kva_kmem_intr_alloc(INTR_SIZE, KM_NOSLEEP);
+}
+
+static void
+intr_put(uintptr_t object)
+{
+    kva_kmem_intr_free((void *)object, INTR_SIZE);
+}
+
+static const struct subject intr_subject = { intr_get, intr_put, cache_live,
+                                             cache_drain, cache_check };
+
+static void
+kmem_intr(struct test_ctx *t)
+{
+    tower_start(0);
+    cache = kva__kmem_of[kva__kmem_step(INTR_SIZE)] + KVA__KMEM_CLASSES;
+    all_groups(t, &intr_subject);
+    tower_end();
+}
+
 #else
 
 static void
@@ -505,9 +534,16 @@ pool_cache(struct test_ctx *t)
     quantum_cache(t);
 }
 
+static void
+kmem_intr(struct test_ctx *t)
+{
+    quantum_cache(t);
+}
+
 #endif
 
 const struct test single_step_tests[] = {
     TEST_COUNT("single_step", quantum_cache, 1, 6, 200),
-    TEST_COUNT("single_step", pool_cache, 1, 6, 200), TEST_END
+    TEST_COUNT("single_step", pool_cache, 1, 6, 200),
+    TEST_COUNT("single_step", kmem_intr, 1, 6, 200), TEST_END
 };
