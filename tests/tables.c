@@ -62,6 +62,7 @@ extern const struct test single_step_tests[];
 extern const struct test split_tests[];
 extern const struct test steps_tests[];
 extern const struct test stress_object_tests[];
+extern const struct test stress_trade_tests[];
 extern const struct test stress_vmem_tests[];
 extern const struct test vmem_add_span_tests[];
 extern const struct test vmem_arguments_tests[];
@@ -174,6 +175,7 @@ const struct test *const test_tables[] = {
     single_step_tests,
     stress_vmem_tests,
     stress_object_tests,
+    stress_trade_tests,
     NULL
 };
 /* clang-format on */

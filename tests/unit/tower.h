@@ -17,12 +17,12 @@
 
 /* page_limit 0: none. */
 static inline void
-tower_start(size_t page_limit)
+tower_start_on(unsigned cpus, size_t page_limit)
 {
     struct kva_posix_config config = { .va_bytes = (size_t)256 << 20,
                                        .meta_bytes = (size_t)32 << 20,
                                        .page_limit = page_limit,
-                                       .cpus = 4 };
+                                       .cpus = cpus };
     struct kva_boot boot = { .intr_bytes = TOWER_INTR_BYTES };
 
     PORT(&config);
@@ -31,6 +31,12 @@ tower_start(size_t page_limit)
     CHECK_EQ(kva_boot(&boot), 0);
     CHECK_EQ(kva_start(), 0);
     kva_kmem_init();
+}
+
+static inline void
+tower_start(size_t page_limit)
+{
+    tower_start_on(4, page_limit);
 }
 
 /* The invariants of every pool and of the arena beneath. */
