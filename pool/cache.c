@@ -385,10 +385,12 @@ cache_drain_step(struct kva_pool_cache *pc, size_t bytes, size_t keep)
 size_t
 pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
 {
-    size_t keep = kva__pool_divide(retain, pc->slabs.size);
-    size_t before = kva__pool_released(&pc->slabs), done = 0;
+    size_t keep, before, done = 0;
     bool more = true;
 
+    kva__pool_require(&pc->slabs, "pool_cache_drain");
+    keep = kva__pool_divide(retain, pc->slabs.size);
+    before = kva__pool_released(&pc->slabs);
     while (done < bytes) {
         (void)kva__pool_trim(&pc->slabs, true, bytes - done);
         done = kva__pool_released(&pc->slabs) - before;
@@ -416,8 +418,10 @@ pool_cache_invalidate(pool_cache_t pc)
 bool
 pool_cache_reclaim(pool_cache_t pc)
 {
-    size_t before = kva__pool_released(&pc->slabs); /* the hook's puts count */
+    size_t before;
 
+    kva__pool_require(&pc->slabs, "pool_cache_reclaim");
+    before = kva__pool_released(&pc->slabs); /* the hook's puts count */
     kva__pool_call_hook(&pc->slabs);
     (void)pool_cache_drain(pc, SIZE_MAX, 0);
     return kva__pool_released(&pc->slabs) != before;
@@ -460,6 +464,7 @@ pool_cache_prime(pool_cache_t pc, int n)
 void
 pool_cache_stat(pool_cache_t pc, struct kva_pool_stat *st)
 {
+    kva__pool_require(&pc->slabs, "pool_cache_stat");
     kva_pool_stat(&pc->slabs, st);
     st->objects_cached = kva__magcache_rounds(&pc->mags);
     st->objects_waiting = kva__limbo_count(pc);

@@ -18,11 +18,22 @@ kva__pool_init_name(const struct kva_pool *pp)
 }
 
 void
+kva__pool_dead(const char *func, const struct kva_pool *pp)
+{
+    bool cache = func[sizeof("pool_") - 1u] == 'c'; /* "pool_cache_..." */
+
+    kva__misuse(func, cache ? "cache" : "pool", NULL, (uintptr_t)pp,
+                "expected a %s, found none, or one that was destroyed",
+                cache ? "cache" : "pool");
+}
+
+void
 kva__pool_check_flags(const char *func, const struct kva_pool *pp,
                       unsigned flags)
 {
     unsigned wait = flags & (PR_WAITOK | PR_NOWAIT);
 
+    kva__pool_require(pp, func);
     if (wait != PR_WAITOK && wait != PR_NOWAIT) {
         kva__misuse(func, kva__pool_kind(pp), pp->name, (uintptr_t)pp,
                     "expected PR_WAITOK or PR_NOWAIT, found flags 0x%x", flags);
@@ -43,6 +54,7 @@ kva__pool_check_init(const struct kva_pool *pp, unsigned flags)
 void
 kva__pool_check_wait(const char *func, const struct kva_pool *pp)
 {
+    kva__pool_require(pp, func);
     if (!kva__barrier_possible(pp)) {
         kva__misuse(func, kva__pool_kind(pp), pp->name, (uintptr_t)pp,
                     "expected a thread that may sleep, for PR_PSERIALIZE, "
@@ -119,6 +131,7 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
     struct kva__place place;
     struct kva_range range;
 
+    kva__pool_require(pp, func);
     if (kva__slab_find(pp, addr, &place)) {
         bad_in_slab(func, pp, addr, &place, expected);
     }

@@ -365,6 +365,7 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
     kva__pool_layout(pp, kva_round_up(size, alignment), alignment,
                      align_offset & (alignment - 1u), page);
     kva_port_lock_init(&pp->lock, name, ipl, KVA_RANK_SLAB);
+    pp->alive = kva__pool_magic(pp);
     pp->cleaner.clean = pool_clean;
     pp->cleaner.arg = pp;
     pp->cleaner.name = name;
@@ -383,6 +384,7 @@ kva__pool_teardown(struct kva_pool *pp, const char *func)
     (void)kva__pool_trim(pp, true, SIZE_MAX);
     KVA_ASSERT(pp->nslabs == 0);
     kva_port_lock_fini(&pp->lock);
+    pp->alive = 0;
 }
 
 int
@@ -434,6 +436,7 @@ pool_put(struct kva_pool *pp, void *object)
 {
     struct kva__round round = { .object = (uintptr_t)object };
 
+    kva__pool_require(pp, "pool_put");
     kva__pool_give(pp, &round, 1, KVA__OBJECT_LIVE, "pool_put");
 }
 
@@ -448,9 +451,12 @@ mark_of(int n)
 int
 pool_prime(struct kva_pool *pp, int n)
 {
-    int error = kva__pool_grow_to(pp, mark_of(n));
-    kva_irq_t irq = kva__pool_lock(pp);
+    kva_irq_t irq;
+    int error;
 
+    kva__pool_require(pp, "pool_prime");
+    error = kva__pool_grow_to(pp, mark_of(n));
+    irq = kva__pool_lock(pp);
     pp->primed = pp->nfree + pp->nout;
     kva__pool_unlock(pp, irq);
     return error;
@@ -459,8 +465,10 @@ pool_prime(struct kva_pool *pp, int n)
 void
 pool_setlowat(struct kva_pool *pp, int n)
 {
-    kva_irq_t irq = kva__pool_lock(pp);
+    kva_irq_t irq;
 
+    kva__pool_require(pp, "pool_setlowat");
+    irq = kva__pool_lock(pp);
     pp->lowat = mark_of(n);
     kva__pool_unlock(pp, irq);
     (void)kva__pool_grow_to(pp, mark_of(n));
@@ -469,8 +477,10 @@ pool_setlowat(struct kva_pool *pp, int n)
 void
 pool_sethiwat(struct kva_pool *pp, int n)
 {
-    kva_irq_t irq = kva__pool_lock(pp);
+    kva_irq_t irq;
 
+    kva__pool_require(pp, "pool_sethiwat");
+    irq = kva__pool_lock(pp);
     pp->hiwat = mark_of(n);
     kva__pool_unlock(pp, irq);
     (void)kva__pool_trim(pp, false, SIZE_MAX);
@@ -479,8 +489,10 @@ pool_sethiwat(struct kva_pool *pp, int n)
 void
 pool_sethardlimit(struct kva_pool *pp, int n, const char *warnmess, int ratecap)
 {
-    kva_irq_t irq = kva__pool_lock(pp);
+    kva_irq_t irq;
 
+    kva__pool_require(pp, "pool_sethardlimit");
+    irq = kva__pool_lock(pp);
     pp->hardlimit = n < 0 ? KVA__POOL_NONE : (size_t)n;
     pp->warning = warnmess;
     pp->ratecap = ratecap;
@@ -493,8 +505,10 @@ void
 pool_set_drain_hook(struct kva_pool *pp, void (*fn)(void *arg, int flags),
                     void *arg)
 {
-    kva_irq_t irq = kva__pool_lock(pp);
+    kva_irq_t irq;
 
+    kva__pool_require(pp, "pool_set_drain_hook");
+    irq = kva__pool_lock(pp);
     pp->drain_hook = fn;
     pp->drain_arg = arg;
     kva__pool_unlock(pp, irq);
@@ -528,8 +542,10 @@ kva__pool_released(struct kva_pool *pp)
 size_t
 pool_reclaim(struct kva_pool *pp)
 {
-    size_t before = kva__pool_released(pp);
+    size_t before;
 
+    kva__pool_require(pp, "pool_reclaim");
+    before = kva__pool_released(pp);
     kva__pool_call_hook(pp);
     (void)kva__pool_trim(pp, true, SIZE_MAX);
     kva__pool_settle(pp);
@@ -541,11 +557,14 @@ pool_reclaim(struct kva_pool *pp)
 void
 pool_stat(struct kva_pool *pp, struct kva_pool_stat *st)
 {
-    size_t header = (pp->flags & KVA__PR_OFF_SLAB) != 0
-                        ? kva__off_bytes(pp->header_bytes)
-                        : pp->header_bytes;
-    kva_irq_t irq = kva__pool_lock(pp);
+    size_t header;
+    kva_irq_t irq;
 
+    kva__pool_require(pp, "pool_stat");
+    header = (pp->flags & KVA__PR_OFF_SLAB) != 0
+                 ? kva__off_bytes(pp->header_bytes)
+                 : pp->header_bytes;
+    irq = kva__pool_lock(pp);
     *st = (struct kva_pool_stat){
         .object_bytes = pp->size,
         .slab_bytes = pp->slab_bytes,

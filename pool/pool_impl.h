@@ -476,6 +476,25 @@ _Noreturn void kva__pool_bad_destroy(const char *func, struct kva_pool *pp);
 void kva__pool_check_init(const struct kva_pool *pp, unsigned flags);
 void kva__pool_check_wait(const char *func, const struct kva_pool *pp);
 const char *kva__object_state_name(uint8_t state);
+/* What only a pool has that was made and not ended: not its copy, either. */
+static inline uintptr_t
+kva__pool_magic(const struct kva_pool *pp)
+{
+    return (uintptr_t)pp ^ (uintptr_t)0x9001a11eu;
+}
+
+_Noreturn void kva__pool_dead(const char *func, const struct kva_pool *pp);
+
+/* Report a pool that there is not.  Not for hits: the magazines of a cache that
+ * was ended have nothing, and take nothing that was not looked at. */
+static inline void
+kva__pool_require(const struct kva_pool *pp, const char *func)
+{
+    if (KVA_UNLIKELY(pp == NULL || pp->alive != kva__pool_magic(pp))) {
+        kva__pool_dead(func, pp);
+    }
+}
+
 void kva__pool_check_flags(const char *func, const struct kva_pool *pp,
                            unsigned flags);
 /* "pool" or "cache"; "pool_init" or "pool_cache_init". */

@@ -84,6 +84,7 @@ struct kva_pool {
     uint32_t colour;       /* (s) of the next slab */
     uint32_t colour_step;  /* (c) the alignment; 0: one colour */
     uint32_t colour_last;  /* (c) */
+    uintptr_t alive;       /* (c) kva__pool_magic, or 0 */
     size_t skipped;        /* (s) empty slabs that drains had to leave */
     unsigned pins;         /* (l) who is at it; it stays that long */
     struct kva_pool *next; /* (l) */

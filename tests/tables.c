@@ -39,6 +39,7 @@ extern const struct test misuse_pool_tests[];
 extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test mtbf_tests[];
+extern const struct test object_dead_tests[];
 extern const struct test object_destroy_live_tests[];
 extern const struct test object_double_free_tests[];
 extern const struct test object_foreign_tests[];
@@ -155,6 +156,7 @@ const struct test *const test_tables[] = {
     misuse_pool_tests,
     misuse_kmem_tests,
     misuse_malloc_tests,
+    object_dead_tests,
     object_destroy_live_tests,
     object_double_free_tests,
     object_foreign_tests,
