@@ -464,12 +464,15 @@ pool_cache_prime(pool_cache_t pc, int n)
 void
 pool_cache_stat(pool_cache_t pc, struct kva_pool_stat *st)
 {
+    struct kva__mag_stat mags;
+
     kva__pool_require(&pc->slabs, "pool_cache_stat");
     kva_pool_stat(&pc->slabs, st);
-    st->objects_cached = kva__magcache_rounds(&pc->mags);
+    kva__magcache_stat(&pc->mags, &mags);
+    st->objects_cached = mags.rounds;
     st->objects_waiting = kva__limbo_count(pc);
-    st->objects_per_magazine = pc->mags.capacity;
-    st->magazine_bytes = kva__magcache_bytes(&pc->mags);
+    st->objects_per_magazine = mags.capacity;
+    st->magazine_bytes = mags.bytes;
 }
 
 unsigned

@@ -235,7 +235,8 @@ size_t kva__magcache_drain_own(struct kva__magcache *mc);
 /* Trim the depot to what was used since the last time, and fit the capacity. */
 void kva__magcache_update(struct kva__magcache *mc);
 
-/* Rounds cached now (a racy sum), and bytes of magazines and slots. */
+/* Rounds cached now (a racy sum); and bytes of magazines and slots, with the
+ * depot's lock held. */
 size_t kva__magcache_rounds(struct kva__magcache *mc);
 size_t kva__magcache_bytes(struct kva__magcache *mc);
 

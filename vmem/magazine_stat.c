@@ -8,9 +8,9 @@ kva__magcache_stat(struct kva__magcache *mc, struct kva__mag_stat *st)
     kva_irq_t irq;
 
     *st = (struct kva__mag_stat){ .rounds = kva__magcache_rounds(mc),
-                                  .bytes = kva__magcache_bytes(mc),
                                   .slots = slots_of(mc) };
     irq = kva_port_lock(&mc->lock);
+    st->bytes = kva__magcache_bytes(mc);
     st->capacity = mc->capacity;
     st->capacity_max = mc->capacity_max;
     st->full = mc->nfull;
