@@ -135,6 +135,9 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
     pc->dtor = dtor;
     pc->arg = arg;
     pa = pc->slabs.allocator;
+    pc->move = NULL;
+    pc->moves = false;
+    pc->npinned = 0;
     rounds = rounds_for(pc->slabs.size, public_flags);
     kva__magcache_init(&pc->mags,
                        &(struct kva__mag_config){
@@ -183,6 +186,7 @@ static void
 cache_teardown(struct kva_pool_cache *pc, const char *func)
 {
     kva__pool_check_wait(func, &pc->slabs);
+    kva__move_end(pc);
     kva__pool_cache_expect_idle(pc, func);
     kva_reclaim_unregister(&pc->slabs.cleaner);
     kva__pools_unlink(&pc->slabs);

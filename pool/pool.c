@@ -21,6 +21,7 @@ kva__pool_bootstrap(void)
         kva__slabmap_bootstrap();
         kva__off_bootstrap();
         kva__cache_bootstrap();
+        kva__move_bootstrap();
         pools_ready = true;
     }
 }
@@ -30,6 +31,7 @@ kva__pool_shutdown(void)
 {
     if (pools_ready) {
         kva__pools_shutdown();
+        kva__move_fini();
         kva__slabmap_fini();
         kva__off_fini();
         pools_ready = false;

@@ -211,6 +211,86 @@ int kva_pool_cache_prime(kva_pool_cache_t pc, int n);
  */
 size_t kva_pool_cache_drain(kva_pool_cache_t pc, size_t bytes, size_t retain);
 
+/*
+ * Moving objects, so that memory goes back in whole spans.  After illumos'
+ * kmem_cache_set_move (Bonwick's slab allocator consolidated, 2008).
+ *
+ * fn(arg, from, to) is called in thread context with no library lock held.
+ * from is an object of the cache that was live a moment ago; to is one that
+ * nobody has, constructed (the constructor got PR_NOWAIT).  It answers
+ *
+ *   KVA_MOVE_YES      from was copied to to, and all that led to from leads to
+ *                     to: from is as a put object must be, and the library puts
+ *                     it.  to is the client's.
+ *   KVA_MOVE_NO       from is not to be moved.  Its slab, and so its span, is
+ *                     not tried again until an object of that slab is freed, or
+ *                     pool_cache_move_notify says that one has become movable.
+ *   KVA_MOVE_LATER    not now: it is locked, say.  The third time in one slab is
+ *                     a no.
+ *   KVA_MOVE_GONE     the client has put it meanwhile, or is about to.
+ *   KVA_MOVE_UNKNOWN  the client does not know it: not yet, or not any more.
+ *
+ * With any answer but yes, to must be as it was given.
+ *
+ * Meanwhile others run.  from may be put, and got again, by another CPU at any
+ * time; it stays an object of the cache while the callback runs, so it can be
+ * looked at: it is constructed, or in use.  A client that cannot tell from what
+ * it reads there whether he still has the object must find that out by a lock
+ * of his own, or by looking it up; and must not answer yes unless nobody else
+ * can put from any more.  As soon as others can find to, they may put it.
+ *
+ * An object in a magazine is known by its state, and no callback is called for
+ * it.  With -Dchecks=flush it looks live: magazines are emptied before, but
+ * what is put during an evacuation may be asked for, and the client answers
+ * KVA_MOVE_GONE or KVA_MOVE_UNKNOWN.
+ *
+ * Evacuation may be called for by an allocation that may sleep (reclaim), so
+ * the callback must not wait for a lock that is held across one: it tries, and
+ * answers KVA_MOVE_LATER.  It may get and put, but not destroy the cache.
+ */
+enum kva_pool_move {
+    KVA_MOVE_YES,
+    KVA_MOVE_NO,
+    KVA_MOVE_LATER,
+    KVA_MOVE_GONE,
+    KVA_MOVE_UNKNOWN
+};
+
+/*
+ * Before the first get: KVA_EBUSY after it, or if there is a callback.  From
+ * then on the cache's slabs come from kmem_movable_arena.  KVA_EINVAL: the
+ * cache is used in interrupts, its allocator is not one of kmem_arena, or it has
+ * PR_PSERIALIZE, whose readers hold what nobody could tell of.  KVA_ENOTSUP:
+ * there is no such arena.
+ */
+int kva_pool_cache_set_move(kva_pool_cache_t pc,
+                            enum kva_pool_move (*fn)(void *arg, void *from,
+                                                     void *to),
+                            void *arg);
+
+/* A live object of which fn said no, or later, can be moved now. */
+void kva_pool_cache_move_notify(kva_pool_cache_t pc, void *object);
+
+struct kva_pool_evacuation {
+    size_t spans; /* that ran empty */
+    size_t bytes; /* that went back from the arena then */
+    size_t calls; /* of callbacks */
+    size_t moves; /* that said yes; the others: */
+    size_t no, later, gone, unknown;
+    size_t failed; /* constructors that failed */
+};
+
+/*
+ * Empty the emptiest spans of kmem_movable_arena, one after the other, by moving
+ * what is in them into others, as long as there is room in those, and with at
+ * most moves_max calls of callbacks; then give back what is free.  A span that
+ * cannot be emptied is left alone for the next few calls.  True: the number of
+ * calls ended it, and another call goes on.  Limits and marks hold.  One at a
+ * time, a second caller does nothing.  Thread context, no lock held.  A pass of
+ * reclaim, and so pool_drain_all, does so with at most 4,096 calls.
+ */
+bool kva_pool_evacuate(size_t moves_max, struct kva_pool_evacuation *result);
+
 struct kva_pool_stat {
     size_t object_bytes; /* size of an object as laid out */
     size_t slab_bytes;   /* size of a slab */

@@ -32,6 +32,7 @@
 #define KVA__PR_LIMBO 0x04000000u    /* destructors wait for the barrier */
 #define KVA__PR_SINGLE 0x08000000u   /* slabs of one object, of any length */
 #define KVA__PR_NESTED 0x10000000u   /* slabs may be objects of a pool */
+#define KVA__PR_MOVES 0x20000000u    /* its objects may be moved (move.c) */
 #define KVA__PR_PUBLIC 0x00ffffffu
 
 /* What pool_init knows. */
@@ -67,8 +68,8 @@ struct kva__slab {
     uint32_t bias;          /* (c) address of the first object, times inverse */
     uint16_t nfree;         /* (s) */
     uint8_t file;           /* (s) which list or tree */
-    uint8_t level;          /* (s) by which it is filed in a tree */
-    uint8_t stuck;          /* (s) times that something was not to be moved */
+    uint8_t level;          /* (s) by which it is filed in a tree, and above
+                               that how often something was not to be moved */
     uint8_t magic;          /* (c) */
     uint8_t state[];        /* of each object; then the map */
 };
@@ -363,6 +364,36 @@ void kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab);
 #define KVA__SLAB_APART KVA__SLAB_FILES
 #define KVA__SLAB_IN_TREE(file) ((file) >= KVA__SLAB_PARTIAL)
 
+/* Six bits of level; two of how often the slab's objects were not to be moved,
+ * as far as KVA__SLAB_STUCK. */
+#define KVA__SLAB_LEVEL_BITS 6u
+#define KVA__SLAB_STUCK 3u
+
+static inline unsigned
+kva__slab_level(const struct kva__slab *slab)
+{
+    return slab->level & ((1u << KVA__SLAB_LEVEL_BITS) - 1u);
+}
+
+static inline unsigned
+kva__slab_stuck(const struct kva__slab *slab)
+{
+    return slab->level >> KVA__SLAB_LEVEL_BITS;
+}
+
+static inline void
+kva__slab_set_level(struct kva__slab *slab, unsigned level)
+{
+    slab->level =
+        (uint8_t)(kva__slab_stuck(slab) << KVA__SLAB_LEVEL_BITS | level);
+}
+
+static inline void
+kva__slab_set_stuck(struct kva__slab *slab, unsigned n)
+{
+    slab->level = (uint8_t)(n << KVA__SLAB_LEVEL_BITS | kva__slab_level(slab));
+}
+
 /* All slabs one after the other, from NULL on.  Logarithmic.  Pool lock held. */
 struct kva__slab *kva__slab_next(struct kva_pool *pp, struct kva__slab *slab);
 
@@ -398,6 +429,28 @@ void kva__pools_link(struct kva_pool *pp);
 void kva__pools_unlink(struct kva_pool *pp);
 /* Every pool but those that go meanwhile; no lock is held for fn. */
 void kva__pools_visit(void (*fn)(struct kva_pool *pp, void *arg), void *arg);
+
+/*
+ * For evacuation, with the pool lock held.  Pin a slab, so that it serves
+ * nobody: false if it is new, or about to go.  Unpin it: true if it is to be
+ * destroyed.  An object to which another one will be moved, or 0; it was not
+ * used after all; it was, and what was moved lies where it was no more.
+ */
+bool kva__slab_pin(struct kva_pool *pp, struct kva__slab *slab);
+bool kva__slab_unpin(struct kva_pool *pp, struct kva__slab *slab);
+uintptr_t kva__slab_target(struct kva_pool *pp);
+void kva__slab_untarget(struct kva_pool *pp, const struct kva__place *place);
+void kva__slab_moved(struct kva_pool *pp, const struct kva__place *place);
+
+/* ---- moving objects (move.c) ----------------------------------------- */
+
+void kva__move_bootstrap(void);
+void kva__move_fini(void);
+/* With it held a slab of a movable cache neither comes nor goes. */
+kva_irq_t kva__move_lock(void);
+void kva__move_unlock(kva_irq_t irq);
+/* The cache's objects are moved no more; waits until none is. */
+void kva__move_end(struct kva_pool_cache *pc);
 
 /* ---- pools (pool.c, limit.c) ----------------------------------------- */
 

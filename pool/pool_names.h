@@ -54,6 +54,7 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_whatis kva_pool_whatis
 #define pool_update kva_pool_update
 #define pool_drain_all kva_pool_drain_all
+#define pool_evacuate kva_pool_evacuate
 
 #define pool_cache_init kva_pool_cache_init
 #define pool_cache_bootstrap kva_pool_cache_bootstrap
@@ -75,6 +76,8 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_cache_prime kva_pool_cache_prime
 #define pool_cache_drain kva_pool_cache_drain
 #define pool_cache_stat kva_pool_cache_stat
+#define pool_cache_set_move kva_pool_cache_set_move
+#define pool_cache_move_notify kva_pool_cache_move_notify
 
 #define pool_row kva_pool_row
 #define pool_rows kva_pool_rows

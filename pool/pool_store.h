@@ -109,6 +109,18 @@ struct kva_pool_cache {
     void (*dtor)(void *arg, void *object);           /* (c) or NULL */
     void *arg;                                       /* (c) */
     struct kva__limbo limbo; /* with PR_PSERIALIZE and a destructor */
+
+    /* For moving (move.c): (m) its lock, (e) whoever evacuates. */
+    enum kva_pool_move (*move)(void *arg, void *from, void *to); /* (c) */
+    void *move_arg;                                              /* (c) */
+    struct kva_pool_allocator movable;       /* (c) the one it has then */
+    struct kva_pool_cache *move_next;        /* (m) */
+    bool moves;                              /* (m) objects may be moved */
+    unsigned npinned;                        /* (m) slabs */
+    struct kva_pool_cache *move_next_pinned; /* (e) */
+    bool move_full;                          /* (e) no slab is to be had */
+    bool move_over;                          /* (e) no room, or no calls left */
+    bool move_again;                         /* (e) some were just going */
 };
 
 #endif

@@ -115,7 +115,7 @@ file_insert(struct kva_pool *pp, struct kva__slab *slab, unsigned file)
 {
     slab->file = (uint8_t)file;
     if (KVA__SLAB_IN_TREE(file)) {
-        slab->level = (uint8_t)level_of(pp, slab);
+        kva__slab_set_level(slab, level_of(pp, slab));
         kva__slab_tree_insert(&pp->file[file], slab);
     } else {
         list_insert(&pp->file[file], slab);
@@ -149,8 +149,8 @@ file_update(struct kva_pool *pp, struct kva__slab *slab)
 {
     unsigned file = file_of(pp, slab);
 
-    if (file != slab->file ||
-        (KVA__SLAB_IN_TREE(file) && level_of(pp, slab) > slab->level)) {
+    if (file != slab->file || (KVA__SLAB_IN_TREE(file) &&
+                               level_of(pp, slab) > kva__slab_level(slab))) {
         file_remove(pp, slab);
         file_insert(pp, slab, file);
     }
@@ -165,8 +165,8 @@ file_first(struct kva_pool *pp, unsigned file)
 {
     struct kva__slab *slab = kva__slab_tree_first(pp->file[file]);
 
-    for (unsigned i = 0;
-         slab != NULL && i < REFILE_MAX && level_of(pp, slab) < slab->level;
+    for (unsigned i = 0; slab != NULL && i < REFILE_MAX &&
+                         level_of(pp, slab) < kva__slab_level(slab);
          i++) {
         refile(pp, slab);
         slab = kva__slab_tree_first(pp->file[file]);
@@ -179,8 +179,8 @@ file_last(struct kva_pool *pp, unsigned file)
 {
     struct kva__slab *slab = kva__slab_tree_last(pp->file[file]);
 
-    for (unsigned i = 0;
-         slab != NULL && i < REFILE_MAX && level_of(pp, slab) > slab->level;
+    for (unsigned i = 0; slab != NULL && i < REFILE_MAX &&
+                         level_of(pp, slab) > kva__slab_level(slab);
          i++) {
         refile(pp, slab);
         slab = kva__slab_tree_last(pp->file[file]);
@@ -216,9 +216,9 @@ file_sweep(struct kva_pool *pp, const struct kva__slab *serves)
         pp->sweep_base = UINTPTR_MAX;
         return false;
     }
-    pp->sweep_level = slab->level;
+    pp->sweep_level = (uint8_t)kva__slab_level(slab);
     pp->sweep_base = kva__slab_base(slab);
-    if (level_of(pp, slab) != slab->level &&
+    if (level_of(pp, slab) != kva__slab_level(slab) &&
         (serves == NULL ||
          !same_window(pp, pp->sweep_base, kva__slab_base(serves)))) {
         refile(pp, slab);
@@ -243,10 +243,11 @@ kva__slab_next(struct kva_pool *pp, struct kva__slab *slab)
 
     if (slab != NULL) {
         file = slab->file;
-        next = KVA__SLAB_IN_TREE(file)
-                   ? kva__slab_tree_before(pp->file[file], slab->level,
-                                           kva__slab_base(slab))
-                   : slab->next;
+        next =
+            KVA__SLAB_IN_TREE(file)
+                ? kva__slab_tree_before(pp->file[file], kva__slab_level(slab),
+                                        kva__slab_base(slab))
+                : slab->next;
         file++;
     }
     for (; next == NULL && file < KVA__SLAB_FILES; file++) {
@@ -277,8 +278,23 @@ slab_format(struct kva_pool *pp, struct kva__slab *slab, uintptr_t first)
     slab->nfree = (uint16_t)pp->nobj;
     slab->magic = KVA__SLAB_MAGIC;
     slab->file = KVA__SLAB_APART;
-    slab->stuck = 0;
+    slab->level = 0;
     slab->owner = pp;
+}
+
+/* Whoever finds a slab by its address while he has the move lock may look at
+ * it: it goes only with the lock. */
+static bool
+slab_enter(const struct kva_pool *pp, uintptr_t base, struct kva__slab *slab)
+{
+    bool moves = (pp->flags & KVA__PR_MOVES) != 0, ok;
+    kva_irq_t irq = moves ? kva__move_lock() : 0;
+
+    ok = kva__slabmap_set(base, pp->slab_bytes, slab);
+    if (moves) {
+        kva__move_unlock(irq);
+    }
+    return ok;
 }
 
 struct kva__slab *
@@ -299,7 +315,7 @@ kva__slab_create(struct kva_pool *pp, unsigned flags)
     }
     slab_format(pp, slab, base + pp->first + kva__colour_next(pp));
     kva__nest_note(pp, slab, base);
-    if (!kva__slabmap_set(base, pp->slab_bytes, slab)) {
+    if (!slab_enter(pp, base, slab)) {
         slab->owner = &kva__pool_nobodys;
         if (off_slab) {
             kva__off_destroy(slab, pp->header_bytes);
@@ -316,7 +332,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     uintptr_t base = kva__slab_base(slab);
 
     KVA_ASSERT(slab->nfree == pp->nobj);
-    (void)kva__slabmap_set(base, pp->slab_bytes, kva__nest_outer(pp, slab));
+    (void)slab_enter(pp, base, kva__nest_outer(pp, slab));
     slab->owner = &kva__pool_nobodys;
     slab->magic = 0;
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {
@@ -404,7 +420,7 @@ kva__slab_take(struct kva_pool *pp, struct kva__round *round, unsigned n,
     return got;
 }
 
-/* A free object more, in a slab that is filed where it belongs. */
+/* A free object more. */
 static void
 slab_mark_free(struct kva_pool *pp, const struct kva__place *place)
 {
@@ -414,7 +430,6 @@ slab_mark_free(struct kva_pool *pp, const struct kva__place *place)
     kva__slab_map(pp, slab)[place->index >> KVA__WORD_SHIFT] |=
         (uintptr_t)1 << (place->index & (KVA__WORD_BITS - 1u));
     slab->nfree++;
-    slab->stuck = 0; /* what could not be moved may be what is gone */
     use_add(pp, slab, (size_t)0 - pp->size);
     if (slab->file == KVA__SLAB_PINNED) {
         pp->nheld++;
@@ -430,6 +445,7 @@ slab_mark_free(struct kva_pool *pp, const struct kva__place *place)
 void
 kva__slab_give(struct kva_pool *pp, const struct kva__place *place)
 {
+    kva__slab_set_stuck(place->slab, 0); /* it may have been this object */
     slab_mark_free(pp, place);
     pp->nout--;
     pp->puts++;
@@ -474,6 +490,75 @@ kva__slab_surplus(struct kva_pool *pp, bool all)
     pp->nfree -= pp->nobj;
     pp->released += pp->slab_bytes;
     return slab;
+}
+
+/* ---- evacuation (move.c) ----------------------------------------------- */
+
+bool
+kva__slab_pin(struct kva_pool *pp, struct kva__slab *slab)
+{
+    if (slab->file == KVA__SLAB_APART || slab->file == KVA__SLAB_PINNED) {
+        return false;
+    }
+    pp->nempty -= slab->file == KVA__SLAB_EMPTY;
+    pp->nfree -= slab->nfree;
+    pp->nheld += slab->nfree;
+    file_remove(pp, slab);
+    file_insert(pp, slab, KVA__SLAB_PINNED);
+    return true;
+}
+
+bool
+kva__slab_unpin(struct kva_pool *pp, struct kva__slab *slab)
+{
+    size_t others = (pp->nslabs - 1u) * pp->nobj;
+    bool goes = slab->nfree == pp->nobj && pp->nfree >= pp->lowat &&
+                others >= pp->primed;
+
+    file_remove(pp, slab);
+    pp->nheld -= slab->nfree;
+    if (goes) {
+        pp->nslabs--;
+        pp->released += pp->slab_bytes;
+        return true;
+    }
+    pp->nfree += slab->nfree;
+    pp->nempty += slab->nfree == pp->nobj;
+    file_insert(pp, slab, file_of(pp, slab));
+    return false;
+}
+
+/* A partial slab, or an empty one if its span is fuller. */
+uintptr_t
+kva__slab_target(struct kva_pool *pp)
+{
+    struct kva__slab *slab = file_first(pp, KVA__SLAB_PARTIAL);
+    struct kva__slab *empty = file_first(pp, KVA__SLAB_EMPTY);
+    struct kva__round round = { .object = 0 };
+
+    if (slab == NULL ||
+        (empty != NULL && kva__slab_level(empty) > kva__slab_level(slab))) {
+        slab = empty;
+    }
+    if (slab != NULL && slab_serve(pp, slab, &round, 1, KVA__OBJECT_LIVE)) {
+        pp->nfree--;
+        pp->nheld++;
+    }
+    return round.object;
+}
+
+void
+kva__slab_untarget(struct kva_pool *pp, const struct kva__place *place)
+{
+    slab_mark_free(pp, place);
+    pp->nheld--;
+}
+
+void
+kva__slab_moved(struct kva_pool *pp, const struct kva__place *place)
+{
+    slab_mark_free(pp, place); /* held, as it is pinned */
+    pp->nheld--;               /* its target is out in its stead */
 }
 
 /* ---- finding --------------------------------------------------------- */

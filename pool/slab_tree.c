@@ -37,8 +37,9 @@ priority(const struct kva__slab *slab)
 static bool
 before(const struct kva__slab *slab, unsigned level, uintptr_t base)
 {
-    return slab->level != level ? slab->level > level
-                                : kva__slab_base(slab) < base;
+    unsigned own = kva__slab_level(slab);
+
+    return own != level ? own > level : kva__slab_base(slab) < base;
 }
 
 void
@@ -46,16 +47,16 @@ kva__slab_tree_insert(struct kva__slab **link, struct kva__slab *slab)
 {
     struct kva__slab **low = &slab->prev, **high = &slab->next, *at;
     uintptr_t base = kva__slab_base(slab);
+    unsigned level = kva__slab_level(slab);
     uint32_t prio = priority(slab);
 
     while (*link != NULL && priority(*link) >= prio) {
-        link =
-            before(*link, slab->level, base) ? &(*link)->next : &(*link)->prev;
+        link = before(*link, level, base) ? &(*link)->next : &(*link)->prev;
     }
     at = *link;
     *link = slab;
     while (at != NULL) { /* what was below there goes to either side */
-        if (before(at, slab->level, base)) {
+        if (before(at, level, base)) {
             *low = at;
             low = &at->next;
             at = *low;
@@ -74,11 +75,11 @@ kva__slab_tree_remove(struct kva__slab **link, struct kva__slab *slab)
 {
     struct kva__slab *low = slab->prev, *high = slab->next;
     uintptr_t base = kva__slab_base(slab);
+    unsigned level = kva__slab_level(slab);
 
     while (*link != slab) {
         KVA_ASSERT(*link != NULL);
-        link =
-            before(*link, slab->level, base) ? &(*link)->next : &(*link)->prev;
+        link = before(*link, level, base) ? &(*link)->next : &(*link)->prev;
     }
     while (low != NULL && high != NULL) {
         if (priority(low) >= priority(high)) {
@@ -133,9 +134,10 @@ kva__slab_tree_check(const struct kva__slab *slab)
 {
     const struct kva__slab *low = slab->prev, *high = slab->next;
     uintptr_t base = kva__slab_base(slab);
+    unsigned level = kva__slab_level(slab);
 
-    if ((low != NULL && !before(low, slab->level, base)) ||
-        (high != NULL && before(high, slab->level, base))) {
+    if ((low != NULL && !before(low, level, base)) ||
+        (high != NULL && before(high, level, base))) {
         return "T1: slabs serve in the order of the tree";
     }
     if ((low != NULL && priority(low) > priority(slab)) ||

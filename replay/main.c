@@ -41,8 +41,13 @@ enum {
     OPT_SLABS,
     OPT_LIMIT,
     OPT_LISTING,
-    OPT_CALIBRATE
+    OPT_CALIBRATE,
+    OPT_MOVERS
 };
+
+/* The caches that the aims are about. */
+#define MOVERS_DEFAULT \
+    "ext4_inode_cache,dentry,buffer_head,lsm_inode_cache,radix_tree_node"
 
 static const struct argp_option argp_options[] = {
     { "json", 'j', "FILE", 0, "Write the runs to FILE as well", 0 },
@@ -65,6 +70,10 @@ static const struct argp_option argp_options[] = {
       0 },
     { "calibrate", OPT_CALIBRATE, NULL, 0,
       "First compare the models a, b and c with the report of 2011", 0 },
+    { "movers", OPT_MOVERS, "NAME[,NAME...]", OPTION_ARG_OPTIONAL,
+      "Show what memory comes back when the objects of these caches are moved "
+      "(" MOVERS_DEFAULT ")",
+      0 },
     { NULL, 0, NULL, 0, NULL, 0 }
 };
 
@@ -162,6 +171,9 @@ parse(int key, char *arg, struct argp_state *state)
         break;
     case OPT_CALIBRATE:
         o->calibrate = true;
+        break;
+    case OPT_MOVERS:
+        o->replay.stack.movers = arg != NULL ? arg : MOVERS_DEFAULT;
         break;
     case ARGP_KEY_ARGS:
         o->trace = state->argv + state->next;
@@ -284,6 +296,50 @@ print_listings(const struct run *run, unsigned n)
     }
 }
 
+/* Has the load a cache whose objects are to be moved? */
+static bool
+has_movers(const struct options *o, const struct trace *t)
+{
+    for (unsigned i = 0; i < t->nsite; i++) {
+        if (t->site[i].kind == KIND_CACHE &&
+            stack_is_mover(&o->replay.stack, t->type[t->site[i].type].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Once more through the library, with move callbacks. */
+static bool
+replay_moving(const struct options *o, const struct trace *t,
+              const struct run *run, unsigned n, struct output *out)
+{
+    struct replay_config c = o->replay;
+    const struct run *ours = NULL;
+    struct run movers;
+    bool ok;
+
+    for (unsigned i = 0; i < n; i++) {
+        ours = run[i].ops == &stack_ours ? &run[i] : ours;
+    }
+    c.seed = o->seed;
+    c.verify = true;
+    c.listing = false;
+    c.back = true;
+    c.stack.va_bytes = va_bytes(t);
+    ok = replay_run(t, &stack_movers, &c, &movers);
+    if (!ok) {
+        fprintf(stderr, "%s, stack movers: %s\n", t->name, movers.error);
+    } else {
+        report_back(ours, &movers);
+        if (out->json.f != NULL) {
+            report_json(&out->json, &movers);
+        }
+    }
+    run_free(&movers);
+    return ok;
+}
+
 /* Run all stacks over a load and report; the load is the caller's. */
 static bool
 replay_load(const struct options *o, const struct trace *t,
@@ -291,6 +347,7 @@ replay_load(const struct options *o, const struct trace *t,
 {
     struct run run[REPORT_STACKS_MAX];
     unsigned n = run_stacks(o, t, run);
+    bool ok = true;
 
     if (n == 0) {
         return false;
@@ -304,10 +361,15 @@ replay_load(const struct options *o, const struct trace *t,
         if (out->json.f != NULL) {
             report_json(&out->json, &run[i]);
         }
+    }
+    if (has_movers(o, t)) {
+        ok = replay_moving(o, t, run, n, out);
+    }
+    for (unsigned i = 0; i < n; i++) {
         run_free(&run[i]);
     }
     fflush(stdout);
-    return true;
+    return ok;
 }
 
 static bool

@@ -257,6 +257,15 @@ free_all(struct replay *r)
     return true;
 }
 
+static double
+seconds_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 /* What is still there when nothing should be. */
 static bool
 check_empty(struct replay *r)
@@ -301,6 +310,7 @@ drain(struct replay *r, struct state *s)
     r->run->drains++;
     take_state(r, s);
     r->run->drain_pages += (first.wired_bytes - s->wired_bytes) / TRACE_PAGE;
+    s->drain_us = (uint64_t)(took * 1e6);
 }
 
 /* The live objects in a random order (Fisher and Yates); areas stay. */
@@ -360,7 +370,11 @@ free_at_random(struct replay *r)
     ok = free_some(r, v, 0, half);
     if (ok) {
         take_state(r, &run->free50);
-        drain(r, &run->free50_drained);
+        if (r->c->back) {
+            run->free50_drained = run->free50;
+        } else {
+            drain(r, &run->free50_drained);
+        }
         ok = free_some(r, v, half, most);
     }
     if (ok) {
@@ -373,15 +387,6 @@ free_at_random(struct replay *r)
 }
 
 /* ---- passes ----------------------------------------------------------- */
-
-static double
-seconds_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 /* Resident bytes of this process, as seen from outside; 0: not known. */
 static uint64_t
@@ -566,7 +571,11 @@ replay_run(const struct trace *t, const struct stack_ops *ops,
     if (!ok) {
         snprintf(run->error, sizeof(run->error), "out of memory");
     }
-    ok = ok && pass(&r, ops, pass_all) && pass(&r, ops, pass_peak);
+    if (c->back) {
+        ok = ok && pass(&r, ops, t->nphase > 0 ? pass_all : pass_peak);
+    } else {
+        ok = ok && pass(&r, ops, pass_all) && pass(&r, ops, pass_peak);
+    }
     progress_end();
     free(r.thing);
     return ok;

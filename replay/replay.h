@@ -52,6 +52,8 @@ struct replay_config {
     uint64_t seed; /* of the random frees */
     bool verify;   /* complain if anything is left after the last drain */
     bool listing;  /* keep the library's listings at the end of pass 1 */
+    bool back;     /* only what memory comes back: pass 1 if there are phases,
+                      else pass 2 without the drain at half */
 };
 
 /* False: run->error says why.  run_free in any case. */

@@ -37,6 +37,10 @@ void report_areas(const struct run *run, const struct samples *samples);
  * were filled decides what can be said of speed and residence. */
 void report_aims(const struct run *run, unsigned n, bool pattern);
 
+/* What memory comes back without move callbacks and with them; ours: NULL if it
+ * did not run. */
+void report_back(const struct run *ours, const struct run *movers);
+
 void report_row(struct report_row *row, const struct run *run, unsigned n);
 void report_summary(const struct report_row *row, unsigned n);
 

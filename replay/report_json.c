@@ -26,6 +26,14 @@ state_members(struct json *j, const struct state *s)
     }
     json_end_object(j);
     json_number(j, "areas", s->areas);
+    if (s->drain_us > 0) {
+        json_number(j, "drain_us", s->drain_us);
+    }
+    if (s->movable_objects > 0) {
+        json_number(j, "movable_objects", s->movable_objects);
+        json_number(j, "moves", s->moves);
+        json_number(j, "spans_emptied", s->spans_emptied);
+    }
     if (s->busy_runs > 0) {
         json_number(j, "busy_runs", s->busy_runs);
     }

@@ -33,7 +33,11 @@ struct state {
     uint64_t spans;
     uint64_t largest_hole_bytes;
     uint64_t meta_bytes[META_KINDS];
-    uint64_t areas;     /* live ones */
+    uint64_t areas; /* live ones */
+    /* After a drain: how long it took; with move callbacks the movable objects
+     * that are live, and, since the start, those moved and spans emptied. */
+    uint64_t drain_us;
+    uint64_t movable_objects, moves, spans_emptied;
     uint64_t busy_runs; /* model map: maximal runs of adjacent busy pages */
 };
 
@@ -59,9 +63,13 @@ enum slab_rule {
 
 struct stack_config {
     enum slab_rule slabs;
-    size_t va_bytes; /* address space for all stacks alike; 2^n */
-    bool pattern;    /* ours: fill objects and check them */
+    size_t va_bytes;    /* address space for all stacks alike; 2^n */
+    bool pattern;       /* ours: fill objects and check them */
+    const char *movers; /* movers: caches with a callback, "a,b,c" */
 };
+
+/* Is the cache of that name one of them? */
+bool stack_is_mover(const struct stack_config *c, const char *name);
 
 /*
  * A live thing, known by the slot that the trace gave it.  The replay fills in
@@ -121,5 +129,6 @@ extern const struct stack_ops stack_a;
 extern const struct stack_ops stack_b;
 extern const struct stack_ops stack_c;
 extern const struct stack_ops stack_ours;
+extern const struct stack_ops stack_movers; /* ours, objects are moved */
 
 #endif

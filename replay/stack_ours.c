@@ -7,6 +7,9 @@
  *     areas            VA of heap_va_arena, which has quantum caches; no pages
  *
  * Each call works on the CPU slot that the record names.
+ *
+ * The stack `movers' is the same, but the caches that the command line names
+ * have a move callback, and a drain evacuates spans first.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,12 +21,17 @@
 #include "replay/geometry.h"
 #include "replay/listing.h"
 #include "replay/pattern.h"
+#include "replay/where.h"
 #include "vmem/meta.h"
 
 struct ours {
     struct stack stack; /* first */
     const struct trace *trace;
     bool pattern;
+    bool moves;         /* it is `movers' */
+    bool *movable;      /* by site */
+    struct where where; /* of movable objects */
+    uint64_t nmovable, nmoved, nspans;
     unsigned cpu;                      /* the slot we are on */
     pool_cache_t *cache;               /* by site, or NULL */
     struct kva_malloc_type *type;      /* by site */
@@ -79,6 +87,10 @@ ours_alloc_object(struct stack *st, struct thing *th, unsigned cpu)
         pattern_fill(p, th->size, th->slot, th->generation);
     }
     th->where = (uintptr_t)p;
+    if (o->moves && o->movable[th->site]) {
+        where_add(&o->where, th);
+        o->nmovable++;
+    }
     return true;
 }
 
@@ -108,12 +120,68 @@ ours_free_object(struct stack *st, struct thing *th, unsigned cpu)
             return overwritten(o, th, at);
         }
     }
+    if (o->moves && o->movable[th->site]) {
+        where_remove(&o->where, th);
+        o->nmovable--;
+    }
     if (pc != NULL) {
         pool_cache_put(pc, p);
     } else {
         kva_free(p, &o->type[th->site]);
     }
     return true;
+}
+
+/* ---- moving objects --------------------------------------------------- */
+
+/* The names are followed by a comma or the end. */
+bool
+stack_is_mover(const struct stack_config *c, const char *name)
+{
+    size_t n = strlen(name);
+    const char *at = c->movers;
+
+    while (at != NULL && *at != '\0') {
+        size_t length = strcspn(at, ",");
+
+        if (length == n && strncmp(at, name, n) == 0) {
+            return true;
+        }
+        at += length + (at[length] == ',');
+    }
+    return false;
+}
+
+static enum kva_pool_move
+ours_move(void *arg, void *from, void *to)
+{
+    struct ours *o = arg;
+    struct thing *th = where_find(&o->where, (uintptr_t)from);
+
+    if (th == NULL) {
+        return KVA_MOVE_UNKNOWN;
+    }
+    memcpy(to, from, th->size);
+    where_remove(&o->where, th);
+    th->where = (uintptr_t)to;
+    where_add(&o->where, th);
+    o->nmoved++;
+    return KVA_MOVE_YES;
+}
+
+/* So many calls of callbacks at a time. */
+#define EVACUATE_STEP 65536u
+
+static void
+evacuate(struct ours *o)
+{
+    struct kva_pool_evacuation result;
+    bool more;
+
+    do {
+        more = kva_pool_evacuate(EVACUATE_STEP, &result);
+        o->nspans += result.spans;
+    } while (more);
 }
 
 /* ---- areas ------------------------------------------------------------ */
@@ -210,10 +278,13 @@ largest_hole(void)
 static void
 ours_state(struct stack *st, struct state *s)
 {
+    struct ours *o = (struct ours *)st;
     struct kva_stat now;
 
-    (void)st;
     kva_stat(&now);
+    s->movable_objects = o->nmovable;
+    s->moves = o->nmoved;
+    s->spans_emptied = o->nspans;
     s->wired_bytes = now.wired_bytes;
     s->tags = now.tags;
     s->tag_bytes = now.tag_bytes;
@@ -258,7 +329,9 @@ ours_listing(struct stack *st)
 static void
 ours_drain(struct stack *st)
 {
-    (void)st;
+    if (((struct ours *)st)->moves) {
+        evacuate((struct ours *)st);
+    }
     kva_pool_drain_all();
     vmem_drain(kva_heap_va_arena, SIZE_MAX, 0);
 }
@@ -323,6 +396,8 @@ ours_close(struct stack *st)
     free(o->cache);
     free(o->type);
     free(o->supply);
+    free(o->movable);
+    where_fini(&o->where);
     free(o);
 }
 
@@ -365,15 +440,18 @@ machine_up(struct ours *o, const struct stack_config *c)
 }
 
 static bool
-sites_up(struct ours *o, enum slab_rule rule)
+sites_up(struct ours *o, const struct stack_config *c)
 {
+    enum slab_rule rule = c->slabs;
     const struct trace *t = o->trace;
     size_t n = (size_t)t->nsite + 1;
 
     o->cache = calloc(n, sizeof(pool_cache_t));
     o->supply = calloc(n, sizeof(*o->supply));
     o->type = calloc(n, sizeof(*o->type));
-    if (o->cache == NULL || o->supply == NULL || o->type == NULL) {
+    o->movable = calloc(n, sizeof(*o->movable));
+    if (o->cache == NULL || o->supply == NULL || o->type == NULL ||
+        o->movable == NULL) {
         return false;
     }
     for (unsigned i = 0; i < t->nsite; i++) {
@@ -394,13 +472,18 @@ sites_up(struct ours *o, enum slab_rule rule)
         if (o->cache[i] == NULL) {
             return false;
         }
+        o->movable[i] = o->moves && stack_is_mover(c, ty->name);
+        if (o->movable[i] &&
+            pool_cache_set_move(o->cache[i], ours_move, o) != 0) {
+            return false;
+        }
     }
-    return true;
+    return !o->moves || where_init(&o->where, t->nslot);
 }
 
 static struct stack *
-ours_open(const struct trace *t, const struct stack_config *c,
-          const char **reason)
+open_as(const struct trace *t, const struct stack_config *c,
+        const char **reason, bool moves)
 {
     struct ours *o = calloc(1, sizeof(*o));
     struct kva_stat now;
@@ -409,7 +492,8 @@ ours_open(const struct trace *t, const struct stack_config *c,
         *reason = "out of memory";
         return NULL;
     }
-    o->stack.ops = &stack_ours;
+    o->stack.ops = moves ? &stack_movers : &stack_ours;
+    o->moves = moves;
     o->trace = t;
     o->pattern = c->pattern;
     if (!machine_up(o, c)) {
@@ -418,13 +502,27 @@ ours_open(const struct trace *t, const struct stack_config *c,
                      "the first trace had fewer CPUs");
         return NULL;
     }
-    if (!sites_up(o, c->slabs)) {
+    if (!sites_up(o, c)) {
         ours_abandon(o, reason, "no memory for the caches");
         return NULL;
     }
     kva_stat(&now);
     o->tags_at_start = now.tags;
     return &o->stack;
+}
+
+static struct stack *
+ours_open(const struct trace *t, const struct stack_config *c,
+          const char **reason)
+{
+    return open_as(t, c, reason, false);
+}
+
+static struct stack *
+movers_open(const struct trace *t, const struct stack_config *c,
+            const char **reason)
+{
+    return open_as(t, c, reason, true);
 }
 
 const struct stack_ops stack_ours = {
@@ -441,6 +539,24 @@ const struct stack_ops stack_ours = {
     .totals = ours_totals,
     .holding = ours_holding,
     .listing = ours_listing,
+    .drain = ours_drain,
+    .leftover = ours_leftover,
+    .close = ours_close,
+};
+
+const struct stack_ops stack_movers = {
+    .name = "movers",
+    .about = "libkva, objects are moved",
+    .resident = true,
+    .open = movers_open,
+    .alloc_object = ours_alloc_object,
+    .free_object = ours_free_object,
+    .alloc_area = ours_alloc_area,
+    .free_area = ours_free_area,
+    .purge = ours_purge,
+    .state = ours_state,
+    .totals = ours_totals,
+    .holding = ours_holding,
     .drain = ours_drain,
     .leftover = ours_leftover,
     .close = ours_close,

@@ -51,6 +51,7 @@ extern const struct test pool_allocator_tests[];
 extern const struct test pool_marks_tests[];
 extern const struct test pool_print_tests[];
 extern const struct test pool_pserialize_tests[];
+extern const struct test move_tests[];
 extern const struct test pool_tests[];
 extern const struct test port_context_tests[];
 extern const struct test port_memory_tests[];
@@ -125,6 +126,7 @@ const struct test *const test_tables[] = {
     reclaim_tests,
     kva_tests,
     boot_tests,
+    move_tests,
     pool_tests,
     pool_allocator_tests,
     pool_marks_tests,

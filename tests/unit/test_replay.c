@@ -897,6 +897,21 @@ truncated_xz_file(struct test_ctx *t)
     CHECK_HAS(got, ": the xz stream is truncated");
 }
 
+/* What comes back with objects that are moved: a table, and a run in JSON. */
+static void
+movers_are_compared(struct test_ctx *t)
+{
+    const char *json = scratch(t, "", 0);
+    char args[512], got[512];
+
+    snprintf(args, sizeof(args),
+             "--stack ours --movers=dentry,filp --json %s %s 2>&1 | "
+             "grep 'with movers  '; grep -q '\"movers\"' %s",
+             json, CUT, json);
+    CHECK_EQ(tool(args, got, sizeof(got)), 0);
+    CHECK_HAS(got, "with movers");
+}
+
 /* All three listings, in text; and their rows in JSON, for ours alone. */
 static void
 listings_at_the_end(struct test_ctx *t)
@@ -1068,6 +1083,7 @@ const struct test replay_tests[] = {
     TEST("replay", empty_file),
     TEST("replay", directory_as_file),
     TEST("replay", truncated_xz_file),
+    TEST("replay", movers_are_compared),
     TEST("replay", listings_at_the_end),
     TEST("replay", full_disk_for_json),
     TEST("replay", no_place_for_json),
