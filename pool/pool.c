@@ -100,12 +100,13 @@ pool_destroy_slabs(struct kva_pool *pp, struct kva__slab *doomed)
 void
 kva__pool_settle(struct kva_pool *pp)
 {
+    kva_irq_t irq = kva__pool_lock(pp);
     size_t left = 3 * pp->nslabs + 2 * KVA__HOLD_SLABS;
     unsigned rounds = 0; /* the first one may have begun anywhere */
 
+    kva__pool_unlock(pp, irq);
     while (rounds < 2 && left > 0) {
-        kva_irq_t irq = kva__pool_lock(pp);
-
+        irq = kva__pool_lock(pp);
         rounds += !kva__slab_sweep(pp, KVA__HOLD_SLABS);
         kva__pool_unlock(pp, irq);
         left -= left < KVA__HOLD_SLABS ? left : KVA__HOLD_SLABS;
