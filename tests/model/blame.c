@@ -335,9 +335,9 @@ blame_is_immediate(const struct stock *s, const struct blame *b)
         return false;
     }
     if (place.pp == NULL && stock_at(s, b->addr) == NULL &&
-        kva__vmem_lookup(b->way == BY_INTR_FREE ? kva_kmem_intr_arena
-                                                : kva_kmem_arena,
-                         b->addr, &range) != KVA_RANGE_NONE) {
+        (kva__vmem_lookup(kva_kmem_arena, b->addr, &range) != KVA_RANGE_NONE ||
+         kva__vmem_lookup(kva_kmem_intr_arena, b->addr, &range) !=
+             KVA_RANGE_NONE)) {
         return false;
     }
     switch (b->way) {
