@@ -15,6 +15,8 @@
 struct kva_pool_cache kva__kmem_cache[2u * KVA__KMEM_CLASSES];
 struct kva_pool_cache *kva__kmem_of[KVA__KMEM_STEPS];
 
+bool kva__kmem_debugged;
+
 static struct kva_pool_cache *const intr_cache =
     kva__kmem_cache + KVA__KMEM_CLASSES;
 
@@ -47,8 +49,11 @@ class_init(struct kva_pool_cache *pc, char *name, const char *prefix,
         size < KVA_CACHE_LINE ? KVA__KMEM_STEP : (unsigned)KVA_CACHE_LINE;
 
     kva__format(name, NAME_MAX, "%s-%u", prefix, (unsigned)size);
-    pool_cache_bootstrap(pc, size, align, 0, 0, name, pa, ipl, NULL, NULL,
-                         NULL);
+    pool_cache_bootstrap(pc, size, align, 0, (int)KVA__PR_SIZES, name, pa, ipl,
+                         NULL, NULL, NULL);
+    if (kva__pool_debugged(&pc->slabs)) {
+        kva__kmem_debugged = true;
+    }
 }
 
 /* Which sizes it is for: those above the largest of the class below. */
@@ -67,6 +72,7 @@ kmem_init(void)
     size_t size = KVA__KMEM_STEP, step = 0;
     unsigned i;
 
+    kva__kmem_debugged = false;
     for (i = 0; size <= KVA__KMEM_SMALL_MAX; i++) {
         KVA_ASSERT(i < KVA__KMEM_CLASSES);
         class_init(&kva__kmem_cache[i], names[i], "kmem", size,
@@ -266,32 +272,45 @@ bad_free(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
     kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
 }
 
-/* Whatever is no hit; flags may have PR_ZERO. */
-static __attribute__((noinline)) void *
-alloc_slow(size_t size, unsigned flags)
+__attribute__((noinline)) void *
+kva__kmem_alloc_slow(size_t size, unsigned flags, const void *caller)
 {
+    void *p;
+
     if (size - 1u >= KVA__KMEM_SMALL_MAX) {
         return pages_alloc((flags & PR_ZERO) != 0 ? "kmem_zalloc"
                                                   : "kmem_alloc",
                            kva_kmem_arena, size, flags);
     }
-    return kva__cache_get_slow(kva__kmem_of[kva__kmem_step(size)], (int)flags);
+    p = kva__cache_get_slow(kva__kmem_of[kva__kmem_step(size)], (int)flags,
+                            size, caller);
+    if (KVA_CONFIG_DEBUG && p != NULL) {
+        kva__exact_note(p, size);
+    }
+    return p;
 }
 
 static __attribute__((noinline)) void *
-intr_alloc_slow(size_t size, unsigned flags)
+intr_alloc_slow(size_t size, unsigned flags, const void *caller)
 {
+    void *p;
+
     if (size - 1u >= KVA__KMEM_SMALL_MAX) {
         return pages_alloc((flags & PR_ZERO) != 0 ? "kmem_intr_zalloc"
                                                   : "kmem_intr_alloc",
                            kva_kmem_intr_arena, size, flags);
     }
-    return kva__cache_get_slow(
-        kva__kmem_of[kva__kmem_step(size)] + KVA__KMEM_CLASSES, (int)flags);
+    p = kva__cache_get_slow(kva__kmem_of[kva__kmem_step(size)] +
+                                KVA__KMEM_CLASSES,
+                            (int)flags, size, caller);
+    if (KVA_CONFIG_DEBUG && p != NULL) {
+        kva__exact_note(p, size);
+    }
+    return p;
 }
 
 static __attribute__((noinline)) void
-free_slow(uintptr_t addr, size_t size)
+free_slow(uintptr_t addr, size_t size, const void *caller)
 {
     struct kva_pool_cache *pc;
 
@@ -300,13 +319,13 @@ free_slow(uintptr_t addr, size_t size)
         return;
     }
     pc = kva__kmem_of[kva__kmem_step(size)];
-    if (!kva__cache_put_slow(pc, addr)) {
+    if (!kva__cache_put_slow("kmem_free", pc, addr, size, caller)) {
         bad_free("kmem_free", pc, addr, size);
     }
 }
 
 static __attribute__((noinline)) void
-intr_free_slow(uintptr_t addr, size_t size)
+intr_free_slow(uintptr_t addr, size_t size, const void *caller)
 {
     struct kva_pool_cache *pc;
 
@@ -315,7 +334,7 @@ intr_free_slow(uintptr_t addr, size_t size)
         return;
     }
     pc = kva__kmem_of[kva__kmem_step(size)] + KVA__KMEM_CLASSES;
-    if (!kva__cache_put_slow(pc, addr)) {
+    if (!kva__cache_put_slow("kmem_intr_free", pc, addr, size, caller)) {
         bad_free("kmem_intr_free", pc, addr, size);
     }
 }
@@ -345,7 +364,10 @@ kmem_alloc(size_t size, km_flag_t flags)
     struct kva__round round;
 
     if (KVA_UNLIKELY(!hit_alloc(kva__kmem_step(size), 0, flags, &round))) {
-        return alloc_slow(size, flags);
+        return kva__kmem_alloc_slow(size, flags, __builtin_return_address(0));
+    }
+    if (KVA_CONFIG_DEBUG) {
+        kva__exact_note((void *)round.object, size);
     }
     return kva__round_revive(&round);
 }
@@ -353,7 +375,8 @@ kmem_alloc(size_t size, km_flag_t flags)
 void *
 kmem_zalloc(size_t size, km_flag_t flags)
 {
-    return alloc_slow(size, flags | PR_ZERO);
+    return kva__kmem_alloc_slow(size, flags | PR_ZERO,
+                                __builtin_return_address(0));
 }
 
 void *
@@ -363,7 +386,10 @@ kmem_intr_alloc(size_t size, km_flag_t flags)
 
     if (KVA_UNLIKELY(!hit_alloc(kva__kmem_step(size), KVA__KMEM_CLASSES, flags,
                                 &round))) {
-        return intr_alloc_slow(size, flags);
+        return intr_alloc_slow(size, flags, __builtin_return_address(0));
+    }
+    if (KVA_CONFIG_DEBUG) {
+        kva__exact_note((void *)round.object, size);
     }
     return kva__round_revive(&round);
 }
@@ -371,7 +397,7 @@ kmem_intr_alloc(size_t size, km_flag_t flags)
 void *
 kmem_intr_zalloc(size_t size, km_flag_t flags)
 {
-    return intr_alloc_slow(size, flags | PR_ZERO);
+    return intr_alloc_slow(size, flags | PR_ZERO, __builtin_return_address(0));
 }
 
 /*
@@ -409,8 +435,11 @@ hit_free(uintptr_t addr, size_t size)
 void
 kmem_free(void *p, size_t size)
 {
+    if (KVA_CONFIG_DEBUG) {
+        kva__exact_check("kmem_free", p, size);
+    }
     if (KVA_UNLIKELY(!hit_free((uintptr_t)p, size))) {
-        free_slow((uintptr_t)p, size);
+        free_slow((uintptr_t)p, size, __builtin_return_address(0));
     }
 }
 
@@ -419,10 +448,13 @@ kmem_intr_free(void *p, size_t size)
 {
     size_t step = kva__kmem_step(size);
 
+    if (KVA_CONFIG_DEBUG) {
+        kva__exact_check("kmem_intr_free", p, size);
+    }
     KVA__OPAQUE(step);
     if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS) ||
         KVA_UNLIKELY(!kva__cache_hit_put(
             &kva__kmem_of[step][KVA__KMEM_CLASSES].slabs, (uintptr_t)p))) {
-        intr_free_slow((uintptr_t)p, size);
+        intr_free_slow((uintptr_t)p, size, __builtin_return_address(0));
     }
 }

@@ -5,8 +5,10 @@
  * Alignment: from a page up, page-aligned; between a cache line and a page,
  * cache-line-aligned; below, 8 (4 on 32-bit).  The size given to kmem_free must
  * be the one allocated: another class or page count is a misuse that is
- * reported in every build.  kmem_* not from interrupts; kmem_intr_* anywhere up
- * to KVA_IPL_VM.  A size of 0 and a free of NULL are misuses.
+ * reported in every build; another size of the same class is in debug builds,
+ * and where the cache has a debug mode (pool/debug.h).  kmem_* not from
+ * interrupts; kmem_intr_* anywhere up to KVA_IPL_VM.  A size of 0 and a free of
+ * NULL are misuses.
  */
 #ifndef KVA_KMEM_KMEM_H
 #define KVA_KMEM_KMEM_H

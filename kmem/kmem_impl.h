@@ -83,6 +83,27 @@ kva__kmem_object(uintptr_t addr, uintptr_t reach, const size_t *size,
            (!KVA_CONFIG_CHECKS || kva__object_is_live(*pp, slab, addr, state));
 }
 
+/* One of the caches has a debug mode. */
+extern bool kva__kmem_debugged;
+
+/* The pool with a debug mode that has p live, or NULL; and then how many bytes
+ * were asked for at p, which are all that may be used (exact.c). */
+struct kva_pool *kva__kmem_mode_of(const void *p);
+size_t kva__kmem_asked(const void *p);
+
+/* ---- exact.c: only with KVA_CONFIG_DEBUG ------------------------------ */
+
+/* size bytes were asked for at p, which is live.  Nothing for whole pages. */
+void kva__exact_note(const void *p, size_t size);
+/* Report a size that is of the object's class and not what was asked for. */
+void kva__exact_check(const char *func, const void *p, size_t size);
+
+/* ---- kmem.c ------------------------------------------------------------ */
+
+/* All of an allocation that is no hit; flags may have PR_ZERO.  caller as for
+ * kva__cache_get_slow. */
+void *kva__kmem_alloc_slow(size_t size, unsigned flags, const void *caller);
+
 /* size rounded up to pages; 0 if that overflows, or if it is more than the
  * address space that there is, however empty. */
 size_t kva__kmem_pages(size_t size);

@@ -32,6 +32,11 @@ kva_vmem_release_t kva__wire_release;
 kva__vmem_split_t kva__wire_split;
 kva_vmem_rimport_t kva__wire_intr_import;
 
+/* Pages for bytes of addresses that are the caller's, and off them again: for
+ * who has pages only now and then.  0 or KVA_ENOMEM.  No lock held. */
+int kva__wire_attach(uintptr_t va, size_t bytes);
+void kva__wire_detach(uintptr_t va, size_t bytes);
+
 /* ---- map.c ----------------------------------------------------------- */
 
 void kva__map_init(void);

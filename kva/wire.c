@@ -178,6 +178,28 @@ va_release(uintptr_t addr, size_t size)
     vmem_xfree(kva_heap_va_arena, addr, size);
 }
 
+int
+kva__wire_attach(uintptr_t va, size_t bytes)
+{
+    int err;
+
+    if (!wired.started || !account(bytes)) {
+        return KVA_ENOMEM;
+    }
+    err = attach(va, bytes >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
+    if (err != 0) {
+        unaccount(bytes);
+    }
+    return err;
+}
+
+void
+kva__wire_detach(uintptr_t va, size_t bytes)
+{
+    detach(va, bytes >> KVA_PAGE_SHIFT);
+    unaccount(bytes);
+}
+
 #else /* no address space: never called */
 
 static int

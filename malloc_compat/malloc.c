@@ -76,19 +76,23 @@ kva__malloc_refuse(const char *func, struct kva_malloc_type *mt, size_t size,
     return NULL;
 }
 
-void *
-kva__malloc_take(size_t size, int flags)
+static unsigned
+pool_flags(int flags)
 {
-    kva_km_flag_t km =
-        (flags & KVA_M_NOWAIT) != 0 ? KVA_KM_NOSLEEP : KVA_KM_SLEEP;
+    return ((flags & KVA_M_NOWAIT) != 0 ? KVA_PR_NOWAIT : KVA_PR_WAITOK) |
+           ((flags & KVA_M_ZERO) != 0 ? KVA_PR_ZERO : 0);
+}
 
-    return (flags & KVA_M_ZERO) != 0 ? kva_kmem_zalloc(size, km)
-                                     : kva_kmem_alloc(size, km);
+void *
+kva__malloc_take(size_t size, int flags, const void *caller)
+{
+    return kva__kmem_alloc_slow(size, pool_flags(flags), caller);
 }
 
 /* Whatever is no hit. */
 static __attribute__((noinline)) void *
-malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
+malloc_slow(size_t size, struct kva_malloc_type *mt, int flags,
+            const void *caller)
 {
     bool limited = kva__malloc_is_limited(mt);
     size_t taken;
@@ -99,7 +103,7 @@ malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
     if (taken == 0 || (limited && !kva__malloc_reserve(mt, taken, flags))) {
         return kva__malloc_refuse("malloc", mt, size, flags);
     }
-    p = kva__malloc_take(size, flags);
+    p = kva__malloc_take(size, flags, caller);
     if (p == NULL) {
         if (limited) {
             kva__malloc_unreserve(mt, taken, true);
@@ -114,11 +118,13 @@ malloc_slow(size_t size, struct kva_malloc_type *mt, int flags)
 
 /* The magazine had none; nothing but flags that are plain comes here. */
 static __attribute__((noinline)) void *
-malloc_miss(struct kva_pool *pp, struct kva_malloc_type *mt, int flags)
+malloc_miss(struct kva_pool *pp, struct kva_malloc_type *mt, int flags,
+            const void *caller)
 {
     struct kva_pool_cache *pc = KVA_CONTAINER(pp, struct kva_pool_cache, slabs);
     void *p = kva__cache_get_slow(
-        pc, flags == KVA_M_NOWAIT ? (int)KVA_PR_NOWAIT : (int)KVA_PR_WAITOK);
+        pc, flags == KVA_M_NOWAIT ? (int)KVA_PR_NOWAIT : (int)KVA_PR_WAITOK, 0,
+        caller);
 
     if (p == NULL) {
         return kva__malloc_refuse("malloc", mt, pp->size, flags);
@@ -143,18 +149,21 @@ kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags)
     KVA__OPAQUE(step);
     if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS) ||
         KVA_UNLIKELY((unsigned)flags >= KVA__MALLOC_READY(mt->plain))) {
-        return malloc_slow(size, mt, flags);
+        return malloc_slow(size, mt, flags, __builtin_return_address(0));
     }
     pp = &kva__kmem_of[step]->slabs;
     cpu = kva_cpu_enter_hit();
     if (KVA_UNLIKELY(!kva__cache_take(pp, cpu, &round))) {
         kva_cpu_exit(cpu);
-        return malloc_miss(pp, mt, flags);
+        return malloc_miss(pp, mt, flags, __builtin_return_address(0));
     }
     KVA__ARGUMENT(1, pp);
     KVA__ARGUMENT(2, mt);
     KVA__ARGUMENT(3, flags);
     KVA__RESULT(round.object);
+    if (KVA_CONFIG_DEBUG) {
+        kva__exact_note((void *)round.object, size);
+    }
     count = mt->count[cpu + 1u];
     kva__malloc_bump(&count->requests);
     if (KVA_UNLIKELY(kva__malloc_add(&count->window, pp->counted))) {
@@ -179,17 +188,23 @@ count_down(struct kva_malloc_type *mt, size_t bytes)
 
 /* Whatever is no hit. */
 static __attribute__((noinline)) void
-free_slow(uintptr_t addr, struct kva_malloc_type *mt)
+free_slow(uintptr_t addr, struct kva_malloc_type *mt, const void *caller)
 {
     struct kva_pool_cache *pc;
     struct kva__place place;
     size_t bytes;
 
+    KVA__USED(caller);
     if (addr == 0) {
         return;
     }
     pc = cache_of_live("free", addr, &place);
-    if (pc != NULL) {
+    if (pc != NULL && kva__pool_debugged(&pc->slabs)) {
+        if (!kva__debug_put("free", &pc->slabs, addr, 0, caller)) {
+            kva__pool_bad_put("free", &pc->slabs, addr, KVA__OBJECT_LIVE);
+        }
+        count_down(mt, pc->slabs.size); /* a report would have changed that */
+    } else if (pc != NULL) {
         count_down(mt, pc->slabs.size);
         kva__cache_put_place(pc, addr, &place);
     } else {
@@ -211,14 +226,14 @@ kva_free(void *p, struct kva_malloc_type *mt)
 
     if (KVA_UNLIKELY(!kva__kmem_object(addr, KVA__MALLOC_READY(mt->reach), NULL,
                                        &pp, &state))) {
-        free_slow(addr, mt);
+        free_slow(addr, mt, __builtin_return_address(0));
         return;
     }
     cpu = kva_cpu_enter_hit();
     if (KVA_UNLIKELY(
             !kva__cache_give(KVA__ONCE(pp->sized_rows), cpu, state, addr))) {
         kva_cpu_exit(cpu);
-        free_slow(addr, mt);
+        free_slow(addr, mt, __builtin_return_address(0));
         return;
     }
     KVA__ARGUMENT(1, addr);

@@ -61,7 +61,7 @@ size_t kva__malloc_taken(size_t size);
 /* The same of the live allocation at addr; or a misuse of func. */
 size_t kva__malloc_size_of(const char *func, uintptr_t addr);
 /* Memory without a type; and the refusal of it: NULL, or a misuse of func. */
-void *kva__malloc_take(size_t size, int flags);
+void *kva__malloc_take(size_t size, int flags, const void *caller);
 void *kva__malloc_refuse(const char *func, struct kva_malloc_type *mt,
                          size_t size, int flags);
 

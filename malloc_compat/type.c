@@ -103,7 +103,9 @@ kva__malloc_unlock(kva_irq_t irq)
 void
 kva__malloc_hits_locked(struct kva_malloc_type *mt)
 {
-    bool plain = mt->count != NULL && mt->limit == 0;
+    /* Where kmem has debug modes each request is made with its size. */
+    bool plain = mt->count != NULL && mt->limit == 0 &&
+                 !(KVA_CONFIG_POOL_DEBUG && kva__kmem_debugged);
 
     __atomic_store_n(&mt->plain, plain ? KVA__MALLOC_PLAIN : 0,
                      __ATOMIC_RELEASE);

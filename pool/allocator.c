@@ -11,6 +11,7 @@
  * misuse; it gets back what it gave first.
  */
 #include "kva/kva_impl.h"
+#include "pool/debug.h"
 #include "pool/pool_impl.h"
 
 /* For arenas the size says nothing: the pool chooses. */
@@ -108,9 +109,19 @@ function_get(struct kva_pool *pp, unsigned flags, uintptr_t *base)
     return page != NULL ? 0 : KVA_ENOMEM;
 }
 
+/* Its addresses come from elsewhere, and have pages only while it is in use. */
+static bool
+range_is_walled(const struct kva_pool *pp)
+{
+    return kva__pool_debugged(pp) && (pp->debug & KVA_POOL_FIREWALL) != 0;
+}
+
 int
 kva__range_get(struct kva_pool *pp, unsigned flags, uintptr_t *base)
 {
+    if (range_is_walled(pp)) {
+        return kva__firewall_range_get(pp, flags, base);
+    }
     return pp->allocator->pa_alloc != NULL ? function_get(pp, flags, base)
                                            : arena_get(pp, flags, base);
 }
@@ -120,7 +131,9 @@ kva__range_put(struct kva_pool *pp, uintptr_t base)
 {
     kva_vmem_t *vm = kva__pool_arena(pp);
 
-    if (vm == NULL) {
+    if (range_is_walled(pp)) {
+        kva__firewall_range_put(pp, base);
+    } else if (vm == NULL) {
         pp->allocator->pa_free(pp, (void *)base);
     } else if (range_is_cached(pp, vm)) {
         kva_vmem_free(vm, base, pp->slab_bytes);

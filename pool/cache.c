@@ -120,7 +120,8 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
                      int (*ctor)(void *arg, void *object, int flags),
                      void (*dtor)(void *arg, void *object), void *arg)
 {
-    unsigned public_flags = (unsigned)flags & KVA__PR_PUBLIC, rounds;
+    unsigned public_flags = (unsigned)flags & (KVA__PR_PUBLIC | KVA__PR_SIZES);
+    unsigned rounds, most;
     int error = kva__pool_setup(&pc->slabs, size, align, align_offset,
                                 public_flags | KVA__PR_CACHE, name, pa, ipl);
 
@@ -139,13 +140,15 @@ pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
     pc->moves = false;
     pc->npinned = 0;
     rounds = rounds_for(pc->slabs.size, public_flags);
+    /* None where each get and put is to be seen. */
+    most = kva__pool_debugged(&pc->slabs) ? 0 : ROUNDS_GROW * rounds;
     kva__magcache_init(&pc->mags,
                        &(struct kva__mag_config){
                            .name = name,
                            .ipl = ipl,
                            .words = KVA__ROUND_WORDS,
                            .capacity = rounds,
-                           .capacity_max = ROUNDS_GROW * rounds,
+                           .capacity_max = most,
                            .full_max = DEPOT_FULL_MAX,
                            .supplier = &cache_supplier,
                            .arg = pc,
@@ -173,11 +176,13 @@ kva__pool_cache_expect_idle(struct kva_pool_cache *pc, const char *func)
 
     kva_reclaim_unregister(&pc->slabs.cleaner);
     kva__pools_unlink(&pc->slabs);
+    (void)kva__debug_flush(&pc->slabs, func);
     idle = pc->slabs.nout ==
            kva__magcache_rounds(&pc->mags) + kva__limbo_count(pc);
     kva__pools_link(&pc->slabs);
     kva_reclaim_register(&pc->slabs.cleaner);
     if (!idle) {
+        kva__debug_expect_clean(&pc->slabs, func);
         kva__pool_bad_destroy(func, &pc->slabs);
     }
 }
@@ -231,13 +236,20 @@ pool_cache_destroy(pool_cache_t pc)
 /* ---- get and put ----------------------------------------------------- */
 
 __attribute__((noinline)) void *
-kva__cache_get_slow(struct kva_pool_cache *pc, int flags)
+kva__cache_get_slow(struct kva_pool_cache *pc, int flags, size_t asked,
+                    const void *caller)
 {
     struct kva__round round;
     unsigned cpu;
     bool got;
 
     kva__pool_check_flags("pool_cache_get", &pc->slabs, (unsigned)flags);
+    if (kva__pool_debugged(&pc->slabs)) {
+        return kva__debug_get("pool_cache_get", &pc->slabs, (unsigned)flags,
+                              asked, caller);
+    }
+    KVA__USED(asked);
+    KVA__USED(caller);
     /* It may be for the flags that this is not a hit. */
     cpu = kva_cpu_enter_hit();
     got = kva__cache_take(&pc->slabs, cpu, &round);
@@ -260,13 +272,13 @@ pool_cache_get(pool_cache_t pc, int flags)
     bool got;
 
     if (KVA_UNLIKELY((unsigned)flags - 1u > 1u)) {
-        return kva__cache_get_slow(pc, flags);
+        return kva__cache_get_slow(pc, flags, 0, __builtin_return_address(0));
     }
     cpu = kva_cpu_enter_hit();
     got = kva__cache_take(&pc->slabs, cpu, &round);
     kva_cpu_exit(cpu);
     if (KVA_UNLIKELY(!got)) {
-        return kva__cache_get_slow(pc, flags);
+        return kva__cache_get_slow(pc, flags, 0, __builtin_return_address(0));
     }
     return kva__round_revive(&round);
 }
@@ -297,10 +309,17 @@ kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t addr,
 }
 
 __attribute__((noinline)) bool
-kva__cache_put_slow(struct kva_pool_cache *pc, uintptr_t addr)
+kva__cache_put_slow(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
+                    size_t size, const void *caller)
 {
     struct kva__place place = { .state = NULL };
 
+    if (kva__pool_debugged(&pc->slabs)) {
+        return kva__debug_put(func, &pc->slabs, addr, size, caller);
+    }
+    KVA__USED(func);
+    KVA__USED(size);
+    KVA__USED(caller);
     if (KVA_CONFIG_CHECKS && (!kva__slab_find(&pc->slabs, addr, &place) ||
                               !kva__place_is_live(&place))) {
         return false;
@@ -310,9 +329,9 @@ kva__cache_put_slow(struct kva_pool_cache *pc, uintptr_t addr)
 }
 
 static __attribute__((noinline)) void
-put_slow(struct kva_pool_cache *pc, uintptr_t addr)
+put_slow(struct kva_pool_cache *pc, uintptr_t addr, const void *caller)
 {
-    if (!kva__cache_put_slow(pc, addr)) {
+    if (!kva__cache_put_slow("pool_cache_put", pc, addr, 0, caller)) {
         kva__pool_bad_put("pool_cache_put", &pc->slabs, addr, KVA__OBJECT_LIVE);
     }
 }
@@ -321,7 +340,7 @@ void
 pool_cache_put(pool_cache_t pc, void *object)
 {
     if (!kva__cache_hit_put(&pc->slabs, (uintptr_t)object)) {
-        put_slow(pc, (uintptr_t)object);
+        put_slow(pc, (uintptr_t)object, __builtin_return_address(0));
     }
 }
 
@@ -337,6 +356,11 @@ pool_cache_destruct_object(pool_cache_t pc, void *object)
     if (!kva__slab_find(&pc->slabs, addr, &place) ||
         !kva__place_is_live(&place)) {
         kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
+    }
+    if (kva__pool_debugged(&pc->slabs)) {
+        (void)kva__debug_put(func, &pc->slabs, addr, 0,
+                             __builtin_return_address(0));
+        return;
     }
     kva__state_set(place.state, KVA__OBJECT_OUT);
 #if KVA_CONFIG_CHECKS
@@ -354,6 +378,9 @@ kva__cache_flush(struct kva_pool *pp)
     struct kva_pool_cache *pc = kva__cache_of(pp);
     size_t drained, settled;
 
+    if (kva__pool_debugged(pp)) {
+        return kva__debug_flush(pp, "pool_cache_drain");
+    }
     if (pc == NULL) {
         return 0;
     }
@@ -395,6 +422,7 @@ pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
     kva__pool_require(&pc->slabs, "pool_cache_drain");
     keep = kva__pool_divide(retain, pc->slabs.size);
     before = kva__pool_released(&pc->slabs);
+    (void)kva__debug_flush(&pc->slabs, "pool_cache_drain");
     while (done < bytes) {
         (void)kva__pool_trim(&pc->slabs, true, bytes - done);
         done = kva__pool_released(&pc->slabs) - before;
@@ -411,6 +439,7 @@ void
 pool_cache_invalidate(pool_cache_t pc)
 {
     kva__pool_check_wait("pool_cache_invalidate", &pc->slabs);
+    (void)kva__debug_flush(&pc->slabs, "pool_cache_invalidate");
     (void)kva__magcache_drain(&pc->mags, 0);
     while (kva__limbo_count(pc) != 0 && kva__limbo_settle(pc) == 0) {
 #if KVA_TIER >= 1
@@ -473,7 +502,7 @@ pool_cache_stat(pool_cache_t pc, struct kva_pool_stat *st)
     kva__pool_require(&pc->slabs, "pool_cache_stat");
     kva_pool_stat(&pc->slabs, st);
     kva__magcache_stat(&pc->mags, &mags);
-    st->objects_cached = mags.rounds;
+    st->objects_cached += mags.rounds;
     st->objects_waiting = kva__limbo_count(pc);
     st->objects_per_magazine = mags.capacity;
     st->magazine_bytes = mags.bytes;

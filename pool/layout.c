@@ -45,6 +45,7 @@ struct layout {
     size_t first;
     size_t header_bytes;
     size_t map_words;
+    size_t record_bytes;
     bool off_slab;
     bool single;
     unsigned flags; /* of the pool */
@@ -91,7 +92,11 @@ header_bytes(const struct layout *lo, size_t nobj)
     size_t bytes = map_offset(nobj) + map_words(nobj) * sizeof(uintptr_t) +
                    kva__nest_bytes(lo->flags);
 
-    return bytes + kva__paddr_bytes(lo->flags, bytes, lo->slab_bytes);
+    bytes += kva__paddr_bytes(lo->flags, bytes, lo->slab_bytes);
+    if (lo->record_bytes != 0) {
+        bytes = kva_round_up(bytes, 8) + nobj * lo->record_bytes;
+    }
+    return bytes;
 }
 
 /* Where the first object lies at or after from: at offset modulo align. */
@@ -162,6 +167,7 @@ layout_try(struct layout *best, size_t slab_bytes, bool off_slab, size_t size,
            size_t align, size_t offset)
 {
     struct layout lo = { .slab_bytes = slab_bytes,
+                         .record_bytes = best->record_bytes,
                          .off_slab = off_slab,
                          .flags = best->flags };
 
@@ -180,9 +186,11 @@ layout_try(struct layout *best, size_t slab_bytes, bool off_slab, size_t size,
 static void
 layout_try_single(struct layout *best, size_t size, size_t align, size_t offset)
 {
-    struct layout lo = {
-        .off_slab = true, .single = true, .nobj = 1, .flags = best->flags
-    };
+    struct layout lo = { .record_bytes = best->record_bytes,
+                         .off_slab = true,
+                         .single = true,
+                         .nobj = 1,
+                         .flags = best->flags };
 
     if (size <= KVA_PAGE_SIZE << (SLAB_SHIFT_USUAL - 1u) ||
         align > KVA_PAGE_SIZE || offset != 0) {
@@ -233,15 +241,39 @@ inverse_of(uint32_t x)
     return y;
 }
 
-/*
- * slab_bytes 0: choose.  size and align were checked; objects that fit in no
- * slab are the caller's misuse.
- */
-void
-kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
-                 size_t slab_bytes)
+static void
+layout_enter(struct kva_pool *pp, const struct layout *lo, size_t size)
 {
-    struct layout lo = { .cost = COST_NONE, .flags = pp->flags };
+    pp->size = size;
+    pp->stride = size;
+    pp->shift = kva_ffs(size);
+    pp->inverse = inverse_of((uint32_t)(size >> pp->shift));
+    pp->slab_bytes = lo->slab_bytes;
+    pp->nobj = (uint32_t)lo->nobj;
+    pp->first = (uint32_t)lo->first;
+    pp->header_bytes = (uint16_t)lo->header_bytes;
+    pp->map_words = (uint16_t)lo->map_words;
+    pp->map_offset = (uint32_t)map_offset(lo->nobj);
+    pp->record_offset =
+        (uint32_t)(lo->header_bytes - lo->nobj * lo->record_bytes);
+    if (lo->off_slab) {
+        pp->flags |= KVA__PR_OFF_SLAB;
+    }
+    if (lo->single) {
+        pp->flags |= KVA__PR_SINGLE;
+    }
+    pp->list_scale =
+        (uint32_t)kva__pool_divide((size_t)KVA__POOL_LEVELS << 16, lo->nobj);
+}
+
+/* slab_bytes 0: choose.  size and align were checked. */
+bool
+kva__pool_layout_fits(struct kva_pool *pp, size_t size, size_t align,
+                      size_t offset, size_t slab_bytes)
+{
+    struct layout lo = { .record_bytes = pp->record_bytes,
+                         .flags = pp->flags,
+                         .cost = COST_NONE };
 
     if (slab_bytes == 0) {
         layout_choose(&lo, size, align, offset);
@@ -254,28 +286,39 @@ kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
         }
     }
     if (lo.cost == COST_NONE || lo.nobj > UINT16_MAX) {
+        return false;
+    }
+    layout_enter(pp, &lo, size);
+    kva__colour_init(pp, lo.slab_bytes - lo.first - lo.nobj * size, align);
+    return true;
+}
+
+/* Objects that fit in no slab are the caller's misuse. */
+void
+kva__pool_layout(struct kva_pool *pp, size_t size, size_t align, size_t offset,
+                 size_t slab_bytes)
+{
+    if (!kva__pool_layout_fits(pp, size, align, offset, slab_bytes)) {
         kva__misuse(kva__pool_init_name(pp), kva__pool_kind(pp), pp->name,
                     (uintptr_t)pp,
                     "expected objects that fit in a slab, found size %zu, "
                     "align %zu",
                     size, align);
     }
-    pp->size = size;
-    pp->shift = kva_ffs(size);
-    pp->inverse = inverse_of((uint32_t)(size >> pp->shift));
-    pp->slab_bytes = lo.slab_bytes;
-    pp->nobj = (uint32_t)lo.nobj;
-    pp->first = (uint32_t)lo.first;
-    pp->header_bytes = (uint16_t)lo.header_bytes;
-    pp->map_words = (uint16_t)lo.map_words;
-    pp->map_offset = (uint32_t)map_offset(lo.nobj);
-    if (lo.off_slab) {
-        pp->flags |= KVA__PR_OFF_SLAB;
-    }
-    if (lo.single) {
-        pp->flags |= KVA__PR_SINGLE;
-    }
-    kva__colour_init(pp, lo.slab_bytes - lo.first - lo.nobj * size, align);
-    pp->list_scale =
-        (uint32_t)kva__pool_divide((size_t)KVA__POOL_LEVELS << 16, lo.nobj);
+}
+
+void
+kva__pool_layout_single(struct kva_pool *pp, size_t size, size_t slab_bytes,
+                        size_t first)
+{
+    struct layout lo = { .slab_bytes = slab_bytes,
+                         .nobj = 1,
+                         .first = first,
+                         .map_words = map_words(1),
+                         .record_bytes = pp->record_bytes,
+                         .off_slab = true,
+                         .single = true };
+
+    lo.header_bytes = header_bytes(&lo, 1);
+    layout_enter(pp, &lo, size);
 }

@@ -81,6 +81,9 @@ bad_in_slab(const char *func, struct kva_pool *pp, uintptr_t addr,
     size_t index;
 
     if (place->state != NULL) {
+        if (kva__pool_debugged(pp)) {
+            kva__audit_tell(func, pp, place);
+        }
         kva__misuse(func, kind, pp->name, addr, "expected %s object, found %s",
                     expected == KVA__OBJECT_LIVE ? "a live" : "a cached",
                     kva__object_state_name(kva__state_get(place->state)));
@@ -89,12 +92,12 @@ bad_in_slab(const char *func, struct kva_pool *pp, uintptr_t addr,
         kva__misuse(func, kind, pp->name, addr,
                     "expected an object, found the header of a slab");
     }
-    index = kva__pool_divide(addr - start, pp->size);
+    index = kva__pool_divide(addr - start, pp->stride);
     if (index >= pp->nobj) {
         kva__misuse(func, kind, pp->name, addr,
                     "expected an object, found the unused end of a slab");
     }
-    start += pp->size * index;
+    start += pp->stride * index;
     kva__misuse(func, kind, pp->name, addr,
                 "expected the start of an object, found byte %zu of the one "
                 "at 0x%lx",
@@ -149,21 +152,28 @@ kva__pool_bad_put(const char *func, struct kva_pool *pp, uintptr_t addr,
     bad_range(func, pp, addr, &range);
 }
 
-/* The first live object of a slab, and how many there are. */
-static size_t
-live_in_slab(const struct kva_pool *pp, struct kva__slab *slab, uintptr_t *addr)
-{
-    size_t live = 0;
+/* So many live objects are told of, if it is known who has them. */
+#define TELL_MAX 32u
 
-    for (unsigned i = 0; i < pp->nobj; i++) {
-        if (kva__state_get(&slab->state[i]) == KVA__OBJECT_LIVE) {
-            if (*addr == 0) {
-                *addr = kva__slab_object(slab, i);
+/* The first live object of a slab; n: how many there are in all. */
+static void
+live_in_slab(const char *func, const struct kva_pool *pp,
+             struct kva__slab *slab, uintptr_t *addr, size_t *n)
+{
+    struct kva__place place = { .slab = slab };
+
+    for (; place.index < pp->nobj; place.index++) {
+        place.state = &slab->state[place.index];
+        if (kva__place_is_live(&place)) {
+            if (*n == 0) {
+                *addr = kva__slab_object(slab, place.index);
             }
-            live++;
+            if (kva__pool_debugged(pp) && *n < TELL_MAX) {
+                kva__audit_tell(func, pp, &place);
+            }
+            ++*n;
         }
     }
-    return live;
 }
 
 /* Name a live object, so that it can be looked at. */
@@ -175,7 +185,7 @@ kva__pool_bad_destroy(const char *func, struct kva_pool *pp)
 
     for (struct kva__slab *slab = kva__slab_next(pp, NULL); slab != NULL;
          slab = kva__slab_next(pp, slab)) {
-        live += live_in_slab(pp, slab, &addr);
+        live_in_slab(func, pp, slab, &addr, &live);
     }
     kva__misuse(func, kva__pool_kind(pp), pp->name, addr,
                 "expected no live object, found %zu", live);

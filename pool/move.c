@@ -627,7 +627,8 @@ pool_cache_set_move(pool_cache_t pc,
          pp->allocator->arena != &kva_kmem_movable_arena)) {
         return KVA_EINVAL;
     }
-    if (kva_kmem_movable_arena == NULL) {
+    /* With a debug mode objects have more to them than their bytes. */
+    if (kva_kmem_movable_arena == NULL || kva__pool_debugged(pp)) {
         return KVA_ENOTSUP;
     }
     if (pp->nslabs != 0 || pc->move != NULL) {

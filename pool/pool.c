@@ -329,8 +329,27 @@ pool_clean(void *arg, size_t bytes, size_t retain)
 
     (void)retain;
     kva__pool_call_hook(pp);
+    (void)kva__debug_flush(pp, "pool_reclaim");
     (void)kva__pool_trim(pp, true, bytes);
     return kva__pool_released(pp) - before;
+}
+
+/* With its debug modes, which take room in the slabs. */
+static void
+pool_lay_out(struct kva_pool *pp, size_t size, size_t align, size_t offset,
+             size_t page)
+{
+    if (KVA_CONFIG_POOL_DEBUG) {
+        kva__debug_setup(pp);
+    }
+    if (kva__pool_debugged(pp)) {
+        kva__debug_layout(pp, size, align, offset, page);
+        return;
+    }
+    if (KVA_CONFIG_DEBUG && (pp->flags & KVA__PR_SIZES) != 0) {
+        pp->record_bytes = sizeof(uint16_t); /* the size alone */
+    }
+    kva__pool_layout(pp, size, align, offset, page);
 }
 
 int
@@ -365,8 +384,9 @@ kva__pool_setup(struct kva_pool *pp, size_t size, unsigned align,
                  kva__pool_kind(pp), name);
         return KVA_ENOTSUP;
     }
-    kva__pool_layout(pp, kva_round_up(size, alignment), alignment,
-                     align_offset & (alignment - 1u), page);
+    pp->asked = size;
+    pool_lay_out(pp, kva_round_up(size, alignment), alignment,
+                 align_offset & (alignment - 1u), page);
     kva_port_lock_init(&pp->lock, name, ipl, KVA_RANK_SLAB);
     pp->alive = kva__pool_magic(pp);
     pp->cleaner.clean = pool_clean;
@@ -409,8 +429,10 @@ pool_destroy(struct kva_pool *pp)
 {
     kva__pool_check_wait("pool_destroy", pp);
     kva_reclaim_unregister(&pp->cleaner);
+    (void)kva__debug_flush(pp, "pool_destroy");
     if (pp->nout != 0) {
         kva_reclaim_register(&pp->cleaner);
+        kva__debug_expect_clean(pp, "pool_destroy");
         kva__pool_bad_destroy("pool_destroy", pp);
     }
     kva__pools_unlink(pp);
@@ -425,6 +447,10 @@ pool_get(struct kva_pool *pp, int flags)
     struct kva__round round;
 
     kva__pool_check_flags("pool_get", pp, (unsigned)flags);
+    if (kva__pool_debugged(pp)) {
+        return kva__debug_get("pool_get", pp, (unsigned)flags, 0,
+                              __builtin_return_address(0));
+    }
     if (kva__pool_take(pp, &round, 1, (unsigned)flags, KVA__OBJECT_LIVE) == 0) {
         return NULL;
     }
@@ -440,7 +466,12 @@ pool_put(struct kva_pool *pp, void *object)
     struct kva__round round = { .object = (uintptr_t)object };
 
     kva__pool_require(pp, "pool_put");
-    kva__pool_give(pp, &round, 1, KVA__OBJECT_LIVE, "pool_put");
+    if (!kva__pool_debugged(pp)) {
+        kva__pool_give(pp, &round, 1, KVA__OBJECT_LIVE, "pool_put");
+    } else if (!kva__debug_put("pool_put", pp, round.object, 0,
+                               __builtin_return_address(0))) {
+        kva__pool_bad_put("pool_put", pp, round.object, KVA__OBJECT_LIVE);
+    }
 }
 
 /* ---- marks ----------------------------------------------------------- */
@@ -550,6 +581,7 @@ pool_reclaim(struct kva_pool *pp)
     kva__pool_require(pp, "pool_reclaim");
     before = kva__pool_released(pp);
     kva__pool_call_hook(pp);
+    (void)kva__debug_flush(pp, "pool_reclaim");
     (void)kva__pool_trim(pp, true, SIZE_MAX);
     kva__pool_settle(pp);
     return kva__pool_released(pp) - before;
@@ -575,6 +607,7 @@ pool_stat(struct kva_pool *pp, struct kva_pool_stat *st)
         .slabs = pp->nslabs,
         .slabs_empty = pp->nempty,
         .objects_out = pp->nout,
+        .objects_cached = pp->quarantine.count,
         .gets = pp->gets,
         .puts = pp->puts,
         .fails = pp->fails,

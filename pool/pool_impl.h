@@ -33,6 +33,7 @@
 #define KVA__PR_SINGLE 0x08000000u   /* slabs of one object, of any length */
 #define KVA__PR_NESTED 0x10000000u   /* slabs may be objects of a pool */
 #define KVA__PR_MOVES 0x20000000u    /* its objects may be moved (move.c) */
+#define KVA__PR_SIZES 0x40000000u    /* records have the bytes asked for */
 #define KVA__PR_PUBLIC 0x00ffffffu
 
 /* What pool_init knows. */
@@ -230,6 +231,12 @@ size_t kva__limbo_settle(struct kva_pool_cache *pc);
 
 void kva__pool_layout(struct kva_pool *pp, size_t size, size_t align,
                       size_t offset, size_t slab_bytes);
+/* The same, but false if they fit in no slab. */
+bool kva__pool_layout_fits(struct kva_pool *pp, size_t size, size_t align,
+                           size_t offset, size_t slab_bytes);
+/* One object first bytes into each slab, which is no longer than that. */
+void kva__pool_layout_single(struct kva_pool *pp, size_t size,
+                             size_t slab_bytes, size_t first);
 /* Quotient without a division instruction; d is not 0.  Not for hot paths. */
 size_t kva__pool_divide(size_t n, size_t d);
 
@@ -264,6 +271,14 @@ kva__slab_states(const struct kva_pool *pp, struct kva__slab *slab)
     return slab->state;
 }
 
+/* What is kept of an object beside its state, record_bytes of it. */
+static inline void *
+kva__slab_record(const struct kva_pool *pp, struct kva__slab *slab,
+                 uint32_t index)
+{
+    return (char *)slab + pp->record_offset + (size_t)index * pp->record_bytes;
+}
+
 static inline uintptr_t
 kva__slab_base(const struct kva__slab *slab)
 {
@@ -280,7 +295,7 @@ static inline uintptr_t
 kva__slab_first(const struct kva__slab *slab)
 {
     uintptr_t base = kva__slab_base(slab);
-    uint32_t odd = (uint32_t)(slab->owner->size >> slab->owner->shift);
+    uint32_t odd = (uint32_t)(slab->owner->stride >> slab->owner->shift);
 
     return base + (uint32_t)(slab->bias * odd - (uint32_t)base);
 }
@@ -288,7 +303,7 @@ kva__slab_first(const struct kva__slab *slab)
 static inline uintptr_t
 kva__slab_object(const struct kva__slab *slab, uint32_t index)
 {
-    return kva__slab_first(slab) + slab->owner->size * index;
+    return kva__slab_first(slab) + slab->owner->stride * index;
 }
 
 static inline uint8_t
@@ -519,6 +534,53 @@ kva__cache_of(struct kva_pool *pp)
                : KVA_CONTAINER(pp, struct kva_pool_cache, slabs);
 }
 
+/* With KVA__PR_SIZES: the bytes asked for, the first thing in a record. */
+static inline uint16_t *
+kva__slab_asked(const struct kva_pool *pp, const struct kva__place *place)
+{
+    return kva__slab_record(pp, place->slab, place->index);
+}
+
+/* ---- debug modes (debug.c, debug_spec.c) ----------------------------- */
+
+/* Does the pool have any?  Where there are none to have the compiler knows. */
+static inline bool
+kva__pool_debugged(const struct kva_pool *pp)
+{
+    return KVA_CONFIG_POOL_DEBUG && KVA_UNLIKELY(pp->debug != 0);
+}
+
+/* The modes for a pool that is being made, and what they make of its slabs. */
+void kva__debug_setup(struct kva_pool *pp);
+void kva__debug_layout(struct kva_pool *pp, size_t size, size_t align,
+                       size_t offset, size_t page_bytes);
+void kva__debug_format(const struct kva_pool *pp, struct kva__slab *slab);
+
+/*
+ * Get and put of a pool or cache with a debug mode; flags have been checked.
+ * asked, size: bytes, for a pool with KVA__PR_SIZES; 0: the caller did not say.
+ * caller: where to, of the interface's function.  False: it is no live object
+ * of the pool, and that is all that is wrong.  No lock held.
+ */
+void *kva__debug_get(const char *func, struct kva_pool *pp, unsigned flags,
+                     size_t asked, const void *caller);
+bool kva__debug_put(const char *func, struct kva_pool *pp, uintptr_t addr,
+                    size_t size, const void *caller);
+/* A live object stays where it is, and has another size from now on. */
+void kva__debug_resize(const char *func, struct kva_pool *pp, uintptr_t addr,
+                       size_t size);
+/* All that is in quarantine goes back: how many.  And report, before the end,
+ * what cannot. */
+size_t kva__debug_flush(struct kva_pool *pp, const char *func);
+void kva__debug_expect_clean(struct kva_pool *pp, const char *func);
+/* Log who had an object, if that is known. */
+void kva__audit_tell(const char *func, const struct kva_pool *pp,
+                     const struct kva__place *place);
+/* Addresses for a slab of one object with a gap beside it. */
+int kva__firewall_range_get(const struct kva_pool *pp, unsigned flags,
+                            uintptr_t *base);
+void kva__firewall_range_put(const struct kva_pool *pp, uintptr_t base);
+
 /* ---- misuse (misuse.c) ----------------------------------------------- */
 
 /* What addr is, and why it cannot be put; does not return. */
@@ -638,10 +700,20 @@ kva__cache_hit_put(struct kva_pool *pp, uintptr_t addr)
 
 /* ---- ways out of them (cache.c) -------------------------------------- */
 
-/* All of a get, and of a put; the put is false, and nothing done, if there is
- * no live object of the cache there. */
-void *kva__cache_get_slow(struct kva_pool_cache *pc, int flags);
-bool kva__cache_put_slow(struct kva_pool_cache *pc, uintptr_t addr);
+/*
+ * All of a get, and of a put; the put is false, and nothing done, if there is
+ * no live object of the cache there.  For a cache with a debug mode: how many
+ * bytes were asked for, or are said to have been, where that is known, else 0;
+ * and where the interface's function returns to.
+ */
+void *kva__cache_get_slow(struct kva_pool_cache *pc, int flags, size_t asked,
+                          const void *caller);
+bool kva__cache_put_slow(const char *func, struct kva_pool_cache *pc,
+                         uintptr_t addr, size_t size, const void *caller);
+
+/* What a hit path hands on for debug modes is used: then it is the same code
+ * whether there are any. */
+#define KVA__USED(x) __asm__ volatile("" : : "g"(x))
 /* A live object, found already, to the magazines. */
 void kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t addr,
                           const struct kva__place *place);

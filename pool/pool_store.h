@@ -26,6 +26,14 @@ enum kva__slab_file {
 
 struct kva__slab;
 
+/* Freed objects that wait, by address, in the order of their frees. */
+struct kva__quarantine {
+    uintptr_t oldest, youngest; /* (s) if there are any */
+    size_t count;               /* (s) */
+    size_t most;                /* (c) */
+    uintptr_t bad; /* one in it that was written to, or 0; no lock */
+};
+
 /* (c) constant after init, (s) pool lock, (l) lock of the list of pools. */
 struct kva_pool {
     /* Where gets and puts find the cache's magazines, and where those do who
@@ -74,6 +82,15 @@ struct kva_pool {
     uint64_t warned;         /* (s) when the last one was printed, ns */
     const char *warning;     /* (s) */
     unsigned nwarned;        /* (s) messages printed */
+
+    size_t stride;                     /* (c) from an object to the next */
+    size_t asked;                      /* (c) size at init, without padding */
+    uint32_t debug;                    /* (c) KVA_POOL_*, 0: no debug mode */
+    uint32_t record_offset;            /* (c) of records from the header */
+    uint16_t record_bytes;             /* (c) of one for each object, or 0 */
+    size_t front;                      /* (c) of a slot, before the object */
+    size_t slot;                       /* (c) the object and what is around */
+    struct kva__quarantine quarantine; /* (s) */
 
     enum kva_ipl ipl;                     /* (c) */
     const char *name;                     /* (c) */

@@ -169,8 +169,8 @@ print_place(struct kva__slab *slab, uintptr_t addr, kva_vmem_pr_t *pr)
     size_t index = 0;
 
     if (addr >= start) {
-        index = kva__pool_divide(addr - start, pp->size);
-        start += pp->size * index;
+        index = kva__pool_divide(addr - start, pp->stride);
+        start += pp->stride * index;
     }
     if (addr < start || index >= pp->nobj) {
         kva__print_line(pr,

@@ -34,6 +34,7 @@
  *       the number of such bits.
  *   S3  nslabs * nobj = nfree + nout + nheld.
  */
+#include "pool/debug.h"
 #include "pool/pool_impl.h"
 
 /* ---- where a slab is filed ------------------------------------------- */
@@ -280,6 +281,9 @@ slab_format(struct kva_pool *pp, struct kva__slab *slab, uintptr_t first)
     slab->file = KVA__SLAB_APART;
     slab->level = 0;
     slab->owner = pp;
+    if (kva__pool_debugged(pp)) {
+        kva__debug_format(pp, slab);
+    }
 }
 
 /* Whoever finds a slab by its address while he has the move lock may look at
@@ -374,7 +378,7 @@ slab_take(struct kva_pool *pp, struct kva__slab *slab, struct kva__round *round,
 #if KVA_CONFIG_CHECKS
             round[got].state = (uintptr_t)&slab->state[i];
 #endif
-            round[got++].object = start + pp->size * i;
+            round[got++].object = start + pp->stride * i;
         }
     }
     slab->nfree = (uint16_t)(slab->nfree - got);
@@ -488,7 +492,8 @@ kva__slab_surplus(struct kva_pool *pp, bool all)
     pp->nslabs--;
     pp->nempty--;
     pp->nfree -= pp->nobj;
-    pp->released += pp->slab_bytes;
+    /* Behind a firewall an empty one has addresses only. */
+    pp->released += (pp->debug & KVA_POOL_FIREWALL) != 0 ? 0 : pp->slab_bytes;
     return slab;
 }
 

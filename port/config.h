@@ -66,6 +66,17 @@
 #define KVA_SLAB_ROOT_SHIFT 10
 #endif
 
+/* 1: pools can have debug modes (pool/debug.h).  They cost nothing while they
+ * are off; 0 leaves out what would be asked for them on slow paths. */
+#ifndef KVA_CONFIG_POOL_DEBUG
+#define KVA_CONFIG_POOL_DEBUG 1
+#endif
+
+/* 1: the port has kva_port_stack. */
+#ifndef KVA_CONFIG_STACK
+#define KVA_CONFIG_STACK 0
+#endif
+
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
 

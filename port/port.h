@@ -211,6 +211,23 @@ void kva_port_read_barrier(void);
 #endif
 #endif
 
+/* ---- for debugging, at any tier -------------------------------------- */
+#if KVA_CONFIG_STACK
+
+/*
+ * Return addresses on the caller's stack, the innermost first, at most n;
+ * returns how many.  The first ones are the library's own.  In any context.
+ *
+ *     size_t kva_port_stack(uintptr_t *pc, size_t n)
+ *     { for (i = 0, fp = __builtin_frame_address(0);
+ *            i < n && on_kernel_stack(fp); fp = fp->next) {
+ *           pc[i++] = fp->return_address;
+ *       }
+ *       return i; }
+ */
+size_t kva_port_stack(uintptr_t *pc, size_t n);
+#endif
+
 #ifdef __cplusplus
 }
 #endif

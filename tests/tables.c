@@ -23,6 +23,7 @@ extern const struct test import_tests[];
 extern const struct test index_tests[];
 extern const struct test kmem_size_tests[];
 extern const struct test kmem_string_tests[];
+extern const struct test kmem_exact_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
 extern const struct test listing_tests[];
@@ -36,6 +37,7 @@ extern const struct test misuse_kmem_tests[];
 extern const struct test misuse_kva_tests[];
 extern const struct test misuse_malloc_tests[];
 extern const struct test misuse_pool_tests[];
+extern const struct test model_debug_tests[];
 extern const struct test model_object_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test mtbf_tests[];
@@ -52,6 +54,7 @@ extern const struct test pool_marks_tests[];
 extern const struct test pool_print_tests[];
 extern const struct test pool_pserialize_tests[];
 extern const struct test move_tests[];
+extern const struct test pool_debug_tests[];
 extern const struct test pool_tests[];
 extern const struct test port_context_tests[];
 extern const struct test port_memory_tests[];
@@ -132,7 +135,9 @@ const struct test *const test_tables[] = {
     pool_marks_tests,
     pool_print_tests,
     pool_pserialize_tests,
+    pool_debug_tests,
     kmem_tests,
+    kmem_exact_tests,
     kmem_size_tests,
     kmem_string_tests,
     malloc_tests,
@@ -176,6 +181,7 @@ const struct test *const test_tables[] = {
     exhaustive_import_tests,
     model_vmem_tests,
     model_object_tests,
+    model_debug_tests,
     single_step_tests,
     stress_vmem_tests,
     stress_object_tests,

@@ -52,10 +52,17 @@ wrong_size(struct test_ctx *t)
                 "kmem_intr_free: cache kmem-256: 0x%lx: expected an object of "
                 "kmem_intr_alloc, found one of kmem_alloc",
                 UL(p));
-    kva_kmem_free(p, 256); /* any size of the class */
-    kva_kmem_free(q, 1);
-    kva_kmem_free(r, 2000);
-    kva_kmem_intr_free(s, 250);
+    if (KVA_CONFIG_DEBUG) {
+        kva_kmem_free(p, 200);
+        kva_kmem_free(q, 5);
+        kva_kmem_free(r, 2048);
+        kva_kmem_intr_free(s, 200);
+    } else { /* any size of the class */
+        kva_kmem_free(p, 256);
+        kva_kmem_free(q, 1);
+        kva_kmem_free(r, 2000);
+        kva_kmem_intr_free(s, 250);
+    }
     tower_end();
 }
 
