@@ -8,6 +8,7 @@
 #include "bench/bench.h"
 #include "kmem/kmem.h"
 #include "malloc_compat/kmalloc.h"
+#include "pool/debug.h"
 #include "posix.h"
 
 static void
@@ -17,7 +18,11 @@ tower(void)
         .va_base = kva_posix_va_base(),
         .va_bytes = kva_posix_va_bytes(),
     };
+    const char *modes = getenv("KVA_BENCH_DEBUG");
 
+    if (modes != NULL && kva_pool_debug_set(modes, NULL) != 0) {
+        bench_fail("KVA_BENCH_DEBUG has unknown debug modes");
+    }
     if (kva_boot(&boot) != 0 || kva_start() != 0) {
         bench_fail("the tower does not start");
     }
