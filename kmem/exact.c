@@ -39,7 +39,7 @@ kva__exact_note(const void *p, size_t size)
 }
 
 void
-kva__exact_check(const char *func, const void *p, size_t size)
+kva__exact_check(const char *func, const void *p, size_t size, bool intr)
 {
     struct kva__place place;
     const struct kva_pool *pp;
@@ -51,7 +51,9 @@ kva__exact_check(const char *func, const void *p, size_t size)
     }
     pp = place.slab->owner;
     asked = *kva__slab_asked(pp, &place);
-    if (size != asked && size - pp->least < pp->span) {
+    /* The other form's object is more than a wrong size. */
+    if (size != asked && size - pp->least < pp->span &&
+        kva__kmem_owns(pp) != intr) {
         kva__misuse(func, "cache", pp->name, (uintptr_t)p,
                     "expected size %zu, found size %zu", asked, size);
     }

@@ -436,7 +436,7 @@ void
 kmem_free(void *p, size_t size)
 {
     if (KVA_CONFIG_DEBUG) {
-        kva__exact_check("kmem_free", p, size);
+        kva__exact_check("kmem_free", p, size, false);
     }
     if (KVA_UNLIKELY(!hit_free((uintptr_t)p, size))) {
         free_slow((uintptr_t)p, size, __builtin_return_address(0));
@@ -449,7 +449,7 @@ kmem_intr_free(void *p, size_t size)
     size_t step = kva__kmem_step(size);
 
     if (KVA_CONFIG_DEBUG) {
-        kva__exact_check("kmem_intr_free", p, size);
+        kva__exact_check("kmem_intr_free", p, size, true);
     }
     KVA__OPAQUE(step);
     if (KVA_UNLIKELY(step >= KVA__KMEM_STEPS) ||

@@ -96,7 +96,7 @@ size_t kva__kmem_asked(const void *p);
 /* size bytes were asked for at p, which is live.  Nothing for whole pages. */
 void kva__exact_note(const void *p, size_t size);
 /* Report a size that is of the object's class and not what was asked for. */
-void kva__exact_check(const char *func, const void *p, size_t size);
+void kva__exact_check(const char *func, const void *p, size_t size, bool intr);
 
 /* ---- kmem.c ------------------------------------------------------------ */
 

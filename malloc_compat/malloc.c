@@ -154,8 +154,14 @@ kva_malloc(unsigned long size, struct kva_malloc_type *mt, int flags)
     pp = &kva__kmem_of[step]->slabs;
     cpu = kva_cpu_enter_hit();
     if (KVA_UNLIKELY(!kva__cache_take(pp, cpu, &round))) {
+        void *p;
+
         kva_cpu_exit(cpu);
-        return malloc_miss(pp, mt, flags, __builtin_return_address(0));
+        p = malloc_miss(pp, mt, flags, __builtin_return_address(0));
+        if (KVA_CONFIG_DEBUG && p != NULL) {
+            kva__exact_note(p, size);
+        }
+        return p;
     }
     KVA__ARGUMENT(1, pp);
     KVA__ARGUMENT(2, mt);

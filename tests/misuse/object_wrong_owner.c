@@ -74,7 +74,40 @@ whole_pages_by_vmem(struct test_ctx *t)
 }
 #endif
 
+#if KVA_CONFIG_DEBUG && KVA_CONFIG_CHECKS
+/* In debug builds to the byte, whether the magazines had the object or not; but
+ * whose it is comes before how long it is. */
+static void
+exact_sizes_of_others(struct test_ctx *t)
+{
+    static KVA_MALLOC_DEFINE(M_OTHER, "other", "a type");
+    char *p, *q;
+
+    (void)t;
+    tower_start(0);
+    for (unsigned i = 0; i < 3; i++) {
+        p = kva_malloc(419 - i, M_OTHER, M_WAITOK);
+        q = kva_kmem_alloc(419 - i, KM_SLEEP);
+        CHECK_PANIC(kva_kmem_free(p, 420),
+                    "kmem_free: cache kmem-%zu: 0x%lx: expected size %u, "
+                    "found size 420",
+                    kva_kmem_roundup_size(420), (unsigned long)(uintptr_t)p,
+                    419 - i);
+        CHECK_PANIC(kva_kmem_intr_free(q, 420),
+                    "kmem_intr_free: cache kmem-%zu: 0x%lx: expected an object "
+                    "of kmem_intr_alloc, found one of kmem_alloc",
+                    kva_kmem_roundup_size(420), (unsigned long)(uintptr_t)q);
+        kva_free(p, M_OTHER);
+        kva_kmem_free(q, 419 - i);
+    }
+    tower_end();
+}
+#endif
+
 const struct test object_wrong_owner_tests[] = {
+#if KVA_CONFIG_DEBUG && KVA_CONFIG_CHECKS
+    TEST("misuse_objects", exact_sizes_of_others),
+#endif
 #if KVA_CONFIG_CHECKS
     TEST("misuse_objects", whole_pages_by_vmem),
 #endif
