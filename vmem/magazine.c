@@ -19,8 +19,10 @@
  * two updates.  Ours has a limit besides, full_max, for there need not be
  * updates: when a magazine was emptied for want of room, and later one must be
  * filled, room for one more would have saved both, and the limit rises by one,
- * up to a share of what is out (DEPOT_SHARE).  It falls by what an update
- * finds unused, and to its first value when all is drained.
+ * up to a share of what is out (DEPOT_SHARE), and to what the cache allows:
+ * what is freed and taken again by way of the depot does not go where placement
+ * would have it.  It falls by what an update finds unused, and to its first
+ * value when all is drained.
  *
  * Capacity.  Bonwick and Adams double it while the depot's lock is contended; a
  * port's lock does not tell, so it is the traffic that counts, and the room
@@ -204,7 +206,7 @@ depot_regret(struct kva__magcache *mc)
     size_t rounds = (mc->full_max + 1u) * (size_t)mc->capacity;
     size_t out = __atomic_load_n(&mc->out, __ATOMIC_RELAXED);
 
-    if (mc->spilled == 0) {
+    if (mc->spilled == 0 || mc->full_max >= mc->full_limit) {
         return;
     }
     mc->spilled--;
@@ -895,6 +897,7 @@ kva__magcache_init(struct kva__magcache *mc,
     mc->capacity = mc->capacity_min;
     mc->full_max = config->full_max;
     mc->full_min = config->full_max;
+    mc->full_limit = config->full_limit;
     mc->own_rows = config->row == NULL;
     if (mc->own_rows) {
         for (unsigned p = 0; p < KVA__MAG_PARTS; p++) {

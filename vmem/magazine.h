@@ -142,6 +142,7 @@ struct kva__magcache {
     unsigned nfull_min, nempty_min;           /* (d) since the last update */
     unsigned full_max;     /* (d) full magazines kept at most */
     unsigned full_min;     /* (c) with which it started */
+    unsigned full_limit;   /* (c) to which it may rise */
     unsigned spilled;      /* (d) magazines emptied for want of room */
     unsigned regrets;      /* (d) times when one was filled after that */
     unsigned capacity;     /* (d) of new magazines */
@@ -167,6 +168,7 @@ struct kva__mag_config {
     unsigned capacity;     /* rounds of the first magazines, 0: none so far */
     unsigned capacity_max; /* up to which they may grow; 0: no magazines */
     unsigned full_max;     /* full ones that the depot keeps at first */
+    unsigned full_limit;   /* up to which it may learn; 0: it does not */
     const struct kva__mag_supplier *supplier;
     void *arg;
     /* Where the arena is named from which the things come in the end, or NULL:
