@@ -95,7 +95,7 @@ int kva_pool_audit_find(const void *addr, struct kva_pool_audit *audit);
 #endif
 
 #ifndef KVA_NO_NAMES
-#include "pool/pool_names.h"
+#include "pool/debug_names.h"
 #endif
 
 #endif

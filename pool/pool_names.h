@@ -56,21 +56,6 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_drain_all kva_pool_drain_all
 #define pool_evacuate kva_pool_evacuate
 
-#define POOL_REDZONE KVA_POOL_REDZONE
-#define POOL_POISON KVA_POOL_POISON
-#define POOL_AUDIT KVA_POOL_AUDIT
-#define POOL_FIREWALL KVA_POOL_FIREWALL
-#define POOL_BEFORE KVA_POOL_BEFORE
-#define POOL_QUARANTINE KVA_POOL_QUARANTINE
-#define POOL_BYTE_REDZONE KVA_POOL_BYTE_REDZONE
-#define POOL_BYTE_FREE KVA_POOL_BYTE_FREE
-#define POOL_BYTE_NEW KVA_POOL_BYTE_NEW
-#define pool_debug_set kva_pool_debug_set
-#define pool_debug_quarantine kva_pool_debug_quarantine
-#define pool_debug kva_pool_debug
-#define pool_cache_debug kva_pool_cache_debug
-#define pool_audit_find kva_pool_audit_find
-
 #define pool_cache_init kva_pool_cache_init
 #define pool_cache_bootstrap kva_pool_cache_bootstrap
 #define pool_cache_bootstrap_destroy kva_pool_cache_bootstrap_destroy
