@@ -126,6 +126,26 @@ private_tags(struct test_ctx *t)
     CHECK_EQ(kva__meta_requests(), asked);
 }
 
+/* A drain without the barrier leaves other CPUs' magazines to their owners: at
+ * random it is met a few times in 10^5 steps, and in some runs not at all. */
+static void
+drain_without_barrier(void)
+{
+    vmem_t *vm =
+        vmem_create("barrier", 0, 64 * KVA_PAGE_SIZE, KVA_PAGE_SIZE, NULL, NULL,
+                    NULL, 4 * KVA_PAGE_SIZE, VM_NOSLEEP, KVA_IPL_NONE);
+    vmem_addr_t addr;
+
+    CHECK(vm != NULL);
+    CHECK_EQ(vmem_alloc(vm, KVA_PAGE_SIZE, VM_NOSLEEP, &addr), 0);
+    vmem_free(vm, addr, KVA_PAGE_SIZE);
+    kva_posix_fault_arm(KVA_POSIX_BARRIER, 1, true);
+    (void)vmem_drain(vm, SIZE_MAX, 0);
+    kva_posix_fault_disarm(KVA_POSIX_ANY);
+    CHECK(vmem_check(vm) == NULL);
+    vmem_destroy(vm);
+}
+
 /* Any hook fails at any time: requests may be refused, and that is all. */
 static void
 with_faults(struct test_ctx *t)
@@ -156,8 +176,8 @@ with_faults(struct test_ctx *t)
         }
     }
     CHECK(t->count < 50 * STEPS || kva_posix_fault_fired(KVA_POSIX_ANY) > 0);
-    CHECK(KVA_TIER < 1 || t->count < 50 * STEPS ||
-          kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0);
+    drain_without_barrier();
+    CHECK(KVA_TIER < 1 || kva_posix_fault_fired(KVA_POSIX_BARRIER) > 0);
 }
 
 /* ---- trees -------------------------------------------------------------- */
