@@ -164,6 +164,16 @@ check_size(const char *func, kva_vmem_t *vm, uintptr_t addr, size_t size)
     }
 }
 
+static void
+check_flags(const char *func, const char *kind, const char *name,
+            unsigned flags)
+{
+    if (flags != KM_SLEEP && flags != KM_NOSLEEP) {
+        kva__misuse(func, kind, name, 0,
+                    "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x", flags);
+    }
+}
+
 static void *
 pages_alloc(const char *func, kva_vmem_t *vm, size_t size, unsigned flags)
 {
@@ -173,10 +183,7 @@ pages_alloc(const char *func, kva_vmem_t *vm, size_t size, unsigned flags)
 
     check_size(func, vm, 0, size);
     flags &= ~PR_ZERO;
-    if (flags != KM_SLEEP && flags != KM_NOSLEEP) {
-        kva__misuse(func, "arena", vm->name, 0,
-                    "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x", flags);
-    }
+    check_flags(func, "arena", vm->name, flags);
     bytes = kva__kmem_pages(size);
     if (bytes == 0 ||
         vmem_alloc(vm, bytes,
@@ -272,41 +279,40 @@ bad_free(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
     kva__pool_bad_put(func, &pc->slabs, addr, KVA__OBJECT_LIVE);
 }
 
-__attribute__((noinline)) void *
-kva__kmem_alloc_slow(size_t size, unsigned flags, const void *caller)
+/* Whatever is no hit; flags may have PR_ZERO.  The size's cache is that one, or
+ * so many behind it. */
+static void *
+slow_alloc(const char *func, kva_vmem_t *vm, unsigned behind, size_t size,
+           unsigned flags, const void *caller)
 {
+    struct kva_pool_cache *pc;
     void *p;
 
     if (size - 1u >= KVA__KMEM_SMALL_MAX) {
-        return pages_alloc((flags & PR_ZERO) != 0 ? "kmem_zalloc"
-                                                  : "kmem_alloc",
-                           kva_kmem_arena, size, flags);
+        return pages_alloc(func, vm, size, flags);
     }
-    p = kva__cache_get_slow(kva__kmem_of[kva__kmem_step(size)], (int)flags,
-                            size, caller);
+    pc = kva__kmem_of[kva__kmem_step(size)] + behind;
+    check_flags(func, "cache", pc->slabs.name, flags & ~PR_ZERO);
+    p = kva__cache_get_slow(pc, (int)flags, size, caller);
     if (KVA_CONFIG_DEBUG && p != NULL) {
         kva__exact_note(p, size);
     }
     return p;
 }
 
+__attribute__((noinline)) void *
+kva__kmem_alloc_slow(size_t size, unsigned flags, const void *caller)
+{
+    return slow_alloc((flags & PR_ZERO) != 0 ? "kmem_zalloc" : "kmem_alloc",
+                      kva_kmem_arena, 0, size, flags, caller);
+}
+
 static __attribute__((noinline)) void *
 intr_alloc_slow(size_t size, unsigned flags, const void *caller)
 {
-    void *p;
-
-    if (size - 1u >= KVA__KMEM_SMALL_MAX) {
-        return pages_alloc((flags & PR_ZERO) != 0 ? "kmem_intr_zalloc"
-                                                  : "kmem_intr_alloc",
-                           kva_kmem_intr_arena, size, flags);
-    }
-    p = kva__cache_get_slow(kva__kmem_of[kva__kmem_step(size)] +
-                                KVA__KMEM_CLASSES,
-                            (int)flags, size, caller);
-    if (KVA_CONFIG_DEBUG && p != NULL) {
-        kva__exact_note(p, size);
-    }
-    return p;
+    return slow_alloc(
+        (flags & PR_ZERO) != 0 ? "kmem_intr_zalloc" : "kmem_intr_alloc",
+        kva_kmem_intr_arena, KVA__KMEM_CLASSES, size, flags, caller);
 }
 
 static __attribute__((noinline)) void

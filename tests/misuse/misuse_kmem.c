@@ -264,6 +264,7 @@ flags_that_cannot_be(struct test_ctx *t)
         }
         (void)snprintf(found, sizeof(found), "found flags 0x%x", flags);
         CHECK_HAS(c.message, found);
+        CHECK_HAS(c.message, "kmem_alloc: ");
         CHECK_EQ(c.locks, 0);
     }
     tower_end();
