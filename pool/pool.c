@@ -18,7 +18,7 @@ kva__pool_bootstrap(void)
 {
     if (!pools_ready) {
         kva__pools_bootstrap();
-        kva__slabmap_bootstrap();
+        kva__lookup_bootstrap();
         kva__off_bootstrap();
         kva__cache_bootstrap();
         kva__move_bootstrap();
@@ -32,7 +32,7 @@ kva__pool_shutdown(void)
     if (pools_ready) {
         kva__pools_shutdown();
         kva__move_fini();
-        kva__slabmap_fini();
+        kva__lookup_fini();
         kva__off_fini();
         pools_ready = false;
     }

@@ -119,6 +119,7 @@ extern uintptr_t kva__slabmap_origin; /* set once, with the first slab */
 
 /* What nobody's slab belongs to: has no objects, and its magazines none. */
 extern struct kva_pool kva__pool_nobodys;
+extern struct kva__slab kva__slab_nobodys;
 
 /* The number of addr's page, counted from the origin. */
 static inline uintptr_t
@@ -139,12 +140,27 @@ kva__slabmap_at(uintptr_t page)
         __ATOMIC_ACQUIRE);
 }
 
+/* None of these is there if the port keeps the owners of pages. */
 void kva__slabmap_bootstrap(void);
 /* Enter a slab, or take it out (NULL).  False: no metadata. */
 bool kva__slabmap_set(uintptr_t base, size_t bytes, struct kva__slab *slab);
 /* The header for addr's page, wherever; nobody's is NULL here. */
 struct kva__slab *kva__slabmap_find(uintptr_t addr);
 void kva__slabmap_fini(void);
+
+/* ---- which slab an address is in (slab_lookup.c) ----------------------- */
+
+void kva__lookup_bootstrap(void);
+void kva__lookup_fini(void);
+/* From now on the slab is found by the addresses of its pages.  False: no
+ * metadata. */
+bool kva__lookup_enter(const struct kva_pool *pp, struct kva__slab *slab,
+                       uintptr_t base);
+/* No longer; outer, if not NULL, is again, as before the slab was entered. */
+void kva__lookup_leave(const struct kva_pool *pp, struct kva__slab *slab,
+                       uintptr_t base, struct kva__slab *outer);
+/* The header of the slab that addr is in, or NULL.  Any address. */
+struct kva__slab *kva__lookup_find(uintptr_t addr);
 
 /* ---- headers off the slab (off_slab.c) ------------------------------- */
 
@@ -623,11 +639,21 @@ const char *kva__pool_init_name(const struct kva_pool *pp);
  * begins anew, so what misses has changed nothing.
  */
 
-/* The slab that addr is in, if the first pages of the map are to be looked at:
- * KVA__SLAB_REACH of them, or 0.  False: look longer. */
+/*
+ * The slab that addr is in, if the first pages of the map are to be looked at:
+ * KVA__SLAB_REACH of them, or 0.  False: look longer.  The port's owners are
+ * looked at wherever they are.
+ */
 static inline bool
 kva__slab_near(uintptr_t addr, uintptr_t reach, struct kva__slab **slab)
 {
+#if KVA_SLABS_BY_OWNER
+    if (KVA_UNLIKELY(reach == 0)) {
+        return false;
+    }
+    *slab = kva_port_page_owner(addr);
+    return KVA_LIKELY(*slab != NULL);
+#else
     uintptr_t page = kva__slabmap_page(addr);
 
     if (KVA_UNLIKELY(page >= reach)) {
@@ -635,6 +661,7 @@ kva__slab_near(uintptr_t addr, uintptr_t reach, struct kva__slab **slab)
     }
     *slab = kva__slabmap_at(page);
     return true;
+#endif
 }
 
 /* An object from the magazine of the CPU that the caller is pinned to. */

@@ -294,11 +294,23 @@ slab_enter(const struct kva_pool *pp, uintptr_t base, struct kva__slab *slab)
     bool moves = (pp->flags & KVA__PR_MOVES) != 0, ok;
     kva_irq_t irq = moves ? kva__move_lock() : 0;
 
-    ok = kva__slabmap_set(base, pp->slab_bytes, slab);
+    ok = kva__lookup_enter(pp, slab, base);
     if (moves) {
         kva__move_unlock(irq);
     }
     return ok;
+}
+
+static void
+slab_leave(const struct kva_pool *pp, uintptr_t base, struct kva__slab *slab)
+{
+    bool moves = (pp->flags & KVA__PR_MOVES) != 0;
+    kva_irq_t irq = moves ? kva__move_lock() : 0;
+
+    kva__lookup_leave(pp, slab, base, kva__nest_outer(pp, slab));
+    if (moves) {
+        kva__move_unlock(irq);
+    }
 }
 
 struct kva__slab *
@@ -336,7 +348,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     uintptr_t base = kva__slab_base(slab);
 
     KVA_ASSERT(slab->nfree == pp->nobj);
-    (void)slab_enter(pp, base, kva__nest_outer(pp, slab));
+    slab_leave(pp, base, slab);
     slab->owner = &kva__pool_nobodys;
     slab->magic = 0;
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {
@@ -571,7 +583,7 @@ kva__slab_moved(struct kva_pool *pp, const struct kva__place *place)
 struct kva__slab *
 kva__slab_of(uintptr_t addr)
 {
-    struct kva__slab *slab = kva__slabmap_find(addr);
+    struct kva__slab *slab = kva__lookup_find(addr);
 
     /* A slab that is just going has no owner any more. */
     return slab == NULL || slab->owner == &kva__pool_nobodys ? NULL : slab;

@@ -23,11 +23,11 @@
  */
 #include "pool/pool_impl.h"
 
+#if !KVA_SLABS_BY_OWNER
+
 uintptr_t kva__slabmap_root[KVA__ROOT_LEAVES];
 uintptr_t kva__slabmap_origin;
-struct kva_pool kva__pool_nobodys;
 
-static struct kva__slab nobodys = { .owner = &kva__pool_nobodys };
 static struct kva__slab *no_leaf[KVA__LEAF_PAGES];
 
 /* Leaves that the root has; the first is to place the origin. */
@@ -46,7 +46,7 @@ static void
 leaf_fill(struct kva__slab **leaf)
 {
     for (unsigned i = 0; i < KVA__LEAF_PAGES; i++) {
-        leaf[i] = &nobodys;
+        leaf[i] = &kva__slab_nobodys;
     }
 }
 
@@ -64,8 +64,6 @@ leaf_new(void)
 void
 kva__slabmap_bootstrap(void)
 {
-    kva__pool_nobodys.rows = KVA__MAG_NO_ROWS;
-    kva__pool_nobodys.sized_rows = KVA__MAG_NO_ROWS;
     leaf_fill(no_leaf);
     for (unsigned n = 0; n < KVA__ROOT_LEAVES; n++) {
         kva__slabmap_root[n] = leaf_name(no_leaf, n);
@@ -302,9 +300,9 @@ kva__slabmap_set(uintptr_t base, size_t bytes, struct kva__slab *slab)
     for (size_t done = 0; ready && done < bytes; done += KVA_PAGE_SIZE) {
         struct kva__slab **entry = entry_of(base + done, false);
 
-        KVA_ASSERT(slab == NULL || *entry == &nobodys ||
+        KVA_ASSERT(slab == NULL || *entry == &kva__slab_nobodys ||
                    (*entry)->owner != slab->owner);
-        __atomic_store_n(entry, slab != NULL ? slab : &nobodys,
+        __atomic_store_n(entry, slab != NULL ? slab : &kva__slab_nobodys,
                          __ATOMIC_RELEASE);
     }
     kva__off_unlock(irq);
@@ -314,12 +312,13 @@ kva__slabmap_set(uintptr_t base, size_t bytes, struct kva__slab *slab)
 struct kva__slab *
 kva__slabmap_find(uintptr_t addr)
 {
-    struct kva__slab **entry = entry_of(addr, false), *slab = &nobodys;
+    struct kva__slab **entry = entry_of(addr, false),
+                     *slab = &kva__slab_nobodys;
 
     if (entry != NULL) {
         slab = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
     }
-    return slab == &nobodys ? NULL : slab;
+    return slab == &kva__slab_nobodys ? NULL : slab;
 }
 
 /* All leaves back; there is no pool and no reader any more. */
@@ -340,3 +339,5 @@ kva__slabmap_fini(void)
     kva__slabmap_origin = 0;
     far_fini();
 }
+
+#endif

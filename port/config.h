@@ -77,6 +77,15 @@
 #define KVA_CONFIG_STACK 0
 #endif
 
+/* How the slab of an address is found: by the table of the library's own, or by
+ * the port's hook kva_port_page_owner.  docs/design.md says what each costs. */
+#define KVA_LOOKUP_TABLE 0
+#define KVA_LOOKUP_OWNER 1
+#ifndef KVA_CONFIG_SLAB_LOOKUP
+#define KVA_CONFIG_SLAB_LOOKUP KVA_LOOKUP_TABLE
+#endif
+#define KVA_SLABS_BY_OWNER (KVA_CONFIG_SLAB_LOOKUP == KVA_LOOKUP_OWNER)
+
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
 
@@ -88,6 +97,9 @@ _Static_assert(KVA_CACHE_LINE >= 16 && KVA_CACHE_LINE <= 256 &&
                "KVA_CACHE_LINE is a power of two, 16 to 256");
 _Static_assert(KVA_SLAB_ROOT_SHIFT >= 2 && KVA_SLAB_ROOT_SHIFT <= 20,
                "KVA_SLAB_ROOT_SHIFT is 2 to 20");
+_Static_assert(KVA_CONFIG_SLAB_LOOKUP >= KVA_LOOKUP_TABLE &&
+                   KVA_CONFIG_SLAB_LOOKUP <= KVA_LOOKUP_OWNER,
+               "KVA_CONFIG_SLAB_LOOKUP is 0 or 1");
 _Static_assert(KVA_CPU_MAX >= 1 && KVA_CPU_MAX <= 256,
                "KVA_CPU_MAX is 1 to 256");
 

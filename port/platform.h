@@ -4,7 +4,8 @@
  * saved interrupt state, and how a CPU slot is entered and left on the hot
  * path.  The default calls the port's functions.  A port that wants them
  * inline defines KVA_OVERRIDE_PLATFORM and puts a kva_platform.h on the
- * include path that defines all the names below itself.
+ * include path that defines all the names below itself; and, if slabs are
+ * found by page owners (port/config.h), it may have that hook inline.
  */
 #ifndef KVA_PORT_PLATFORM_H
 #define KVA_PORT_PLATFORM_H

@@ -9,6 +9,7 @@
  *   2  map, unmap, flush, translate, meta     kernel virtual address space
  *   3  may-sleep, wait, wake, clock           VM_SLEEP, the reclaim daemon
  *      (read barrier)                         PR_PSERIALIZE, if there is one
+ *      (page owner, at every tier)            free without a size, if wanted
  *
  * Unless a hook says otherwise: it may be called in any context in which the
  * library itself is called, with library locks held, must not call back into
@@ -75,6 +76,37 @@ void kva_port_lock_fini(kva_lock_t *lock);
 #define KVA_PAGE_RESERVE 0x2u /* may dip into the kernel's emergency pages */
 int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa);
 void kva_port_page_put(size_t n, kva_pa_t pa);
+
+#if KVA_SLABS_BY_OWNER
+/*
+ * A word for each page of address space, for kernels that keep something for
+ * each page anyway.  Optional: without KVA_CONFIG_SLAB_LOOKUP that asks for it
+ * it is not referred to.
+ *
+ * What was last set for the page that va is in, NULL if nothing ever was.  Any
+ * address may be asked for, mapped or not.  It takes no lock, or the hits of
+ * put and free have one; a port may have it inline: in kva_platform.h, with
+ * KVA_PAGE_OWNER_INLINE defined (port/platform.h).
+ *
+ *     void *kva_port_page_owner(uintptr_t va)
+ *     { struct page *p = va_to_page(va); return p != NULL ? p->owner : NULL; }
+ */
+#ifndef KVA_PAGE_OWNER_INLINE
+void *kva_port_page_owner(uintptr_t va);
+#endif
+
+/*
+ * Set it for the n pages at va, which is the start of a page; NULL: nobody's
+ * any more.  Everybody sees it who is handed an address of these pages later.
+ * Returns 0, or KVA_ENOMEM with nothing changed.  NULL never fails, nor another
+ * owner for pages that all have one.  Not called twice at once for a page.
+ *
+ *     int kva_port_page_owner_set(uintptr_t va, size_t n, void *owner)
+ *     { while (n-- > 0) { va_to_page(va)->owner = owner; va += PAGE_SIZE; }
+ *       return 0; }
+ */
+int kva_port_page_owner_set(uintptr_t va, size_t n, void *owner);
+#endif
 
 /* ---- tier 1 ---------------------------------------------------------- */
 #if KVA_TIER >= 1

@@ -164,6 +164,7 @@ parts_init(void)
 static void
 parts_fini(void)
 {
+    kva__posix_owner_fini();
     kva__posix_meta_fini();
     kva__posix_frames_fini();
     kva__posix_space_fini();

@@ -199,7 +199,10 @@ enum kva_posix_site {
     KVA_POSIX_META_GET, /* "meta_get": KVA_ENOMEM */
     KVA_POSIX_WAIT,     /* "wait": KVA_EINTR */
     KVA_POSIX_BARRIER,  /* "barrier": KVA_ENOTSUP */
-    KVA_POSIX_SITES,    /* the first of the added ones */
+#if KVA_SLABS_BY_OWNER
+    KVA_POSIX_OWNER, /* "page_owner": KVA_ENOMEM */
+#endif
+    KVA_POSIX_SITES, /* the first of the added ones */
     KVA_POSIX_ANY = -1
 };
 

@@ -153,6 +153,10 @@ void kva__posix_frame_set(size_t frame, enum posix_frame_state state);
 int kva__posix_meta_init(void);
 void kva__posix_meta_fini(void);
 
+/* ---- owner.c ------------------------------------------------------------ */
+
+void kva__posix_owner_fini(void);
+
 /* ---- the others' parts of fini and reset ------------------------------- */
 
 void kva__posix_cpu_forget(void);      /* cpu.c */

@@ -132,6 +132,60 @@ kva_port_page_put(size_t n, kva_pa_t pa)
     }
 }
 
+/* Optional, see port/config.h: a word for each page of address space.  Best kept
+ * with what the kernel has for each page already.  Here: for the first PAGES of
+ * those that ever had an owner. */
+#if KVA_SLABS_BY_OWNER
+static struct {
+    uintptr_t page;
+    void *owner;
+} owned[PAGES];
+
+/* The entry of a page, or the first one in no use, or PAGES. */
+static size_t
+owned_find(uintptr_t page)
+{
+    size_t i = 0;
+
+    while (i < PAGES && owned[i].page != page && owned[i].page != 0) {
+        i++;
+    }
+    return i;
+}
+
+void *
+kva_port_page_owner(uintptr_t va)
+{
+    size_t i = owned_find(va >> KVA_PAGE_SHIFT);
+
+    return i < PAGES ? owned[i].owner : NULL;
+}
+
+/* All or nothing: make sure of the entries before the first owner is set. */
+int
+kva_port_page_owner_set(uintptr_t va, size_t n, void *owner)
+{
+    uintptr_t page = va >> KVA_PAGE_SHIFT;
+
+    for (size_t k = 0; k < n && owner != NULL; k++) {
+        size_t i = owned_find(page + k);
+
+        if (i == PAGES) {
+            return KVA_ENOMEM; /* entries without an owner stay for later */
+        }
+        owned[i].page = page + k;
+    }
+    for (size_t k = 0; k < n; k++) {
+        size_t i = owned_find(page + k);
+
+        if (i < PAGES) {
+            owned[i].owner = owner;
+        }
+    }
+    return 0;
+}
+#endif
+
 /* ---- tier 1: CPU slots and the barrier --------------------------------- */
 #if KVA_TIER >= 1
 

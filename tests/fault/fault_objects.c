@@ -394,9 +394,17 @@ objects_fail_at_each_site(struct test_ctx *t)
     }
     meta = at_rest().meta;
     for (unsigned i = 0; i < KVA_COUNT(scripts); i++) {
-        const int site[] = { KVA_POSIX_ANY,     KVA_POSIX_PAGE_GET,
-                             KVA_POSIX_MAP,     KVA_POSIX_META_GET,
-                             KVA_POSIX_BARRIER, ctor_site };
+        const int site[] = {
+            KVA_POSIX_ANY,
+            KVA_POSIX_PAGE_GET,
+            KVA_POSIX_MAP,
+            KVA_POSIX_META_GET,
+            KVA_POSIX_BARRIER,
+#if KVA_SLABS_BY_OWNER
+            KVA_POSIX_OWNER,
+#endif
+            ctor_site
+        };
 
         for (unsigned k = 0; k < scripts[i].nshapes * KVA_COUNT(site); k++) {
             run_script(t, &scripts[i], k / (unsigned)KVA_COUNT(site),

@@ -70,8 +70,8 @@ any_counts_all_sites(struct test_ctx *t)
 static void
 sites_have_names(struct test_ctx *t)
 {
-    static const char *const names[] = { "page_get", "map", "meta_get", "wait",
-                                         "barrier" };
+    static const char *const names[] = { "page_get", "map",     "meta_get",
+                                         "wait",     "barrier", "page_owner" };
     int mine;
 
     (void)t;
@@ -92,6 +92,42 @@ sites_have_names(struct test_ctx *t)
     CHECK_EQ(kva_posix_fault_sites(), 32);
     CHECK_PANIC((void)kva_posix_fault(32), "host port: no fault site 32");
 }
+
+/* ---- owners of pages --------------------------------------------------- */
+
+#if KVA_SLABS_BY_OWNER
+static void
+owners_are_kept(struct test_ctx *t)
+{
+    const uintptr_t far =
+        ((uintptr_t)1 << (KVA_WORD_64 ? 46 : 31)) - 3u * KVA_PAGE_SIZE;
+    int a, b;
+
+    (void)t;
+    PORT(&small);
+    CHECK(kva_port_page_owner(0) == NULL);
+    CHECK(kva_port_page_owner(UINTPTR_MAX) == NULL);
+    CHECK_EQ(kva_port_page_owner_set(far, 5, NULL), 0);
+    kva_posix_fault_arm(KVA_POSIX_OWNER, 1, true);
+    CHECK_EQ(kva_port_page_owner_set(far, 5, &a), KVA_ENOMEM);
+    CHECK(kva_port_page_owner(far) == NULL);
+    kva_posix_fault_disarm(KVA_POSIX_OWNER);
+    CHECK_EQ(kva_port_page_owner_set(far, 5, &a), 0);
+    kva_posix_fault_arm(KVA_POSIX_OWNER, 1, true);
+    CHECK_EQ(kva_port_page_owner_set(far + KVA_PAGE_SIZE, 1, &b), 0);
+    CHECK_EQ(kva_port_page_owner_set(far + 2u * KVA_PAGE_SIZE, 2, NULL), 0);
+    CHECK(kva_port_page_owner(far - 1u) == NULL);
+    CHECK(kva_port_page_owner(far + KVA_PAGE_SIZE - 1u) == &a);
+    CHECK(kva_port_page_owner(far + KVA_PAGE_SIZE) == &b);
+    CHECK(kva_port_page_owner(far + 3u * KVA_PAGE_SIZE) == NULL);
+    CHECK(kva_port_page_owner(far + 5u * KVA_PAGE_SIZE - 1u) == &a);
+    CHECK(kva_port_page_owner(far + 5u * KVA_PAGE_SIZE) == NULL);
+    CHECK_PANIC((void)kva_port_page_owner_set(far + 1u, 1, &a),
+                "kva_port_page_owner_set: space owner: 0x%lx: expected the "
+                "start of a page",
+                (unsigned long)(far + 1u));
+}
+#endif
 
 /* ---- panic ------------------------------------------------------------- */
 
@@ -253,13 +289,17 @@ hooks_yield(struct test_ctx *t)
                    "meta_get meta_put barrier relax may_sleep wake clock ");
 }
 
-const struct test port_seam_tests[] = { TEST("port", faults_fire_as_armed),
-                                        TEST("port", any_counts_all_sites),
-                                        TEST("port", sites_have_names),
-                                        TEST("port", panics_are_caught),
-                                        TEST("port",
-                                             panic_puts_the_thread_right),
-                                        TEST("port", panic_aborts),
-                                        TEST("port", log_lines_are_seen),
-                                        TEST("port", hooks_yield),
-                                        TEST_END };
+const struct test port_seam_tests[] = {
+    TEST("port", faults_fire_as_armed),
+    TEST("port", any_counts_all_sites),
+    TEST("port", sites_have_names),
+#if KVA_SLABS_BY_OWNER
+    TEST("port", owners_are_kept),
+#endif
+    TEST("port", panics_are_caught),
+    TEST("port", panic_puts_the_thread_right),
+    TEST("port", panic_aborts),
+    TEST("port", log_lines_are_seen),
+    TEST("port", hooks_yield),
+    TEST_END
+};
