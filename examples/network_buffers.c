@@ -11,6 +11,7 @@
 #include "malloc_compat/malloc_store.h"
 #include "posix.h"
 
+#define CONNECTION 128 /* bytes, whatever a pointer takes */
 #define PACKET 2048u
 #define PACKETS_MAX 6u
 
@@ -50,7 +51,9 @@ read_all(struct connection *c)
 static struct connection *
 connection_new(unsigned number)
 {
-    struct connection *c = kva_malloc(sizeof(*c), M_CONN, M_WAITOK | M_ZERO);
+    struct connection *c = kva_malloc(CONNECTION, M_CONN, M_WAITOK | M_ZERO);
+
+    _Static_assert(sizeof(*c) <= CONNECTION, "a connection fits");
 
     if (c != NULL) {
         c->number = number;
