@@ -285,8 +285,8 @@ kva_boot_simple(void *base, size_t bytes)
         meta = (size_t)256 << 10;
     }
     meta = kva_round_up(meta + (end - first) / 64, KVA_PAGE_SIZE);
-    if (meta < 16 * KVA_PAGE_SIZE) {
-        meta = 16 * KVA_PAGE_SIZE;
+    if (meta < 20 * KVA_PAGE_SIZE) {
+        meta = 20 * KVA_PAGE_SIZE;
     }
     vmem_bootstrap(NULL, 0);
     kva__meta_donate((void *)first, meta);

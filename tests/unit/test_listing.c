@@ -285,7 +285,7 @@ types_are_listed(struct test_ctx *t)
 
     (void)t;
     tower_start(0);
-    p = kva_malloc(100, M_ALPHA, M_WAITOK);
+    p = kva_malloc(128, M_ALPHA, M_WAITOK); /* a class of any line */
     q = kva_malloc(5000, M_BETA, M_WAITOK);
     r = kva_malloc(50000, M_BETA, M_WAITOK);
     kva_free(r, M_BETA);

@@ -525,7 +525,7 @@ faults_in_a_drain(struct test_ctx *t)
     tower();
     kva_stat(&begun);
     while (fired > 0) {
-        unsigned n = RUNS / 2;
+        unsigned n = RUNS / (KVA_CONFIG_PARANOID ? 16u : 2u);
 
         for (unsigned i = 0; i < n; i++) {
             CHECK_EQ(vmem_alloc(kva_kmem_arena, length_of(i) * P, VM_NOSLEEP,
