@@ -278,7 +278,8 @@ kva_boot_simple(void *base, size_t bytes)
     /*
      * For metadata: a 64th of the region, which is what tags, windows and slab
      * headers take when it is full; and what the caches of kmem take however
-     * small it is, 256 KiB, but no more than a 16th; at least 16 pages.
+     * small it is, 256 KiB, but no more than a 16th; at least 20 pages, with
+     * which a first object is to be had whatever a cache line is.
      */
     meta = (end - first) / 16;
     if (meta > (size_t)256 << 10) {
