@@ -5,42 +5,9 @@
  * the other, everything checked after each.  No input is refused; behind its
  * end every number is 0, and the run stops.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "fuzz/input.h"
 #include "port/posix/posix.h"
 #include "tests/model/oracle.h"
-
-/* Operations of one input at most. */
-#define STEPS 512
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-struct input {
-    const uint8_t *at, *end;
-};
-
-/* As many bytes as n needs. */
-static uint32_t
-draw(void *arg, uint32_t n)
-{
-    struct input *in = arg;
-    uint32_t value = 0;
-
-    for (uint32_t top = n - 1; top > 0 && in->at < in->end; top >>= 8) {
-        value = value << 8 | *in->at++;
-    }
-    return value % n;
-}
-
-static void
-require(const char *bad)
-{
-    if (bad != NULL) {
-        (void)fprintf(stderr, "fuzz-vmem: %s\n", bad);
-        abort();
-    }
-}
 
 /* Half of the inputs have faults. */
 static void
