@@ -278,16 +278,15 @@ kva_boot_simple(void *base, size_t bytes)
     /*
      * For metadata: a 64th of the region, which is what tags, windows and slab
      * headers take when it is full; and what the caches of kmem take however
-     * small it is, 256 KiB, but no more than a 16th; at least 20 pages, with
-     * which a first object is to be had whatever a cache line is.
+     * small it is, 256 KiB, but no more than a 16th.
      */
     meta = (end - first) / 16;
     if (meta > (size_t)256 << 10) {
         meta = (size_t)256 << 10;
     }
     meta = kva_round_up(meta + (end - first) / 64, KVA_PAGE_SIZE);
-    if (meta < 20 * KVA_PAGE_SIZE) {
-        meta = 20 * KVA_PAGE_SIZE;
+    if (meta < KVA_BOOT_SIMPLE_META) {
+        meta = KVA_BOOT_SIMPLE_META;
     }
     vmem_bootstrap(NULL, 0);
     kva__meta_donate((void *)first, meta);

@@ -39,9 +39,13 @@ extern kva_vmem_t *kva_kmem_intr_arena;
  * What a working kmem needs, from one donated, mapped region, page-aligned
  * inside: call kva_kmem_init next.  Nothing else of the port is needed than
  * panic, log and locks.  Frames are addresses.
+ * KVA_BOOT_SIMPLE_META bytes of it, and of a large one more, are metadata: a
+ * first object of each kind is to be had then.  Structures fill whole cache
+ * lines, so lines above 64 bytes take a quarter more.
  * Returns 0, or KVA_EINVAL if bytes is below KVA_BOOT_SIMPLE_MIN.
  */
-#define KVA_BOOT_SIMPLE_MIN (32 * KVA_PAGE_SIZE)
+#define KVA_BOOT_SIMPLE_META ((KVA_CACHE_LINE > 64 ? 20 : 16) * KVA_PAGE_SIZE)
+#define KVA_BOOT_SIMPLE_MIN (KVA_BOOT_SIMPLE_META + 16 * KVA_PAGE_SIZE)
 int kva_boot_simple(void *base, size_t bytes);
 
 /*

@@ -144,7 +144,7 @@ simple_boot(struct test_ctx *t)
         CHECK(a[n] - (uintptr_t)region < sizeof(region));
         n++;
     }
-    CHECK_EQ(n, 64 - 16);
+    CHECK_EQ(n, 64 - KVA_BOOT_SIMPLE_META / P);
     while (n > 0) {
         vmem_free(kmem_arena, a[--n], P);
     }
