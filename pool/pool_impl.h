@@ -25,6 +25,9 @@
 #include "vmem/lookup.h"
 #include "vmem/meta.h"
 #include "vmem/vmem_store.h"
+#if KVA_SLABS_BY_HEADER
+#include "vmem/qcache.h"
+#endif
 
 /* Private flags of a pool, above the public ones. */
 #define KVA__PR_CACHE 0x01000000u    /* the pool is that of a pool_cache */
@@ -149,6 +152,11 @@ struct kva__slab *kva__slabmap_find(uintptr_t addr);
 void kva__slabmap_fini(void);
 
 /* ---- which slab an address is in (slab_lookup.c) ----------------------- */
+
+#if KVA_SLABS_BY_HEADER
+/* Where hits look for marked slabs: kmem_arena, from its first slab on. */
+extern const kva_vmem_t *kva__slab_arena;
+#endif
 
 void kva__lookup_bootstrap(void);
 void kva__lookup_fini(void);
@@ -642,7 +650,7 @@ const char *kva__pool_init_name(const struct kva_pool *pp);
 /*
  * The slab that addr is in, if the first pages of the map are to be looked at:
  * KVA__SLAB_REACH of them, or 0.  False: look longer.  The port's owners are
- * looked at wherever they are.
+ * looked at wherever they are; headers, if they begin the page that addr is in.
  */
 static inline bool
 kva__slab_near(uintptr_t addr, uintptr_t reach, struct kva__slab **slab)
@@ -653,6 +661,16 @@ kva__slab_near(uintptr_t addr, uintptr_t reach, struct kva__slab **slab)
     }
     *slab = kva_port_page_owner(addr);
     return KVA_LIKELY(*slab != NULL);
+#elif KVA_SLABS_BY_HEADER
+    uintptr_t base;
+
+    if (KVA_UNLIKELY(
+            reach == 0 ||
+            !qcache_marked_first(KVA__ONCE(kva__slab_arena), addr, &base))) {
+        return false;
+    }
+    *slab = (struct kva__slab *)base;
+    return true;
 #else
     uintptr_t page = kva__slabmap_page(addr);
 

@@ -77,14 +77,19 @@
 #define KVA_CONFIG_STACK 0
 #endif
 
-/* How the slab of an address is found: by the table of the library's own, or by
- * the port's hook kva_port_page_owner.  docs/design.md says what each costs. */
+/* How the slab of an address is found: by the table of the library's own; by
+ * the port's hook kva_port_page_owner; or by the header that a run of pages
+ * begins with.  docs/design.md says what each costs. */
 #define KVA_LOOKUP_TABLE 0
 #define KVA_LOOKUP_OWNER 1
+#define KVA_LOOKUP_HEADER 2
 #ifndef KVA_CONFIG_SLAB_LOOKUP
 #define KVA_CONFIG_SLAB_LOOKUP KVA_LOOKUP_TABLE
 #endif
 #define KVA_SLABS_BY_OWNER (KVA_CONFIG_SLAB_LOOKUP == KVA_LOOKUP_OWNER)
+#define KVA_SLABS_BY_HEADER (KVA_CONFIG_SLAB_LOOKUP == KVA_LOOKUP_HEADER)
+/* Runs of the quantum caches may be marked (vmem/mark.c). */
+#define KVA_RUN_MARKS KVA_SLABS_BY_HEADER
 
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
@@ -98,8 +103,8 @@ _Static_assert(KVA_CACHE_LINE >= 16 && KVA_CACHE_LINE <= 256 &&
 _Static_assert(KVA_SLAB_ROOT_SHIFT >= 2 && KVA_SLAB_ROOT_SHIFT <= 20,
                "KVA_SLAB_ROOT_SHIFT is 2 to 20");
 _Static_assert(KVA_CONFIG_SLAB_LOOKUP >= KVA_LOOKUP_TABLE &&
-                   KVA_CONFIG_SLAB_LOOKUP <= KVA_LOOKUP_OWNER,
-               "KVA_CONFIG_SLAB_LOOKUP is 0 or 1");
+                   KVA_CONFIG_SLAB_LOOKUP <= KVA_LOOKUP_HEADER,
+               "KVA_CONFIG_SLAB_LOOKUP is 0 to 2");
 _Static_assert(KVA_CPU_MAX >= 1 && KVA_CPU_MAX <= 256,
                "KVA_CPU_MAX is 1 to 256");
 

@@ -28,6 +28,7 @@ extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
 extern const struct test listing_tests[];
 extern const struct test magazine_tests[];
+extern const struct test mark_tests[];
 extern const struct test malloc_limit_tests[];
 extern const struct test malloc_realloc_tests[];
 extern const struct test malloc_tests[];
@@ -125,6 +126,7 @@ const struct test *const test_tables[] = {
     budget_tests,
     window_tests,
     evacuate_tests,
+    mark_tests,
     split_tests,
     reclaim_tests,
     kva_tests,

@@ -29,6 +29,23 @@ struct kva_range {
 enum kva_range_kind
 kva__vmem_lookup(kva_vmem_t *vm, kva_vmem_addr_t addr, struct kva_range *range);
 
+#if KVA_RUN_MARKS
+/* ---- marks (mark.c) ---------------------------------------------------- */
+
+/*
+ * Mark the live run of the quantum caches that begins at addr, or take the mark
+ * away, which is done before the run is freed.  False: no such run is there.
+ * Whose run it is calls this; it takes the lock of the quantum caches.
+ */
+bool kva__vmem_mark(kva_vmem_t *vm, uintptr_t addr, bool set);
+
+/*
+ * Is addr in a marked run?  *base: where that begins.  Any address; no lock, in
+ * constant work; what is not the caller's may have changed.
+ */
+bool kva__vmem_marked(const kva_vmem_t *vm, uintptr_t addr, uintptr_t *base);
+#endif
+
 /* ---- emptying what is nearly empty (evacuate.c) ----------------------- */
 
 /*

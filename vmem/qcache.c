@@ -62,7 +62,7 @@ static struct kva__meta_store qcaches, qsizes, windows, gates, rows;
 /* What an arena without quantum caches of its own has, or one whose caches
  * nobody has used yet: a gate that nothing gets through. */
 static struct gate_block no_gate;
-static uint8_t no_state[WINDOW_QUANTA];
+static struct window no_window;
 struct kva__gate *const kva__qcache_no_gate = &no_gate.gate;
 
 static size_t
@@ -75,7 +75,7 @@ up8(size_t bytes)
 static uintptr_t
 leaf_of_none(unsigned leaf)
 {
-    return (uintptr_t)&no_state[(leaf & 1u) << LEAF_SHIFT] -
+    return (uintptr_t)&no_window.state[(leaf & 1u) << LEAF_SHIFT] -
            ((uintptr_t)leaf << LEAF_SHIFT);
 }
 

@@ -148,6 +148,29 @@ leaf_at(const struct kva__gate *gate, uintptr_t q)
     return (uint8_t *)(ONCE(gate->leaf[(q >> LEAF_SHIFT) & 0xff]) + q);
 }
 
+#if KVA_RUN_MARKS
+/* The same as kva__vmem_marked if addr lies in the first quantum of the run, and
+ * the gate of vm, whose quantum is a page, sees it; else false. */
+static inline bool
+qcache_marked_first(const kva_vmem_t *vm, uintptr_t addr, uintptr_t *base)
+{
+    const uint8_t *state;
+    uintptr_t q;
+
+    *base = addr & ~(uintptr_t)KVA_PAGE_MASK;
+    q = rotate_right(*base - ONCE(vm->hot_origin), KVA_PAGE_SHIFT);
+    if (KVA_UNLIKELY(q >= ONCE(vm->hot_limit))) {
+        return false;
+    }
+    state = leaf_at(ONCE(vm->gate), q);
+    q &= WINDOW_QUANTA - 1u;
+    return window_is_marked(
+        (const struct window *)(const void *)(state - q -
+                                              offsetof(struct window, state)),
+        (unsigned)q);
+}
+#endif
+
 /*
  * A run of *quanta from the caller's magazine: 1 to RUN_MAX, or 0, which
  * misses. The state byte is set.  *quanta stays what it is.

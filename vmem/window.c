@@ -283,6 +283,25 @@ kva__window_run(const struct window *w, unsigned at, unsigned *n)
 
 /* ---- checking --------------------------------------------------------- */
 
+/* Of the run's quanta only the first may be marked, and only if it is live. */
+static bool
+check_marks(const struct window *w, unsigned at, unsigned n)
+{
+#if KVA_RUN_MARKS
+    for (unsigned i = 0; i < n; i++) {
+        if (bit_get(w->mark, at + i) &&
+            (i != 0 || !run_is_live(state_get(&w->state[at])))) {
+            return false;
+        }
+    }
+#else
+    (void)w;
+    (void)at;
+    (void)n;
+#endif
+    return true;
+}
+
 static const char *
 check_run(const struct window *w, unsigned at, unsigned n)
 {
@@ -296,6 +315,9 @@ check_run(const struct window *w, unsigned at, unsigned n)
     if (n > RUN_MAX || state >= RUN_CODES ||
         (run_is_live(state) && state != n)) {
         return "W4: a run is as long as it says";
+    }
+    if (!check_marks(w, at, n)) {
+        return "W6: what is marked is the first of a live run";
     }
     return NULL;
 }

@@ -77,7 +77,10 @@ struct window {
     uintptr_t free[WINDOW_WORDS];  /* (q) */
     uintptr_t held[WINDOW_WORDS];  /* (q) */
     uintptr_t piece[WINDOW_WORDS]; /* (q) */
-    uint8_t state[WINDOW_QUANTA];  /* owner of the run */
+#if KVA_RUN_MARKS
+    uintptr_t mark[WINDOW_WORDS]; /* (q) of live runs (mark.c) */
+#endif
+    uint8_t state[WINDOW_QUANTA]; /* owner of the run */
 };
 
 /* The owner's store; who walks the arena reads it meanwhile. */
@@ -92,6 +95,17 @@ state_get(const uint8_t *state)
 {
     return __atomic_load_n(state, __ATOMIC_RELAXED);
 }
+
+#if KVA_RUN_MARKS
+static inline bool
+window_is_marked(const struct window *w, unsigned at)
+{
+    uintptr_t word =
+        __atomic_load_n(&w->mark[at / KVA__WORD_BITS], __ATOMIC_ACQUIRE);
+
+    return (word >> at % KVA__WORD_BITS & 1u) != 0;
+}
+#endif
 
 /* Lowest place for a run of n quanta, a run of 2^k aligned to its size; or
  * WINDOW_QUANTA if there is none. */

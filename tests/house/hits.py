@@ -4,7 +4,7 @@
 interrupts or calls anything.
 
 Read from the disassembly at -O2, with the host's platform, checks at each and
-at flush: from the entry of each function on, no conditional jump taken (the
+at flush, and with slabs found by their headers: from the entry of each function on, no conditional jump taken (the
 compiler was told which way is likely) and jumps within the function followed,
 up to its ret.  A jump out of the function on the way is a tail call, and so is
 no hit.  Instructions of each are printed.
@@ -23,7 +23,11 @@ HITS = {
                     "kva_kmem_intr_free"],
     "malloc_compat/malloc.c": ["kva_malloc", "kva_free"],
 }
-CHECKS = ("1", "0")
+BUILDS = {
+    "checks at each": ["-DKVA_CONFIG_CHECKS=1"],
+    "checks at flush": ["-DKVA_CONFIG_CHECKS=0"],
+    "slabs by headers": ["-DKVA_CONFIG_CHECKS=1", "-DKVA_CONFIG_SLAB_LOOKUP=2"],
+}
 FORBIDDEN = re.compile(
     r"\block\b|\bxchg\b.*\(|\bxadd|\bcmpxchg|\bcli\b|\bsti\b|\bpushf|\bpopf|"
     r"\bcall|\bsyscall\b|\bint\b|\b[lms]fence\b")
@@ -67,20 +71,20 @@ def walk(code):
     return n, complaints + ["the likely way does not end"]
 
 
-def check_file(root, out, name, checks):
+def check_file(root, out, name, build):
     path = root / name
     object_path = house.compile_core(
         root, out, house.tool("gcc"),
-        ["-O2", "-m64", f"-DKVA_CONFIG_CHECKS={checks}",
-         "-DKVA_OVERRIDE_PLATFORM", "-I", root / "port/posix"], [path])[0]
+        ["-O2", "-m64", *BUILDS[build], "-DKVA_OVERRIDE_PLATFORM",
+         "-I", root / "port/posix"], [path])[0]
     functions, complaints = disassemble(object_path), []
     for function in HITS[name]:
         if not functions.get(function):
             complaints.append(f"{name}: there is no {function}")
             continue
         n, wrong = walk(functions[function])
-        counts[(function, checks)] = n
-        complaints += [f"{function}, checks={checks}: {text}" for text in wrong]
+        counts[(function, build)] = n
+        complaints += [f"{function}, {build}: {text}" for text in wrong]
     return complaints
 
 
@@ -91,15 +95,17 @@ def check(root):
     complaints, files = [], [name for name in HITS if (root / name).exists()]
     with tempfile.TemporaryDirectory(prefix="kva-house-") as out:
         for name in files:
-            for checks in CHECKS:
-                complaints += check_file(root, out, name, checks)
+            for build in BUILDS:
+                complaints += check_file(root, out, name, build)
     if root == house.ROOT:
         if len(files) != len(HITS):
             complaints.append("a file with hits is gone")
+        print(f"     {'':20}" + "".join(f"  {build}" for build in BUILDS))
         for function in sum(HITS.values(), []):
-            print(f"     {function:22} {counts.get((function, '1'), 0):4}"
-                  f" {counts.get((function, '0'), 0):4} with checks at flush")
-    return len(files) * len(CHECKS), complaints
+            print(f"     {function:20}" + "".join(
+                f"  {counts.get((function, build), 0):{len(build)}}"
+                for build in BUILDS))
+    return len(files) * len(BUILDS), complaints
 
 
 def plant(body, extra=""):

@@ -15,6 +15,7 @@ def is_hook(name):
 
 
 OPTIONS = ["-DKVA_CONFIG_READ_BARRIER=1", "-DKVA_CONFIG_SLAB_LOOKUP=1"]
+HEADER = ["-DKVA_CONFIG_SLAB_LOOKUP=2"]
 
 
 def compile_all(root, out, gcc, tier, options):
@@ -68,7 +69,8 @@ def check(root):
     for tier in range(4):
         complaints += [f"tier {tier}: {text}"
                        for text in check_tier(root, gcc, tier)]
-    cases = [(0, OPTIONS), (2, OPTIONS), (3, OPTIONS)]
+    cases = [(0, OPTIONS), (2, OPTIONS), (3, OPTIONS), (0, HEADER),
+             (3, HEADER)]
     for tier, options in cases:
         complaints += [f"tier {tier} {options}: {text}"
                        for text in check_tier(root, gcc, tier, options)]

@@ -259,7 +259,7 @@ say_pages(const struct stock *s, const struct words *w, bool intr, size_t size)
 
 /* The class of that many bytes. */
 static struct kva_pool *
-class_of(size_t size, bool intr)
+class_at(size_t size, bool intr)
 {
     char name[24];
 
@@ -293,7 +293,7 @@ say_kmem(const struct stock *s, const struct words *w, bool intr, size_t size,
         return place->pp != NULL ? say_slab(w, intr, size, place)
                                  : say_pages(s, w, intr, size);
     }
-    class = class_of(size, intr);
+    class = class_at(size, intr);
     if (place->pp != NULL && place->pp != class) {
         return say_slab(w, intr, size, place);
     }
