@@ -87,8 +87,8 @@ unit_release(kva_vmem_t *source, uintptr_t addr, size_t size)
  * What an arena does when it has nothing left: whoever can wait has the caches
  * above it give back what they hold (pools register with reclaim).
  */
-static void
-press_caches(kva_vmem_t *vm, vm_flag_t flags)
+void
+kva__press_caches(kva_vmem_t *vm, vm_flag_t flags)
 {
     (void)vm;
     if (kva__wait_possible(flags)) {
@@ -121,7 +121,7 @@ wired_arena(kva_vmem_t **vm, struct kva_vmem *store, const char *name,
     *vm = vmem_init(store, name, 0, 0, KVA_PAGE_SIZE, NULL, kva__wire_release,
                     source, QCACHE_MAX, VM_NOSLEEP, KVA_IPL_NONE);
     if (*vm != NULL) {
-        vmem_set_reclaim(*vm, press_caches);
+        vmem_set_reclaim(*vm, kva__press_caches);
         vmem_set_rimport(*vm, kva__wire_import, kva__wire_release, source, 0);
         kva__vmem_set_split(*vm, kva__wire_split);
     }
@@ -166,7 +166,7 @@ heap_arenas(void)
     if (kva_heap_arena == NULL || kva_heap_va_arena == NULL) {
         return KVA_ENOMEM;
     }
-    vmem_set_reclaim(kva_heap_va_arena, press_caches);
+    vmem_set_reclaim(kva_heap_va_arena, kva__press_caches);
     vmem_set_rimport(kva_heap_arena, unit_import, unit_release,
                      kva_kernel_va_arena, 0);
     vmem_set_rimport(kva_heap_va_arena, unit_import, unit_release,
@@ -216,6 +216,7 @@ kva_shutdown(void)
     if (kva__mode == KVA_MODE_NONE) {
         return;
     }
+    kva__stacks_expect_none("kva_shutdown");
     kva__map_fini();
     cleaner_end(&kva.kmem);
     cleaner_end(&kva.movable);
@@ -293,6 +294,7 @@ kva_boot_simple(void *base, size_t bytes)
     kva__meta_port_ready(false); /* nothing of the port but locks and panic */
     kva__wire_init(0);
     kva__map_init();
+    kva__stacks_boot();
     kva__mode = KVA_MODE_REGION;
     kva_kernel_va_arena = vmem_init(&kernel_va_store, "kernel_va", first + meta,
                                     end - first - meta, KVA_PAGE_SIZE, NULL,
@@ -320,6 +322,7 @@ kva_boot(const struct kva_boot *kb)
 #endif
     kva__wire_init(kb->wired_limit);
     kva__map_init();
+    kva__stacks_boot();
     kva.intr_bytes = kb->intr_bytes;
     if (KVA_TIER < 2) {
         kva__mode = KVA_MODE_FRAMES;

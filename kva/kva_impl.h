@@ -37,6 +37,17 @@ kva_vmem_rimport_t kva__wire_intr_import;
 int kva__wire_attach(uintptr_t va, size_t bytes);
 void kva__wire_detach(uintptr_t va, size_t bytes);
 
+/* ---- kva.c ----------------------------------------------------------- */
+
+/* What an arena does when it has nothing left, if the caller can wait. */
+void kva__press_caches(kva_vmem_t *vm, kva_vm_flag_t flags);
+
+/* ---- stack.c --------------------------------------------------------- */
+
+void kva__stacks_boot(void);
+/* Report a set of stacks that is not ended. */
+void kva__stacks_expect_none(const char *func);
+
 /* ---- map.c ----------------------------------------------------------- */
 
 void kva__map_init(void);

@@ -40,8 +40,8 @@ void kva__log(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));
 /*
  * Report a caller's bug: "FUNC: KIND NAME: ADDR: expected E, found F", for
  * example "vmem_free: arena heap_va: 0x7000: expected size 4096, found size
- * 8192".  kind is "arena", "cache", "pool" or "type"; ADDR is in hexadecimal.
- * fmt gives "expected ..., found ...".
+ * 8192".  kind is "arena", "cache", "pool", "stacks" or "type"; ADDR is in
+ * hexadecimal.  fmt gives "expected ..., found ...".
  */
 _Noreturn void kva__misuse(const char *func, const char *kind, const char *name,
                            uintptr_t addr, const char *fmt, ...)

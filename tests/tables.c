@@ -66,6 +66,7 @@ extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
 extern const struct test single_step_tests[];
 extern const struct test split_tests[];
+extern const struct test stack_tests[];
 extern const struct test steps_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_trade_tests[];
@@ -130,6 +131,7 @@ const struct test *const test_tables[] = {
     split_tests,
     reclaim_tests,
     kva_tests,
+    stack_tests,
     boot_tests,
     move_tests,
     pool_tests,

@@ -51,9 +51,9 @@ PAGES = {
     },
     # Its functions have the prefix in their names; the arenas are mapped.
     "docs/man/kva.9": {
-        "headers": ["kva/kva.h"],
+        "headers": ["kva/kva.h", "kva/stack.h"],
         "names": ["kva/kva_names.h"],
-        "flags": r"(?!KVA_KVA_H)\w+",
+        "flags": r"(?!KVA_(?:\w+_)?H\b)\w+",
         "stat": "kva_stat|kva_boot",
         "own": "kva_",
     },

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kva/kva.h"
+#include "kva/stack.h"
 #include "tests/harness/test.h"
 #include "vmem/vmem_store.h"
 
@@ -183,8 +184,36 @@ faults_lose_nothing(struct test_ctx *t)
     kva_shutdown();
 }
 
+/* Nothing can be unmapped: stacks are kmem_arena's memory, without guards. */
+static void
+stacks_without_guards(struct test_ctx *t)
+{
+    static struct kva_stacks ks;
+    uintptr_t base[8];
+
+    (void)t;
+    boot(0);
+    CHECK_EQ(kva_stacks_init(&ks, "s", 3 * P, KVA_STACK_GUARDED), KVA_ENOTSUP);
+    CHECK_EQ(kva_stacks_init(&ks, "s", 3 * P, KVA_STACK_BOTH), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK_EQ(kva_stack_alloc(&ks, VM_NOSLEEP, &base[i]), 0);
+        memset((void *)base[i], (int)i, 3 * P);
+    }
+    check_wired();
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK_EQ(*(char *)base[i], i);
+        CHECK_EQ(*(char *)(base[i] + 3 * P - 1), i);
+        kva_stack_free(&ks, base[i]);
+    }
+    kva_stacks_fini(&ks);
+    kva_shutdown();
+}
+
 const struct test kva_identity_tests[] = {
     TEST_COUNT("kva", frames_come_and_go, 2000, 50000, 1000000),
-    TEST("kva", limit_holds), TEST("kva", simple_boot),
-    TEST_COUNT("kva", faults_lose_nothing, 200, 5000, 100000), TEST_END
+    TEST("kva", limit_holds),
+    TEST("kva", simple_boot),
+    TEST_COUNT("kva", faults_lose_nothing, 200, 5000, 100000),
+    TEST("kva", stacks_without_guards),
+    TEST_END
 };
