@@ -69,11 +69,15 @@ void kva_port_lock_fini(kva_lock_t *lock);
  * metadata, those of the metadata allocator; from interrupts for arenas that
  * are used there.
  *
+ * With KVA_PAGE_ZERO, which comes with tier 2 and one frame at a time, the frame
+ * must read as zeros once it is mapped: zero it where the kernel can see it.
+ *
  *     int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
  *     { return (*pa = frames_alloc_run(n)) != 0 ? 0 : KVA_ENOMEM; }
  */
 #define KVA_PAGE_NOSLEEP 0x1u /* the caller cannot wait */
 #define KVA_PAGE_RESERVE 0x2u /* may dip into the kernel's emergency pages */
+#define KVA_PAGE_ZERO 0x4u    /* for pageable memory: it must be zeroed */
 int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa);
 void kva_port_page_put(size_t n, kva_pa_t pa);
 
@@ -174,6 +178,18 @@ int kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot);
  */
 void kva_port_unmap(uintptr_t va, size_t n);
 void kva_port_flush(uintptr_t va, size_t n);
+
+/*
+ * Change what accesses the n pages at va allow; prot 0: none, and they stay
+ * mapped.  All are mapped, each by a call of kva_port_map of its own, so that
+ * no larger translation has to be cut; hence it cannot fail.  The old accesses
+ * may stay in TLBs until kva_port_flush, which follows when one was taken away.
+ * Called for pageable memory alone.  No lock held.
+ *
+ *     void kva_port_protect(uintptr_t va, size_t n, unsigned prot)
+ *     { for (; n-- > 0; va += PAGE_SIZE) { pt_protect(va, prot); } }
+ */
+void kva_port_protect(uintptr_t va, size_t n, unsigned prot);
 
 /*
  * What is mapped at va: sets *pa and returns how many pages from there on (at

@@ -39,6 +39,9 @@
 #ifndef KVA_ENOMEM
 #define KVA_ENOMEM 12
 #endif
+#ifndef KVA_EFAULT
+#define KVA_EFAULT 14
+#endif
 #ifndef KVA_EBUSY
 #define KVA_EBUSY 16
 #endif

@@ -224,6 +224,7 @@ kva_posix_reset(void)
     kva__posix_sleep_reset();
     kva__posix_readers_reset();
     kva__posix_panic_reset();
+    kva__posix_trap_reset();
     kva__posix_self.error[0] = '\0';
 }
 

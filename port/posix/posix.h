@@ -87,6 +87,8 @@ struct kva_posix_stats {
     unsigned long unmaps;
     unsigned long
         unmaps_soft; /* kept their access: the host was at its limit */
+    unsigned long protects;
+    unsigned long protects_soft; /* the same of kva_port_protect */
     unsigned long flushes;
     unsigned long barriers;
     unsigned long read_barriers;
@@ -151,6 +153,20 @@ unsigned kva_posix_locks_held(void);
  * recursion are reported in any case.
  */
 void kva_posix_lock_check(bool enable);
+
+/* ---- page faults ------------------------------------------------------- */
+
+/*
+ * What is asked when an access to the machine's address space traps (SIGSEGV),
+ * in the thread that made it: kva_fault, or NULL for nobody.  access is one of
+ * KVA_PROT_*.  0: the access is made once more.  Anything else goes to denied,
+ * which may leave by siglongjmp; if it returns or is NULL, and for all other
+ * addresses, the signal does what it did before.
+ * KVA_ENOTSUP where the port cannot tell what access it was.
+ */
+int
+kva_posix_trap_set(int (*fn)(uintptr_t va, unsigned access),
+                   void (*denied)(uintptr_t va, unsigned access, int error));
 
 /* ---- sleep and the clock ----------------------------------------------- */
 #if KVA_TIER >= 3

@@ -165,5 +165,6 @@ void kva__posix_interrupt_reset(void); /* interrupt.c */
 void kva__posix_sleep_reset(void);     /* sleep.c */
 void kva__posix_readers_reset(void);   /* readers.c */
 void kva__posix_panic_reset(void);     /* panic.c */
+void kva__posix_trap_reset(void);      /* trap.c */
 
 #endif

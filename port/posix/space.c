@@ -211,6 +211,8 @@ kva__posix_attach(uintptr_t va, size_t n, int prot)
 }
 
 /*
+ * First the access, then the memory: who touches the page meanwhile gets a
+ * fault and no page that nobody knows of.
  * Closing the access in the middle of a mapping makes two more, and at the
  * host's limit that is refused.  The memory is given back all the same; the
  * range stays open until it is next attached.
@@ -222,12 +224,12 @@ kva__posix_detach(uintptr_t va, size_t n)
     int error = errno;
     kva_irq_t saved;
 
-    (void)madvise((void *)va, bytes, MADV_DONTNEED);
     if (mprotect((void *)va, bytes, PROT_NONE) != 0) {
         saved = kva__posix_enter(&kva__posix_space_lock);
         kva__posix.stats.unmaps_soft++;
         kva__posix_leave(&kva__posix_space_lock, saved);
     }
+    (void)madvise((void *)va, bytes, MADV_DONTNEED);
     errno = error;
 }
 
@@ -439,6 +441,45 @@ kva_port_flush(uintptr_t va, size_t n)
         }
     }
     kva__posix_leave(&kva__posix_space_lock, saved);
+}
+
+/* How many of n pages are mapped, from the first on. */
+static size_t
+mapped_pages(size_t page, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && frame_of[page + i] != 0 &&
+           (frame_of[page + i] & ENTRY_STALE) == 0) {
+        i++;
+    }
+    return i;
+}
+
+/* At the host's limit of mappings the pages keep the accesses they had. */
+void
+kva_port_protect(uintptr_t va, size_t n, unsigned prot)
+{
+    int error = errno;
+    size_t page, good;
+    kva_irq_t saved;
+    bool soft;
+
+    posix_yield("protect");
+    range_check(__func__, va, n, &page);
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    good = mapped_pages(page, n);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (good < n) {
+        kva__misuse(__func__, "space", "host", va + (good << KVA_PAGE_SHIFT),
+                    "expected a mapped page, found an unmapped one");
+    }
+    soft = mprotect((void *)va, n << KVA_PAGE_SHIFT, host_prot(prot)) != 0;
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    kva__posix.stats.protects++;
+    kva__posix.stats.protects_soft += soft;
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    errno = error;
 }
 
 size_t

@@ -193,6 +193,111 @@ protection_is_obeyed(struct test_ctx *t)
     unmap_put(va, pa, 2);
 }
 
+/* Content stays whatever is done to the accesses, and a page beside them has
+ * its own. */
+static void
+protection_changes(struct test_ctx *t)
+{
+    static const struct {
+        unsigned prot;
+        bool read, write;
+    } change[] = { { KVA_PROT_READ, true, false },
+                   { 0, false, false },
+                   { RW, true, true } };
+    uintptr_t va;
+    kva_pa_t pa;
+
+    (void)t;
+    PORT(&small);
+    va = page_at(3);
+    pa = map_new(va, 3);
+    memset((void *)va, 0x5a, 3 * KVA_PAGE_SIZE);
+    for (unsigned i = 0; i < KVA_COUNT(change); i++) {
+        kva_port_protect(va + KVA_PAGE_SIZE, 1, change[i].prot);
+        CHECK_EQ(faults(va + KVA_PAGE_SIZE, false), !change[i].read);
+        CHECK_EQ(faults(va + 2 * KVA_PAGE_SIZE - 1, true), !change[i].write);
+        CHECK(!faults(va + KVA_PAGE_SIZE - 1, true));
+        CHECK(!faults(va + 2 * KVA_PAGE_SIZE, true));
+    }
+    CHECK_EQ(((const char *)va)[KVA_PAGE_SIZE], 0x5a);
+    CHECK_EQ(stats().protects, 3);
+    unmap_put(va, pa, 3);
+    CHECK_PANIC(kva_port_protect(va, 1, RW),
+                "kva_port_protect: space host: 0x%lx: expected a mapped page, "
+                "found an unmapped one",
+                (unsigned long)va);
+}
+
+/* ---- page faults ------------------------------------------------------- */
+
+#define TRAPS 8
+
+static struct {
+    uintptr_t va[TRAPS];
+    unsigned access[TRAPS];
+    unsigned n;
+    uintptr_t denied;
+} trapped;
+
+/* Pages of odd number are for reading. */
+static int
+trap_maps(uintptr_t va, unsigned access)
+{
+    uintptr_t page = va & ~(uintptr_t)KVA_PAGE_MASK;
+    bool odd = (page >> KVA_PAGE_SHIFT) % 2 != 0;
+    kva_pa_t pa;
+
+    trapped.va[trapped.n % TRAPS] = va;
+    trapped.access[trapped.n++ % TRAPS] = access;
+    if (odd && access != KVA_PROT_READ) {
+        return KVA_EFAULT;
+    }
+    return kva_port_page_get(1, KVA_PAGE_ZERO, &pa) != 0 ||
+                   kva_port_map(page, pa, 1, odd ? KVA_PROT_READ : RW) != 0
+               ? KVA_ENOMEM
+               : 0;
+}
+
+static void
+trap_denied(uintptr_t va, unsigned access, int error)
+{
+    (void)access;
+    trapped.denied = error == KVA_EFAULT ? va : 0;
+    siglongjmp(fault_env, 1);
+}
+
+/* An access that traps is made once more when there is a page; one that is
+ * denied goes where the test says; all others are as if nobody listened. */
+static void
+traps_are_told(struct test_ctx *t)
+{
+    volatile char *p;
+
+    (void)t;
+    PORT(&small);
+    if (kva_posix_trap_set(trap_maps, trap_denied) == KVA_ENOTSUP) {
+        SKIP("page faults are not told on this machine");
+    }
+    p = (volatile char *)page_at(4);
+    p[5] = 7; /* even: a write */
+    CHECK_EQ(p[5], 7);
+    CHECK_EQ(trapped.n, 1);
+    CHECK_EQ(trapped.va[0], page_at(4) + 5);
+    CHECK_EQ(trapped.access[0], KVA_PROT_WRITE);
+    CHECK_EQ(p[KVA_PAGE_SIZE], 0); /* odd: a read */
+    CHECK_EQ(trapped.n, 2);
+    CHECK_EQ(trapped.access[1], KVA_PROT_READ);
+    if (sigsetjmp(fault_env, 1) == 0) {
+        p[KVA_PAGE_SIZE + 9] = 1;
+        FAIL("a write to a page for reading went through");
+    }
+    CHECK_EQ(trapped.denied, page_at(5) + 9);
+    CHECK(kva_posix_irqs_enabled());
+    CHECK_EQ(kva_posix_trap_set(NULL, NULL), 0);
+    CHECK(touch_faults(page_at(6), false));
+    CHECK_EQ(trapped.n, 3);
+}
+
 static void
 translate_knows_the_frames(struct test_ctx *t)
 {
@@ -599,6 +704,8 @@ const struct test port_memory_tests[] = {
     TEST("port", mapped_memory_is_real),
     TEST_COUNT("port", detached_memory_faults, 0, 1, 1),
     TEST("port", protection_is_obeyed),
+    TEST("port", protection_changes),
+    TEST_COUNT("port", traps_are_told, 0, 1, 1),
     TEST("port", translate_knows_the_frames),
     TEST_COUNT("port", attached_is_resident, 2000, 20000, 200000),
     TEST_COUNT("port", mapping_limit_is_an_error, 0, 1, 1),
