@@ -7,6 +7,14 @@
  * asks for on refusal (as Nanos' vmem heap does); all or nothing: when a later
  * run cannot be had or mapped, the earlier ones are detached again.
  *
+ * Large pages: a range that has room for one begins at such a boundary, if such
+ * addresses are to be had, and its runs are whole large pages as far as they
+ * go.  Most are the 2 MiB that the quantum caches take at a time, once a large
+ * page is an eighth of what they hold.  A span goes back whole, and large pages
+ * with it.  Only a drain takes parts; then the port demotes what lies across
+ * the ends before anything is changed (kva__wire_split), and if it cannot the
+ * part stays.
+ *
  * Detaching: the frames of a range are noted run by run and unmapped, the TLBs
  * flushed once, and only then the frames given back: a frame must not be
  * somebody else's while a stale translation still leads to it.
@@ -16,6 +24,11 @@
  * needs few spans (vmem/qcache.c).
  */
 #include "kva/kva_impl.h"
+
+/* A large page; if there are none, what no range is as long as. */
+#define LARGE \
+    (KVA_LARGE_PAGE_SIZE != 0 ? (size_t)KVA_LARGE_PAGE_SIZE : SIZE_MAX / 2 + 1)
+#define LARGE_PAGES (LARGE >> KVA_PAGE_SHIFT)
 
 static struct {
     kva_lock_t lock;
@@ -118,17 +131,46 @@ detach(uintptr_t va, size_t n)
     }
 }
 
+/* No more than whole large pages, if that is one or more. */
+static size_t
+large_only(size_t n)
+{
+    return n < LARGE_PAGES ? n : n - (n & (LARGE_PAGES - 1));
+}
+
+/*
+ * How many of the n pages at va are to be one run of at most `most' frames: up
+ * to the boundary of a large page, if one fits behind it; from there whole
+ * large pages, *large; then the rest.
+ */
+static size_t
+run_length(uintptr_t va, size_t n, size_t most, bool *large)
+{
+    size_t head = ((0 - va) & (LARGE - 1)) >> KVA_PAGE_SHIFT;
+    bool fits = n >= LARGE_PAGES && n - LARGE_PAGES >= head;
+
+    if (fits && head != 0) {
+        n = head;
+    }
+    n = n < most ? n : most;
+    *large = fits && head == 0 && n >= LARGE_PAGES;
+    return *large ? large_only(n) : n;
+}
+
 /* One run of at most n frames at va; how many, 0: none to be had. */
 static size_t
-attach_run(uintptr_t va, size_t n, unsigned flags)
+attach_run(uintptr_t va, size_t n, unsigned flags, bool large)
 {
     kva_pa_t pa;
 
-    while (kva_port_page_get(n, flags, &pa) != 0) {
+    while (kva_port_page_get(n, large ? flags | KVA_PAGE_LARGE : flags, &pa) !=
+           0) {
         n /= 2;
         if (n == 0) {
             return 0;
         }
+        large = large && n >= LARGE_PAGES;
+        n = large ? large_only(n) : n;
     }
     if (kva_port_map(va, pa, n, KVA_PROT_READ | KVA_PROT_WRITE) != 0) {
         kva_port_page_put(n, pa);
@@ -140,18 +182,43 @@ attach_run(uintptr_t va, size_t n, unsigned flags)
 static int
 attach(uintptr_t va, size_t n, unsigned flags)
 {
-    size_t done = 0, run = n;
+    size_t done = 0, most = n;
 
     while (done < n) {
-        run = attach_run(va + (done << KVA_PAGE_SHIFT),
-                         run < n - done ? run : n - done, flags);
+        uintptr_t at = va + (done << KVA_PAGE_SHIFT);
+        bool large;
+        size_t want = run_length(at, n - done, most, &large);
+        size_t run = attach_run(at, want, flags, large);
+
         if (run == 0) {
             detach(va, done);
             return KVA_ENOMEM;
         }
+        most = run < want ? run : most; /* longer ones are not to be had */
         done += run;
     }
     return 0;
+}
+
+/* Addresses for the request; aligned to a large page if one fits in, and if
+ * such are to be had. */
+static int
+va_alloc(const struct kva_vmem_request *rq, uintptr_t *addr)
+{
+    size_t align = rq->align;
+    int err = KVA_ENOMEM;
+
+    if (rq->size >= LARGE && rq->phase == 0 && align < LARGE) {
+        align = LARGE;
+        err = vmem_xalloc(kva_heap_va_arena, rq->size, align, 0, rq->nocross,
+                          rq->minaddr, rq->maxaddr, rq->flags, addr);
+    }
+    if (err != 0) {
+        err =
+            vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
+                        rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
+    }
+    return err;
 }
 
 static int
@@ -159,8 +226,7 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     int err;
 
-    err = vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
-                      rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
+    err = va_alloc(rq, addr);
     if (err == 0) {
         err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
         if (err != 0) {
@@ -308,7 +374,33 @@ kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
     }
 }
 
-/* Frames go back one by one, whatever they came with. */
+#if KVA_DEMOTE
+/* May a large page lie across va: only if it is all in the span.  If an earlier
+ * cut took some of it, it was demoted then. */
+static bool
+lies_across(uintptr_t va, uintptr_t addr, size_t size)
+{
+    size_t within = (va & ~(LARGE - 1)) - addr;
+
+    return (va & (LARGE - 1)) != 0 && size >= LARGE && within <= size - LARGE;
+}
+
+/* What lies across the ends of a part of a span comes to be single pages;
+ * false: it cannot. */
+static bool
+demote(uintptr_t addr, size_t size, uintptr_t part, size_t part_size)
+{
+    return (!lies_across(part, addr, size) &&
+            !lies_across(part + part_size, addr, size)) ||
+           kva_port_demote(part, part_size >> KVA_PAGE_SHIFT) == 0;
+}
+#endif
+
+/*
+ * Frames go back one by one, whatever they came with.  What is demoted for a
+ * cut that then fails stays so.  Another answer than KVA_ENOMEM, since parts
+ * elsewhere may do without.
+ */
 int
 kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
                 size_t part_size)
@@ -321,6 +413,11 @@ kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
     case KVA_MODE_FRAMES:
         return 0;
     default:
+#if KVA_DEMOTE
+        if (!demote(addr, size, part, part_size)) {
+            return KVA_EBUSY;
+        }
+#endif
         return kva__vmem_rsplit(kva_heap_va_arena, addr, size, part, part_size);
     }
 }

@@ -66,6 +66,27 @@
 #define KVA_SLAB_ROOT_SHIFT 10
 #endif
 
+/*
+ * Bytes of a large page: what one entry maps at the level of page tables above
+ * that of pages.  Wired ranges of so much and more begin at such a boundary,
+ * and their frames too if the port has them so; then it may map with large
+ * pages.  0: that is of no use.  The default is what a page full of entries of
+ * 8 bytes maps: 2 MiB with pages of 4 KiB (x86_64 and PAE, aarch64, riscv64);
+ * entries of 4 bytes map twice as much.  Slabs come from ranges of 512 pages at
+ * most: with large pages above that only what is asked for in one go is in
+ * them.  0, or a power of two and at least two pages.
+ */
+#ifndef KVA_LARGE_PAGE_SIZE
+#define KVA_LARGE_PAGE_SIZE (1ul << (2 * KVA_PAGE_SHIFT - 3))
+#endif
+
+/* 1: the port has kva_port_demote, which one that maps with large pages needs
+ * unless it has set aside what it takes to map one page by page. */
+#ifndef KVA_CONFIG_DEMOTE
+#define KVA_CONFIG_DEMOTE 0
+#endif
+#define KVA_DEMOTE (KVA_TIER >= 2 && KVA_CONFIG_DEMOTE)
+
 /* 1: pools can have debug modes (pool/debug.h).  They cost nothing while they
  * are off; 0 leaves out what would be asked for them on slow paths. */
 #ifndef KVA_CONFIG_POOL_DEBUG
@@ -93,10 +114,15 @@
 
 #define KVA_PAGE_SIZE ((size_t)1 << KVA_PAGE_SHIFT)
 #define KVA_PAGE_MASK (KVA_PAGE_SIZE - 1)
+#define KVA_LARGE_PAGES ((size_t)(KVA_LARGE_PAGE_SIZE) >> KVA_PAGE_SHIFT)
 
 _Static_assert(KVA_TIER >= 0 && KVA_TIER <= 3, "KVA_TIER is 0 to 3");
 _Static_assert(KVA_PAGE_SHIFT >= 12 && KVA_PAGE_SHIFT <= 16,
                "KVA_PAGE_SHIFT is 12 to 16");
+_Static_assert(KVA_LARGE_PAGE_SIZE == 0 ||
+                   ((KVA_LARGE_PAGE_SIZE >> KVA_PAGE_SHIFT) >= 2 &&
+                    (KVA_LARGE_PAGE_SIZE & (KVA_LARGE_PAGE_SIZE - 1)) == 0),
+               "KVA_LARGE_PAGE_SIZE is 0, or a power of two above a page");
 _Static_assert(KVA_CACHE_LINE >= 16 && KVA_CACHE_LINE <= 256 &&
                    (KVA_CACHE_LINE & (KVA_CACHE_LINE - 1)) == 0,
                "KVA_CACHE_LINE is a power of two, 16 to 256");

@@ -9,6 +9,7 @@
  *   2  map, unmap, flush, translate, meta     kernel virtual address space
  *   3  may-sleep, wait, wake, clock           VM_SLEEP, the reclaim daemon
  *      (read barrier)                         PR_PSERIALIZE, if there is one
+ *      (demote, at tiers 2 and 3)             large pages, if it maps with them
  *      (page owner, at every tier)            free without a size, if wanted
  *
  * Unless a hook says otherwise: it may be called in any context in which the
@@ -68,6 +69,10 @@ void kva_port_lock_fini(kva_lock_t *lock);
  * used at address pa.  Called with no lock of the library's held but, for
  * metadata, those of the metadata allocator; from interrupts for arenas that
  * are used there.
+ * With KVA_PAGE_LARGE n is a multiple of KVA_LARGE_PAGES, and the run is to be
+ * mapped at addresses that are aligned to KVA_LARGE_PAGE_SIZE: give frames that
+ * are aligned to it as well if there are any, so that kva_port_map can take
+ * large pages.  Any others will do.
  *
  * With KVA_PAGE_ZERO, which comes with tier 2 and one frame at a time, the frame
  * must read as zeros once it is mapped: zero it where the kernel can see it.
@@ -78,6 +83,7 @@ void kva_port_lock_fini(kva_lock_t *lock);
 #define KVA_PAGE_NOSLEEP 0x1u /* the caller cannot wait */
 #define KVA_PAGE_RESERVE 0x2u /* may dip into the kernel's emergency pages */
 #define KVA_PAGE_ZERO 0x4u    /* for pageable memory: it must be zeroed */
+#define KVA_PAGE_LARGE 0x8u   /* aligned to a large page, if it can be */
 int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa);
 void kva_port_page_put(size_t n, kva_pa_t pa);
 
@@ -162,6 +168,8 @@ void kva_port_relax(void);
  * Map the n contiguous frames at pa to va.  All or nothing: on KVA_ENOMEM (no
  * page for a page table, or the host has no more mappings) nothing is mapped.
  * The range was not mapped before.  No flush follows.  No lock held.
+ * It may use large pages where addresses and frames allow: what it maps in one
+ * call goes in one piece, or see kva_port_demote.
  *
  *     int kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
  *     { return pt_reserve(va, n) ? pt_fill(va, pa, n, prot), 0 : KVA_ENOMEM; }
@@ -194,12 +202,30 @@ void kva_port_protect(uintptr_t va, size_t n, unsigned prot);
 /*
  * What is mapped at va: sets *pa and returns how many pages from there on (at
  * most n) lie in contiguous frames; 0 if va is not mapped.  No lock held.  One
- * page at a time will do: return 1.
+ * page at a time will do: return 1.  But of a large page all that is asked for,
+ * since what this returns is unmapped in one call.
  *
  *     size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa)
  *     { return (*pa = pt_lookup(va)) != 0; }
  */
 size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa);
+
+#if KVA_DEMOTE
+/*
+ * The n pages at va are to be unmapped alone, without all that was mapped with
+ * them: where a large page lies partly in the range, which is so at its ends at
+ * most, map it page by page, to the same frames.  Who holds the rest uses it
+ * meanwhile.  Returns 0, or an error with nothing changed (no page for a page
+ * table, or a machine that cannot change the size under a page in use): then
+ * the range stays mapped.  Optional: without KVA_CONFIG_DEMOTE it is not
+ * referred to, for a port that maps no large pages or sets a page for the page
+ * table aside with each, and demotes in kva_port_unmap.  No lock held.
+ *
+ *     int kva_port_demote(uintptr_t va, size_t n)
+ *     { return pt_split(va) && pt_split(va + n * PAGE_SIZE) ? 0 : KVA_ENOMEM; }
+ */
+int kva_port_demote(uintptr_t va, size_t n);
+#endif
 
 /*
  * One mapped, zeroed page for the library's own bookkeeping (tags, magazines,

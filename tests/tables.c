@@ -26,6 +26,7 @@ extern const struct test kmem_string_tests[];
 extern const struct test kmem_exact_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
+extern const struct test large_tests[];
 extern const struct test listing_tests[];
 extern const struct test magazine_tests[];
 extern const struct test mark_tests[];
@@ -132,6 +133,7 @@ const struct test *const test_tables[] = {
     reclaim_tests,
     kva_tests,
     stack_tests,
+    large_tests,
     boot_tests,
     move_tests,
     pool_tests,

@@ -23,6 +23,9 @@ static struct site sites[SITES_MAX] = {
     [KVA_POSIX_META_GET] = { .name = "meta_get" },
     [KVA_POSIX_WAIT] = { .name = "wait" },
     [KVA_POSIX_BARRIER] = { .name = "barrier" },
+#if KVA_DEMOTE
+    [KVA_POSIX_DEMOTE] = { .name = "demote" },
+#endif
 #if KVA_SLABS_BY_OWNER
     [KVA_POSIX_OWNER] = { .name = "page_owner" },
 #endif

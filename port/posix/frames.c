@@ -7,6 +7,9 @@
  * Free frames below the mark unused lie in runs; above it all are free.  A
  * run's length stands at its first and its last frame, so a frame put back
  * finds its neighbours; runs hang on one list per power of two of their length.
+ * Of runs that are to be aligned as many are looked at in each list as of those
+ * that may be too short; above the mark there is always one, and what lies
+ * before it becomes a free run.
  */
 #include <sys/mman.h>
 
@@ -125,50 +128,64 @@ run_remove(size_t first)
     }
 }
 
-/* A free run of at least n frames; NONE: there is none to be seen. */
-static uint32_t
-run_find(size_t n)
+/* The first frame from there on with an address aligned to align pages. */
+static size_t
+frame_align(size_t frame, size_t align)
 {
-    unsigned class = kva_fls(n);
-    unsigned look = 0;
+    kva_pa_t number = kva__posix_frame_pa(frame) >> KVA_PAGE_SHIFT;
 
-    for (uint32_t r = head[class]; r != NONE && look < LOOK_MAX;
-         r = run_next[r], look++) {
-        if (run_len[r] >= n) {
-            return r;
-        }
-    }
-    while (++class < CLASSES) {
-        if (head[class] != NONE) {
-            return head[class];
+    return frame + (size_t)((0 - number) & (align - 1));
+}
+
+/* A free run of at least n frames, n of them aligned; NONE: there is none to be
+ * seen. */
+static uint32_t
+run_find(size_t n, size_t align)
+{
+    for (unsigned class = kva_fls(n); class < CLASSES; class ++) {
+        unsigned look = 0;
+
+        for (uint32_t r = head[class]; r != NONE && look < LOOK_MAX;
+             r = run_next[r], look++) {
+            if (frame_align(r, align) + n <= (size_t)r + run_len[r]) {
+                return r;
+            }
         }
     }
     return NONE;
 }
 
-/* Take n contiguous frames; false: there are none. */
+/* Take n contiguous frames, aligned; false: there are none. */
 static bool
-frames_take(size_t n, size_t *frame)
+frames_take(size_t n, size_t align, size_t *frame)
 {
-    uint32_t run = run_find(n);
+    uint32_t run = run_find(n, align);
+    size_t at, first, end;
 
     if (run != NONE) {
-        size_t len = run_len[run];
-
+        first = run;
+        end = first + run_len[run];
+        at = frame_align(first, align);
         run_remove(run);
-        if (len > n) {
-            run_insert(run + n, len - n);
-        }
-        *frame = run;
-    } else if (n <= frames_max - unused) {
-        *frame = unused;
-        unused += n;
     } else {
-        return false;
+        first = unused;
+        at = frame_align(first, align);
+        end = at + n;
+        if (at > frames_max || n > frames_max - at) {
+            return false;
+        }
+        unused = end;
+    }
+    if (at > first) {
+        run_insert(first, at - first);
+    }
+    if (end > at + n) {
+        run_insert(at + n, end - (at + n));
     }
     for (size_t i = 0; i < n; i++) {
-        state_of[*frame + i] = POSIX_FRAME_HELD;
+        state_of[at + i] = POSIX_FRAME_HELD;
     }
+    *frame = at;
     return true;
 }
 
@@ -232,7 +249,9 @@ frames_get(size_t n, unsigned flags, size_t *frame)
     if (why != NULL) {
         return why;
     }
-    if (!frames_take(n, frame)) {
+    if ((KVA_LARGE_PAGE_SIZE == 0 || (flags & KVA_PAGE_LARGE) == 0 ||
+         !frames_take(n, KVA_LARGE_PAGES, frame)) &&
+        !frames_take(n, 1, frame)) {
         return "page_get: no contiguous run of this length";
     }
     s->frames += n;

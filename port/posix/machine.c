@@ -156,6 +156,9 @@ parts_init(void)
         error = kva__posix_frames_init();
     }
     if (error == 0) {
+        error = kva__posix_large_init();
+    }
+    if (error == 0) {
         error = kva__posix_meta_init();
     }
     return error;
@@ -166,6 +169,7 @@ parts_fini(void)
 {
     kva__posix_owner_fini();
     kva__posix_meta_fini();
+    kva__posix_large_fini();
     kva__posix_frames_fini();
     kva__posix_space_fini();
 }
@@ -294,6 +298,7 @@ kva_posix_stats_reset(void)
         .frames = s->frames,
         .frames_peak = s->frames,
         .stale_pages = s->stale_pages,
+        .large_pages = s->large_pages,
         .meta_pages = s->meta_pages,
         .meta_peak = s->meta_pages,
     };

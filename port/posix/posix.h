@@ -76,6 +76,7 @@ struct kva_posix_stats {
     size_t frames; /* frames in use, mapped or not */
     size_t frames_peak;
     size_t stale_pages; /* unmapped and not flushed yet */
+    size_t large_pages; /* of attached_pages, those that large pages map */
     size_t meta_pages;
     size_t meta_peak;
     size_t waiters;          /* threads asleep in kva_port_wait */
@@ -89,6 +90,7 @@ struct kva_posix_stats {
         unmaps_soft; /* kept their access: the host was at its limit */
     unsigned long protects;
     unsigned long protects_soft; /* the same of kva_port_protect */
+    unsigned long demotes;       /* large pages that came to be mapped singly */
     unsigned long flushes;
     unsigned long barriers;
     unsigned long read_barriers;
@@ -215,6 +217,9 @@ enum kva_posix_site {
     KVA_POSIX_META_GET, /* "meta_get": KVA_ENOMEM */
     KVA_POSIX_WAIT,     /* "wait": KVA_EINTR */
     KVA_POSIX_BARRIER,  /* "barrier": KVA_ENOTSUP */
+#if KVA_DEMOTE
+    KVA_POSIX_DEMOTE, /* "demote": KVA_ENOMEM */
+#endif
 #if KVA_SLABS_BY_OWNER
     KVA_POSIX_OWNER, /* "page_owner": KVA_ENOMEM */
 #endif

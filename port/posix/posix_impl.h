@@ -130,6 +130,18 @@ void kva__posix_table_free(void *table, size_t count, size_t size);
 int kva__posix_attach(uintptr_t va, size_t n, int prot);
 void kva__posix_detach(uintptr_t va, size_t n);
 
+/* ---- large.c ----------------------------------------------------------- */
+
+int kva__posix_large_init(void);
+void kva__posix_large_fini(void);
+
+/* n pages at va are mapped to the frames from pa on: note the large pages that
+ * this takes.  Space lock held. */
+void kva__posix_large_map(uintptr_t va, kva_pa_t pa, size_t n);
+/* They are about to be unmapped: n; or the first page of a large page that
+ * reaches out of them, and nothing is changed.  Space lock held. */
+size_t kva__posix_large_unmap(uintptr_t va, size_t n);
+
 /* ---- frames.c ---------------------------------------------------------- */
 
 enum posix_frame_state {

@@ -345,6 +345,7 @@ map_attach(uintptr_t va, size_t page, size_t frame, size_t n, unsigned prot)
     if (error != 0) {
         leave_mapping(page, frame, n);
     } else {
+        kva__posix_large_map(va, kva__posix_frame_pa(frame), n);
         s->attached_pages += n;
         if (s->attached_pages > s->attached_peak) {
             s->attached_peak = s->attached_pages;
@@ -404,15 +405,20 @@ mark_stale(size_t page, size_t n)
 void
 kva_port_unmap(uintptr_t va, size_t n)
 {
-    size_t page, done;
+    size_t page, done, whole;
     kva_irq_t saved;
 
     posix_yield("unmap");
     range_check(__func__, va, n, &page);
     saved = kva__posix_enter(&kva__posix_space_lock);
     kva__posix.stats.unmaps++;
-    done = mark_stale(page, n);
+    whole = kva__posix_large_unmap(va, n);
+    done = whole < n ? n : mark_stale(page, n);
     kva__posix_leave(&kva__posix_space_lock, saved);
+    if (whole < n) {
+        kva__misuse(__func__, "space", "host", va + (whole << KVA_PAGE_SHIFT),
+                    "expected all of a large page or none, found a part");
+    }
     if (done < n) {
         kva__misuse(__func__, "space", "host", va + (done << KVA_PAGE_SHIFT),
                     "expected a mapped page, found an unmapped one");

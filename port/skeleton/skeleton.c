@@ -340,6 +340,18 @@ kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa)
     return found;
 }
 
+/* Optional, see port/config.h: map the large pages at both ends of the range
+ * page by page, if they reach out of it.  Here none are mapped. */
+#if KVA_DEMOTE
+int
+kva_port_demote(uintptr_t va, size_t n)
+{
+    (void)va;
+    (void)n;
+    return 0; /* yours: KVA_ENOMEM if there is no page for the page table */
+}
+#endif
+
 /*
  * One page that is mapped already: with a direct map, any frame at its place
  * there.  It must be zeroed.  It must not come from libkva.

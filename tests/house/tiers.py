@@ -14,7 +14,8 @@ def is_hook(name):
     return name.startswith("kva_port_")
 
 
-OPTIONS = ["-DKVA_CONFIG_READ_BARRIER=1", "-DKVA_CONFIG_SLAB_LOOKUP=1"]
+OPTIONS = ["-DKVA_CONFIG_READ_BARRIER=1", "-DKVA_CONFIG_SLAB_LOOKUP=1",
+           "-DKVA_CONFIG_DEMOTE=1", "-DKVA_LARGE_PAGE_SIZE=0"]
 HEADER = ["-DKVA_CONFIG_SLAB_LOOKUP=2"]
 
 
