@@ -67,8 +67,8 @@ void kva_port_lock_fini(kva_lock_t *lock);
  * that length is not to be had.  A run may be given back in parts.  flags:
  * KVA_PAGE_*.  At tiers 0 and 1 memory is identity mapped: the frame at pa is
  * used at address pa.  Called with no lock of the library's held but, for
- * metadata, those of the metadata allocator; from interrupts for arenas that
- * are used there.
+ * metadata, those of arenas and above; from interrupts for arenas that are used
+ * there.
  * With KVA_PAGE_LARGE n is a multiple of KVA_LARGE_PAGES, and the run is to be
  * mapped at addresses that are aligned to KVA_LARGE_PAGE_SIZE: give frames that
  * are aligned to it as well if there are any, so that kva_port_map can take
@@ -231,7 +231,7 @@ int kva_port_demote(uintptr_t va, size_t n);
  * One mapped, zeroed page for the library's own bookkeeping (tags, magazines,
  * slab headers), aligned to its size.  It must not come from the library.
  * Kernels with a direct map return the page there; others keep a small window.
- * Called with locks of the library's held, and from interrupts.
+ * Called with locks of arenas and above held, and from interrupts.
  *
  *     int kva_port_meta_get(uintptr_t *va)
  *     { kva_pa_t pa = frame_alloc_zeroed();

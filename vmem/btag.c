@@ -87,23 +87,43 @@ dir_group(uint32_t id)
     return (struct btag_group *)(*dir_entry(id) + id * BT_GROUP_BYTES);
 }
 
+/* The next number has no page of the directory to stand in.  Store locked. */
 static bool
-dir_page_add(void)
+dir_is_full(void)
 {
-    uint32_t n = store.npages + 1;
-    void *page = n == BT_DIR_TOP ? NULL : kva__meta_page_get(KVA_META_TAGS);
-
-    if (page == NULL) {
-        return false;
-    }
-    kva__btag_dir[n] =
-        (uintptr_t)page - (n << BT_DIR_SHIFT) * sizeof(uintptr_t);
-    store.npages = n;
-    return true;
+    return store.vacant == 0 && store.ngroups >> BT_DIR_SHIFT > store.npages;
 }
 
-/* A number for the group; false if there is no memory for the directory. */
+/* Room in the directory for one more group; false if there is no memory.
+ * Store locked, but not while the page comes. */
 static bool
+dir_ensure(kva_irq_t *irq)
+{
+    void *page = NULL;
+
+    if (!dir_is_full() || store.npages + 1 == BT_DIR_TOP) {
+        return !dir_is_full();
+    }
+    kva_port_unlock(&store.lock, *irq);
+    page = kva__meta_page_get(KVA_META_TAGS);
+    *irq = kva_port_lock(&store.lock);
+    if (page != NULL && dir_is_full() && store.npages + 1 != BT_DIR_TOP) {
+        uint32_t n = ++store.npages;
+
+        kva__btag_dir[n] =
+            (uintptr_t)page - (n << BT_DIR_SHIFT) * sizeof(uintptr_t);
+        page = NULL;
+    }
+    if (page != NULL) { /* somebody else was quicker */
+        kva_port_unlock(&store.lock, *irq);
+        kva__meta_page_put(page, KVA_META_TAGS);
+        *irq = kva_port_lock(&store.lock);
+    }
+    return !dir_is_full();
+}
+
+/* A number for the group, for which there is room. */
+static void
 dir_enter(struct btag_group *group)
 {
     uint32_t id = store.ngroups;
@@ -112,14 +132,10 @@ dir_enter(struct btag_group *group)
         id = store.vacant - 1;
         store.vacant = (uint32_t)(*dir_entry(id) >> 1);
     } else {
-        if (id >> BT_DIR_SHIFT > store.npages && !dir_page_add()) {
-            return false;
-        }
         store.ngroups++;
     }
     group->id = id;
     *dir_entry(id) = (uintptr_t)group - id * BT_GROUP_BYTES;
-    return true;
 }
 
 static void
@@ -130,10 +146,22 @@ dir_leave(struct btag_group *group)
 }
 #else
 static bool
+dir_is_full(void)
+{
+    return false;
+}
+
+static bool
+dir_ensure(kva_irq_t *irq)
+{
+    (void)irq;
+    return true;
+}
+
+static void
 dir_enter(struct btag_group *group)
 {
     group->id = 0;
-    return true;
 }
 
 static void
@@ -279,16 +307,15 @@ group_unlist(struct btag_group *group)
     }
 }
 
-/* Turn 4 KiB into a group of unused tags.  Store locked. */
-static bool
+/* Turn 4 KiB into a group of unused tags; there is room for it in the
+ * directory.  Store locked. */
+static void
 group_make(void *mem)
 {
     struct btag_group *group = mem;
     struct kva_vmem_btag *bt = mem;
 
-    if (!dir_enter(group)) {
-        return false;
-    }
+    dir_enter(group);
     group->total = (uint16_t)(TAGS_PER_GROUP - 1);
     known_enter(group);
     for (unsigned slot = TAGS_PER_GROUP - 1; slot >= 1; slot--) {
@@ -299,26 +326,32 @@ group_make(void *mem)
     group->nunused = (uint8_t)(TAGS_PER_GROUP - 1);
     store.nunused += TAGS_PER_GROUP - 1;
     group_list(group);
-    return true;
 }
 
-/* More tags for the store.  Store locked. */
+/*
+ * More tags for the store, which is locked, but not while the page comes: pages
+ * may be handed out by an arena, one with a caller's tags, which wants the lock
+ * when it is given some.
+ */
 static bool
-store_grow(void)
+store_grow(kva_irq_t *irq)
 {
-    char *page = kva__meta_page_get(KVA_META_TAGS);
     size_t done = 0;
+    char *page;
 
+    kva_port_unlock(&store.lock, *irq);
+    page = kva__meta_page_get(KVA_META_TAGS);
+    *irq = kva_port_lock(&store.lock);
     if (page == NULL) {
         return false;
     }
-    for (; done < KVA_PAGE_SIZE; done += BT_GROUP_BYTES) {
-        if (!group_make(page + done)) {
-            break;
-        }
+    for (; done < KVA_PAGE_SIZE && dir_ensure(irq); done += BT_GROUP_BYTES) {
+        group_make(page + done);
     }
     if (done == 0) {
+        kva_port_unlock(&store.lock, *irq);
         kva__meta_page_put(page, KVA_META_TAGS);
+        *irq = kva_port_lock(&store.lock);
     }
     return done > 0;
 }
@@ -339,10 +372,11 @@ store_get(void)
 
 /*
  * A tag back to its group.  A group that is whole again leaves, if a page is
- * one group and the store keeps its reserve.  Store locked.
+ * one group and the store keeps its reserve: it goes on the list gone, linked
+ * by its first word.  Store locked.
  */
 static void
-store_put(struct kva_vmem_btag *bt)
+store_put(struct kva_vmem_btag *bt, void **gone)
 {
     struct btag_group *group = group_of(bt);
 
@@ -358,7 +392,20 @@ store_put(struct kva_vmem_btag *bt)
         store.nunused -= group->total;
         known_leave(group);
         dir_leave(group);
-        kva__meta_page_put(group, KVA_META_TAGS);
+        *(void **)(void *)group = *gone;
+        *gone = group;
+    }
+}
+
+/* Pages that left the store.  Not locked. */
+static void
+pages_put(void *gone)
+{
+    while (gone != NULL) {
+        void *next = *(void **)gone;
+
+        kva__meta_page_put(gone, KVA_META_TAGS);
+        gone = next;
     }
 }
 
@@ -380,7 +427,7 @@ kva__btag_ensure(kva_vmem_t *vm, unsigned n)
     while (vm->nspare < n + SPARE_BATCH) {
         struct kva_vmem_btag *bt;
 
-        if (store.nunused == 0 && (vm->nspare >= n || !store_grow())) {
+        if (store.nunused == 0 && (vm->nspare >= n || !store_grow(&irq))) {
             break;
         }
         bt = store_get();
@@ -398,6 +445,7 @@ stock_trim(kva_vmem_t *vm, unsigned keep)
 {
     struct kva_vmem_btag *kept = NULL;
     unsigned nkept = 0;
+    void *gone = NULL;
     kva_irq_t irq;
 
     irq = kva_port_lock(&store.lock);
@@ -409,10 +457,11 @@ stock_trim(kva_vmem_t *vm, unsigned keep)
             kept = bt;
             nkept++;
         } else {
-            store_put(bt);
+            store_put(bt, &gone);
         }
     }
     kva_port_unlock(&store.lock, irq);
+    pages_put(gone);
     vm->spare = kept;
     vm->nspare = nkept;
 }
@@ -435,6 +484,16 @@ kva__btag_settle(kva_vmem_t *vm)
 
 /* ---- a caller's tags ------------------------------------------------- */
 
+void
+kva__btag_room(void)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&store.lock);
+    (void)dir_ensure(&irq);
+    kva_port_unlock(&store.lock, irq);
+}
+
 unsigned
 kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
 {
@@ -448,8 +507,9 @@ kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
         kva_irq_t irq;
 
         irq = kva_port_lock(&store.lock);
-        entered = dir_enter(group);
+        entered = !dir_is_full();
         if (entered) {
+            dir_enter(group);
             group->total = (uint16_t)((take - 1) | BT_GROUP_PRIVATE);
             known_enter(group);
         }
@@ -624,6 +684,7 @@ kva__btag_store_check(void)
 void
 kva__btag_fini(void)
 {
+    void *gone = NULL;
     kva_irq_t irq;
 
     irq = kva_port_lock(&store.lock);
@@ -639,15 +700,19 @@ kva__btag_fini(void)
             known_leave(group);
             dir_leave(group);
         }
-        kva__meta_page_put(page, KVA_META_TAGS);
+        *(void **)(void *)page = gone;
+        gone = page;
     }
 #if KVA_WORD_64
     for (; store.npages != 0; store.npages--) { /* the first is static */
-        kva__meta_page_put(dir_entry(store.npages << BT_DIR_SHIFT),
-                           KVA_META_TAGS);
+        void *page = dir_entry(store.npages << BT_DIR_SHIFT);
+
+        *(void **)page = gone;
+        gone = page;
     }
     store.ngroups = 0;
     store.vacant = 0;
 #endif
     kva_port_unlock(&store.lock, irq);
+    pages_put(gone);
 }

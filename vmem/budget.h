@@ -105,6 +105,10 @@
 #define KVA_VMEM_BTS_FOR(tags) \
     ((tags) + ((tags) + KVA_VMEM_BTS_GROUP - 2u) / (KVA_VMEM_BTS_GROUP - 1u))
 
+/* Segments for each page of an arena's hash (vmem_add_hash): buckets of 32
+ * bytes with five each (hash.c). */
+#define KVA_VMEM_HASH_TAGS ((unsigned)(KVA_PAGE_SIZE >> 5) * 5u)
+
 /*
  * Tags to give by vmem_add_bts for spans and allocs at a time, those under way
  * counted.  In use are a tag for each span and for each allocation, and one for

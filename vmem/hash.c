@@ -15,7 +15,8 @@
  * Four slots at the same cost leave a sixth there and touch 0.4 lines more a
  * pair. The first buckets are in the arena; a page of more is asked for when it
  * is needed, and if there is none the chains grow instead: an insertion cannot
- * fail, and an arena with a caller's tags never asks.
+ * fail.  An arena with a caller's tags never asks: it has a stock of the
+ * caller's pages (vmem_add_hash), in which it grows and shrinks.
  */
 #include "vmem/hash.h"
 
@@ -24,14 +25,22 @@
 _Static_assert(sizeof(struct kva__hash_bucket) == 1u << HASH_BUCKET_SHIFT,
                "a bucket is 32 bytes");
 
+/* An arena with a caller's tags has no memory for one more bucket. */
+static bool
+is_stuck(const kva_vmem_t *vm)
+{
+    return (vm->flags & VM_PRIVTAGS) != 0 && vm->hash_stock == NULL &&
+           ((vm->hash_buckets & HASH_PAGE_MASK) == 0 ||
+            vm->hash_page[0] == vm->hash_inline);
+}
+
 /* When to grow and to shrink next. */
 static size_t
 grow_at(const kva_vmem_t *vm)
 {
     size_t n = vm->hash_buckets;
 
-    return n >= BUCKETS_MAX || (vm->flags & VM_PRIVTAGS) != 0 ? SIZE_MAX
-                                                              : n * 5;
+    return n >= BUCKETS_MAX || is_stuck(vm) ? SIZE_MAX : n * 5;
 }
 
 static size_t
@@ -61,11 +70,45 @@ kva__hash_init(kva_vmem_t *vm)
 
 /* ---- memory for buckets ----------------------------------------------- */
 
+/* A zeroed page, or NULL. */
+static void *
+page_get(kva_vmem_t *vm)
+{
+    void **page = vm->hash_stock;
+
+    if ((vm->flags & VM_PRIVTAGS) == 0) {
+        return kva__meta_page_get(KVA_META_HASH);
+    }
+    if (page != NULL) {
+        vm->hash_stock = *page;
+        kva__memset(page, 0, KVA_PAGE_SIZE);
+    }
+    return page;
+}
+
+static void
+page_put(kva_vmem_t *vm, void *page)
+{
+    if ((vm->flags & VM_PRIVTAGS) == 0) {
+        kva__meta_page_put(page, KVA_META_HASH);
+    } else {
+        *(void **)page = vm->hash_stock;
+        vm->hash_stock = page;
+    }
+}
+
+void
+kva__hash_adopt(kva_vmem_t *vm, void *page)
+{
+    page_put(vm, page);
+    thresholds_set(vm);
+}
+
 /* The first page takes the place of the buckets in the arena. */
 static bool
 inline_leave(kva_vmem_t *vm)
 {
-    struct kva__hash_bucket *page = kva__meta_page_get(KVA_META_HASH);
+    struct kva__hash_bucket *page = page_get(vm);
 
     if (page == NULL) {
         return false;
@@ -86,14 +129,14 @@ inline_return(kva_vmem_t *vm)
         vm->hash_inline[i] = page[i];
     }
     vm->hash_page[0] = vm->hash_inline;
-    kva__meta_page_put(page, KVA_META_HASH);
+    page_put(vm, page);
 }
 
 /* The same for the first directory, whose first entries are in the arena. */
 static bool
 dir_leave(kva_vmem_t *vm)
 {
-    struct kva__hash_bucket **dir = kva__meta_page_get(KVA_META_HASH);
+    struct kva__hash_bucket **dir = page_get(vm);
 
     if (dir == NULL) {
         return false;
@@ -114,7 +157,7 @@ dir_return(kva_vmem_t *vm)
         vm->hash_page[i] = dir[i];
     }
     vm->hash_dir[0] = vm->hash_page;
-    kva__meta_page_put(dir, KVA_META_HASH);
+    page_put(vm, dir);
 }
 
 /* A directory for page p. */
@@ -127,7 +170,7 @@ dir_ensure(kva_vmem_t *vm, unsigned p)
         return dir_leave(vm);
     }
     if (vm->hash_dir[d] == NULL) {
-        vm->hash_dir[d] = kva__meta_page_get(KVA_META_HASH);
+        vm->hash_dir[d] = page_get(vm);
     }
     return vm->hash_dir[d] != NULL;
 }
@@ -141,7 +184,7 @@ dir_release(kva_vmem_t *vm, unsigned p)
     if (p == KVA__HASH_PAGES && vm->hash_dir[0] != vm->hash_page) {
         dir_return(vm);
     } else if (d > 0 && (p & HASH_DIR_MASK) == 0) {
-        kva__meta_page_put(vm->hash_dir[d], KVA_META_HASH);
+        page_put(vm, vm->hash_dir[d]);
         vm->hash_dir[d] = NULL;
     }
 }
@@ -164,7 +207,7 @@ bucket_ensure(kva_vmem_t *vm, unsigned b)
     }
     entry = &vm->hash_dir[p >> HASH_DIR_SHIFT][p & HASH_DIR_MASK];
     if (*entry == NULL) {
-        *entry = kva__meta_page_get(KVA_META_HASH);
+        *entry = page_get(vm);
     }
     if (*entry == NULL) {
         dir_release(vm, p);
@@ -184,7 +227,7 @@ bucket_release(kva_vmem_t *vm, unsigned b)
         inline_return(vm);
     } else if (p > 0 && (b & HASH_PAGE_MASK) == 0) {
         entry = &vm->hash_dir[p >> HASH_DIR_SHIFT][p & HASH_DIR_MASK];
-        kva__meta_page_put(*entry, KVA_META_HASH);
+        page_put(vm, *entry);
         *entry = NULL;
         dir_release(vm, p);
     }
@@ -277,9 +320,9 @@ kva__hash_shrink(kva_vmem_t *vm)
         vm->hash_mask >>= 1;
     }
     vm->hash_buckets = high;
-    thresholds_set(vm);
     put_all(vm, &content);
     bucket_release(vm, high);
+    thresholds_set(vm);
 }
 
 /* Whether page p is where it should be; p is at most one past the last. */
@@ -338,6 +381,7 @@ kva__hash_fini(kva_vmem_t *vm)
     while (vm->hash_buckets > KVA__HASH_INLINE) {
         kva__hash_shrink(vm);
     }
+    vm->hash_stock = NULL; /* the caller's */
 }
 
 /* ---- looking up and leaving -------------------------------------------- */

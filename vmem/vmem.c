@@ -860,7 +860,7 @@ int
 vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
 {
     uintptr_t low = (uintptr_t)bts & (KVA__BTAG_ALIGN - 1);
-    unsigned made;
+    unsigned made = 0;
     kva_irq_t irq;
 
     arena_alive(vm, "vmem_add_bts");
@@ -869,11 +869,34 @@ vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n)
                     "expected tags aligned to %u bytes, found %zu over",
                     (unsigned)KVA__BTAG_ALIGN, (size_t)low);
     }
-    irq = kva_port_lock(&vm->lock);
-    made = kva__btag_adopt(vm, bts, n);
-    kva_port_unlock(&vm->lock, irq);
+    for (unsigned take; n > 0; n -= take, bts += take) {
+        take = n < KVA_VMEM_BTS_GROUP ? n : KVA_VMEM_BTS_GROUP;
+        kva__btag_room(); /* may ask for a page, so not with the arena locked */
+        irq = kva_port_lock(&vm->lock);
+        made += kva__btag_adopt(vm, bts, take);
+        kva_port_unlock(&vm->lock, irq);
+    }
     kva__wait_more(vm);
     return made != 0 ? 0 : KVA_ENOMEM;
+}
+
+void
+vmem_add_hash(kva_vmem_t *vm, void *page)
+{
+    kva_irq_t irq;
+
+    arena_alive(vm, "vmem_add_hash");
+    if (((uintptr_t)page & KVA_PAGE_MASK) != 0 ||
+        (vm->flags & VM_PRIVTAGS) == 0) {
+        kva__misuse("vmem_add_hash", "arena", vm->name, (uintptr_t)page,
+                    "expected a whole page and an arena with VM_PRIVTAGS, "
+                    "found %s",
+                    (vm->flags & VM_PRIVTAGS) == 0 ? "one without it"
+                                                   : "a misaligned address");
+    }
+    irq = kva_port_lock(&vm->lock);
+    kva__hash_adopt(vm, page);
+    kva_port_unlock(&vm->lock, irq);
 }
 
 vmem_size_t

@@ -335,6 +335,16 @@ int kva_vmem_add(kva_vmem_t *vm, kva_vmem_addr_t addr, kva_vmem_size_t size,
 int kva_vmem_add_bts(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 
 /*
+ * Give an arena with VM_PRIVTAGS a page of the caller's, KVA_PAGE_SIZE bytes
+ * and aligned so, for its hash of addresses.  With one for each
+ * KVA_VMEM_HASH_TAGS tags in use a look-up is constant work; without, the few
+ * buckets in the arena itself have to do, and their chains grow.  The first
+ * page of its directory takes one more, when there are eight.  They are the
+ * caller's again after vmem_destroy.  Any context.
+ */
+void kva_vmem_add_hash(kva_vmem_t *vm, void *page);
+
+/*
  * Reserve what nops operations of the arena may take in tags, here and in every
  * arena that it imports from, so that they cannot fail for want of them.  An
  * operation is a vmem_alloc, vmem_xalloc, vmem_xalloc_addr or vmem_add with

@@ -293,6 +293,9 @@ kva__btag_give(kva_vmem_t *vm, struct kva_vmem_btag *bt)
         kva__btag_settle(vm);
     }
 }
+/* Room in the directory for a caller's group, if there is memory for it: before
+ * the arena is locked, since the port is asked for it. */
+void kva__btag_room(void);
 /* Make groups of a caller's memory, all in the arena's stock.  Tags made. */
 unsigned kva__btag_adopt(kva_vmem_t *vm, struct kva_vmem_btag *bts, unsigned n);
 void kva__btag_disown(kva_vmem_t *vm);
@@ -398,6 +401,8 @@ class_of_tag(const kva_vmem_t *vm, const struct kva_vmem_btag *bt)
 
 void kva__hash_init(kva_vmem_t *vm);
 void kva__hash_fini(kva_vmem_t *vm);
+/* A page of the caller's, for an arena with a caller's tags. */
+void kva__hash_adopt(kva_vmem_t *vm, void *page);
 void kva__hash_grow(kva_vmem_t *vm);
 void kva__hash_shrink(kva_vmem_t *vm);
 /* The segment that starts at start, or NULL; own: in a slot of its own, where

@@ -58,6 +58,7 @@ typedef kva_vmem_pr_t vmem_pr_t;
 #define VMEM_EST_BTCOUNT KVA_VMEM_EST_BTCOUNT
 #define VMEM_BTS_FOR KVA_VMEM_BTS_FOR
 #define VMEM_BTS_GROUP KVA_VMEM_BTS_GROUP
+#define VMEM_HASH_TAGS KVA_VMEM_HASH_TAGS
 #define VMEM_TAGS_ALLOC KVA_VMEM_TAGS_ALLOC
 #define VMEM_TAGS_XALLOC KVA_VMEM_TAGS_XALLOC
 #define VMEM_TAGS_FREE KVA_VMEM_TAGS_FREE
@@ -103,6 +104,7 @@ typedef kva_vmem_pr_t vmem_pr_t;
 #define vmem_xextend kva_vmem_xextend
 #define vmem_add kva_vmem_add
 #define vmem_add_bts kva_vmem_add_bts
+#define vmem_add_hash kva_vmem_add_hash
 #define vmem_prepare kva_vmem_prepare
 #define vmem_unprepare kva_vmem_unprepare
 #define vmem_roundup_size kva_vmem_roundup_size

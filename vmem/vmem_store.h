@@ -123,6 +123,7 @@ struct kva_vmem {
     struct kva__hash_bucket *hash_page[KVA__HASH_PAGES];   /* (a) */
     struct kva__hash_bucket **hash_dir[KVA__HASH_DIRS];    /* (a) */
     struct kva__hash_bucket hash_inline[KVA__HASH_INLINE]; /* (a) */
+    void *hash_stock; /* (a) a caller's pages that it does not use */
 
     /* tags */
     struct kva_vmem_btag *spare; /* (a) the arena's own stock */
