@@ -51,6 +51,7 @@ extern const struct test object_interior_tests[];
 extern const struct test object_wrong_owner_tests[];
 extern const struct test object_wrong_size_tests[];
 extern const struct test order_tests[];
+extern const struct test pages_tests[];
 extern const struct test pool_allocator_tests[];
 extern const struct test pool_marks_tests[];
 extern const struct test pool_print_tests[];
@@ -69,6 +70,7 @@ extern const struct test single_step_tests[];
 extern const struct test split_tests[];
 extern const struct test stack_tests[];
 extern const struct test steps_tests[];
+extern const struct test supply_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_trade_tests[];
 extern const struct test stress_vmem_tests[];
@@ -131,6 +133,7 @@ const struct test *const test_tables[] = {
     mark_tests,
     split_tests,
     reclaim_tests,
+    pages_tests,
     kva_tests,
     stack_tests,
     large_tests,
@@ -150,6 +153,7 @@ const struct test *const test_tables[] = {
     malloc_limit_tests,
     malloc_realloc_tests,
     listing_tests,
+    supply_tests,
     vmem_add_span_tests,
     vmem_arguments_tests,
     vmem_creation_tests,

@@ -27,6 +27,8 @@ static uint8_t *state_of; /* enum posix_frame_state */
 static uint32_t *run_len, *run_next, *run_prev;
 static uint32_t head[CLASSES];
 
+struct kva_posix_supply kva__posix_supply;
+
 int
 kva__posix_frames_init(void)
 {
@@ -59,6 +61,22 @@ kva__posix_frames_fini(void)
     state_of = NULL;
     run_len = run_next = run_prev = NULL;
     frames_max = 0;
+}
+
+void
+kva_posix_supply_set(const struct kva_posix_supply *supply)
+{
+    const struct kva_posix_supply none = { NULL, NULL, NULL, NULL };
+
+    kva__posix_supply = supply == NULL ? none : *supply;
+}
+
+void
+kva_posix_frames(kva_pa_t *first, size_t *n)
+{
+    kva__posix_need(__func__);
+    *first = kva__posix_frame_pa(0);
+    *n = frames_max;
 }
 
 kva_pa_t
@@ -197,6 +215,9 @@ frames_give(size_t frame, size_t n)
     for (size_t i = 0; i < n; i++) {
         state_of[frame + i] = POSIX_FRAME_FREE;
     }
+    if (kva__posix_supply.put != NULL) { /* it keeps the books of runs */
+        return;
+    }
     if (first > 0 && state_of[first - 1] == POSIX_FRAME_FREE) {
         size_t before = run_len[first - 1];
 
@@ -237,16 +258,26 @@ limit_check(size_t n, unsigned flags)
     return NULL;
 }
 
+static void
+frames_count(size_t n)
+{
+    struct kva_posix_stats *s = &kva__posix.stats;
+
+    s->frames += n;
+    if (s->frames > s->frames_peak) {
+        s->frames_peak = s->frames;
+    }
+}
+
 /* Take n frames from the tables, with the counts. */
 static const char *
 frames_get(size_t n, unsigned flags, size_t *frame)
 {
-    struct kva_posix_stats *s = &kva__posix.stats;
     const char *why;
 
-    s->page_gets++;
+    kva__posix.stats.page_gets++;
     why = limit_check(n, flags);
-    if (why != NULL) {
+    if (why != NULL || kva__posix_supply.get != NULL) {
         return why;
     }
     if ((KVA_LARGE_PAGE_SIZE == 0 || (flags & KVA_PAGE_LARGE) == 0 ||
@@ -254,9 +285,36 @@ frames_get(size_t n, unsigned flags, size_t *frame)
         !frames_take(n, 1, frame)) {
         return "page_get: no contiguous run of this length";
     }
-    s->frames += n;
-    if (s->frames > s->frames_peak) {
-        s->frames_peak = s->frames;
+    frames_count(n);
+    return NULL;
+}
+
+/* The same from the supply, which is asked with nothing locked. */
+static const char *
+supply_get(size_t n, unsigned flags, size_t *frame)
+{
+    bool good = true;
+    kva_irq_t saved;
+    kva_pa_t pa;
+
+    if (kva__posix_supply.get(n, flags, &pa) != 0) {
+        return "page_get: the supply has no such run";
+    }
+    if (!kva__posix_frame_find(pa, n, frame)) {
+        kva__panic("page_get: expected frames of the machine from the supply, "
+                   "found pa 0x%llx",
+                   (unsigned long long)pa);
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    for (size_t i = 0; i < n; i++) {
+        good &= state_of[*frame + i] == POSIX_FRAME_FREE;
+        state_of[*frame + i] = POSIX_FRAME_HELD;
+    }
+    frames_count(n);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (!good) {
+        kva__panic("page_get: expected free frames from the supply, found one "
+                   "in use");
     }
     return NULL;
 }
@@ -302,11 +360,17 @@ kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
     saved = kva__posix_enter(&kva__posix_space_lock);
     why = frames_get(n, flags, &frame);
     kva__posix_leave(&kva__posix_space_lock, saved);
+    if (why == NULL && kva__posix_supply.get != NULL) {
+        why = supply_get(n, flags, &frame);
+    }
     if (why != NULL) {
         kva__posix_error("%s", why);
         return KVA_ENOMEM;
     }
     if (POSIX_IDENTITY && identity_attach(frame, n) != 0) {
+        if (kva__posix_supply.put != NULL) {
+            kva__posix_supply.put(n, kva__posix_frame_pa(frame));
+        }
         return KVA_ENOMEM;
     }
     *pa = kva__posix_frame_pa(frame);
@@ -387,5 +451,8 @@ kva_port_page_put(size_t n, kva_pa_t pa)
         put_panic(frame + good, state);
     } else if (POSIX_IDENTITY) {
         identity_detach(frame, n);
+    }
+    if (kva__posix_supply.put != NULL) {
+        kva__posix_supply.put(n, pa);
     }
 }

@@ -168,6 +168,7 @@ static void
 parts_fini(void)
 {
     kva__posix_owner_fini();
+    kva_posix_supply_set(NULL);
     kva__posix_meta_fini();
     kva__posix_large_fini();
     kva__posix_frames_fini();

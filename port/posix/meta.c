@@ -109,6 +109,46 @@ meta_take(size_t *page)
     return META_GOT;
 }
 
+/* One more page, or one less. */
+static void
+meta_count(int by)
+{
+    struct kva_posix_stats *s = &kva__posix.stats;
+
+    s->meta_gets += by > 0;
+    s->meta_puts += by < 0;
+    s->meta_pages += (size_t)by;
+    if (s->meta_pages > s->meta_peak) {
+        s->meta_peak = s->meta_pages;
+    }
+}
+
+static int
+supply_get(uintptr_t *va)
+{
+    int error = kva__posix_supply.meta_get(va);
+    kva_irq_t saved;
+
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    meta_count(error == 0 ? 1 : 0);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (error != 0) {
+        kva__posix_error("meta_get: the supply has no page");
+    }
+    return error;
+}
+
+static void
+supply_put(uintptr_t va)
+{
+    kva_irq_t saved;
+
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    meta_count(-1);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    kva__posix_supply.meta_put(va);
+}
+
 int
 kva_port_meta_get(uintptr_t *va)
 {
@@ -121,6 +161,9 @@ kva_port_meta_get(uintptr_t *va)
     if (kva_posix_fault(KVA_POSIX_META_GET)) {
         kva__posix_error("meta_get: injected fault");
         return KVA_ENOMEM;
+    }
+    if (kva__posix_supply.meta_get != NULL) {
+        return supply_get(va);
     }
     saved = kva__posix_enter(&kva__posix_space_lock);
     result = meta_take(&page);
@@ -147,6 +190,10 @@ kva_port_meta_put(uintptr_t va)
 
     posix_yield("meta_put");
     kva__posix_need(__func__);
+    if (kva__posix_supply.meta_put != NULL) {
+        supply_put(va);
+        return;
+    }
     if (va < kva__posix.meta_base || page >= kva__posix.meta_pages ||
         (va & KVA_PAGE_MASK) != 0) {
         kva__misuse(__func__, "space", "meta", va, "expected a metadata page");

@@ -110,6 +110,21 @@ void kva_posix_stats_reset(void);
  */
 int kva_posix_resident(size_t *va_bytes, size_t *meta_bytes);
 
+/*
+ * Somebody else hands out the machine's frames, whose addresses are known; NULL:
+ * the port does.  Set before the first frame is given out.  What the hooks
+ * promise is checked, limits and faults are as ever.  meta_get and meta_put may
+ * be NULL, for the port's own room.
+ */
+struct kva_posix_supply {
+    int (*get)(size_t n, unsigned flags, kva_pa_t *pa);
+    void (*put)(size_t n, kva_pa_t pa);
+    int (*meta_get)(uintptr_t *va);
+    void (*meta_put)(uintptr_t va);
+};
+void kva_posix_supply_set(const struct kva_posix_supply *supply);
+void kva_posix_frames(kva_pa_t *first, size_t *n);
+
 /* ---- CPU slots --------------------------------------------------------- */
 
 /*

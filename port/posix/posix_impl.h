@@ -151,6 +151,9 @@ enum posix_frame_state {
     POSIX_FRAME_STALE   /* unmapped, not flushed */
 };
 
+/* Who hands out frames, if it is not the port. */
+extern struct kva_posix_supply kva__posix_supply;
+
 int kva__posix_frames_init(void);
 void kva__posix_frames_fini(void);
 

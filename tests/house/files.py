@@ -46,7 +46,7 @@ def machine_paths(root, path, text):
 def listed(root):
     """Complaints about the lists of the core's meson.build files."""
     complaints = []
-    for layer in house.TOWER:
+    for layer in [*house.TOWER, *house.OPTIONAL]:
         build = pathlib.Path(root, layer, "meson.build")
         if not build.exists():
             continue

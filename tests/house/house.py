@@ -23,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 # The tower, lowest first.
 TOWER = ["port", "vmem", "reclaim", "kva", "pool", "kmem", "malloc_compat"]
+# Parts of a port that stand on a layer above it, and which: optional, so
+# nothing of the tower may include or call them, and as strict as the tower.
+OPTIONAL = {"port/pages": "vmem"}
 MEMORY_FUNCTIONS = {"memcpy", "memmove", "memset", "memcmp"}
 QUICK = os.environ.get("KVA_TEST_TIER") == "quick"
 
@@ -40,8 +43,9 @@ def read(path):
 
 
 def core_files(root, *suffixes):
-    """The core's files: those directly in the folders of the tower."""
-    return sorted(path for layer in TOWER
+    """The core's files: those directly in the folders of the tower, and the
+    optional parts."""
+    return sorted(path for layer in [*TOWER, *OPTIONAL]
                   for path in pathlib.Path(root, layer).glob("*")
                   if path.suffix in suffixes)
 
@@ -126,7 +130,9 @@ def plant_tree(files):
     """A temporary tree: the port's own files and those given."""
     tree = tempfile.TemporaryDirectory(prefix="kva-house-")
     root = pathlib.Path(tree.name)
-    shutil.copytree(ROOT / "port", root / "port")
+    shutil.copytree(ROOT / "port", root / "port",
+                    ignore=shutil.ignore_patterns(
+                        *(name.split("/")[1] for name in OPTIONAL)))
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

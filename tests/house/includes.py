@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Claim: no file includes a header from above it in the tower, no header of
 the folders beside the tower, and the freestanding core includes no header of
-a libc: only port/types.h names the four that belong to the compiler.
+a libc: only port/types.h names the four that belong to the compiler.  An
+optional part of a port (house.OPTIONAL) stands on a layer above the port, and
+nobody but itself includes it.
 
 An include is read from the text, so one that an #if hides is seen as well.
 """
@@ -21,7 +23,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]*)[>"]|'
 
 def judge(name, bracket, header):
     """What is wrong with an include of header in file name, or None."""
-    layer = name.split("/")[0]
+    layer = name.rsplit("/", 1)[0]
     if bracket is None:
         return "includes by macro, which cannot be checked"
     if bracket == "<":
@@ -30,8 +32,12 @@ def judge(name, bracket, header):
         return f"includes <{header}>; the core has port/types.h only"
     if (name, header) in OVERRIDES:
         return None
-    folder = header.split("/")[0]
-    if folder not in house.TOWER or header.count("/") != 1:
+    folder = header.rpartition("/")[0]
+    if layer in house.OPTIONAL:
+        if folder == layer:
+            return None
+        layer = house.OPTIONAL[layer]
+    if folder not in house.TOWER:
         return f'includes "{header}", which is not a header of the tower'
     if house.TOWER.index(folder) > house.TOWER.index(layer):
         return f'includes "{header}", which stands above {layer}'
@@ -60,6 +66,13 @@ PLANTS = {
     "port-subfolder": (
         {"kva/a.h": house.SPDX + '#include "port/posix/posix.h"\n'},
         "not a header of the tower"),
+    "optional-part": (
+        {"vmem/a.c": house.SPDX + '#include "port/pages/pages.h"\n'},
+        "not a header of the tower"),
+    "optional-part-up": (
+        {"port/pages/a.c": house.SPDX + '#include "port/pages/pages.h"\n'
+         '#include "vmem/vmem.h"\n#include "kva/kva.h"\n'},
+        'port/pages/a.c:4: includes "kva/kva.h", which stands above vmem'),
     "libc": ({"pool/a.c": house.SPDX + "# include <string.h>\n"},
              "pool/a.c:2: includes <string.h>"),
     "stdint-elsewhere": ({"pool/a.c": house.SPDX + "#include <stdint.h>\n"},

@@ -30,7 +30,8 @@ OPTIONS = ["-Dlibkva:tier=0", "-Dlibkva:symbol_prefix=other_",
 def copy(root, target):
     """What a release has of the library, without tests and tools of ours."""
     names = ["meson.build", "meson_options.txt", "tools/prefix.py"]
-    names += [f"{layer}/meson.build" for layer in house.TOWER]
+    names += [f"{layer}/meson.build" for layer in
+              [*house.TOWER, *house.OPTIONAL]]
     paths = [pathlib.Path(root, name) for name in names]
     paths += house.core_files(root, ".c", ".h")
     paths += [pathlib.Path(root, "port/skeleton/skeleton.c")]
