@@ -522,10 +522,37 @@ up_verify(const char *func)
     }
 }
 
+/* A run for page_get: under a large page's alignment if it can be, and where it
+ * can be zeroed if it must. */
+static bool
+pages_hold(size_t n, unsigned flags, uintptr_t *frame)
+{
+    struct want w = { n, 0, 0, 0, UINTPTR_MAX };
+    bool mapped = (flags & KVA_PAGE_ZERO) != 0;
+
+    if (mapped && pages.mapped_first == pages.mapped_end) {
+        return false;
+    }
+    if (n == 1) {
+        return single_hold(mapped, frame);
+    }
+    if (mapped) {
+        w.min = pages.mapped_first;
+        w.max = pages.mapped_end - 1;
+    }
+    if ((flags & KVA_PAGE_LARGE) != 0 && KVA_LARGE_PAGES != 0) {
+        w.align = KVA_LARGE_PAGES;
+        if (run_hold(&w, frame)) {
+            return true;
+        }
+        w.align = 0;
+    }
+    return run_hold(&w, frame);
+}
+
 int
 kva_pages_get(size_t n, unsigned flags, kva_pa_t *pa)
 {
-    const struct want w = { n, 0, 0, 0, UINTPTR_MAX };
     uintptr_t frame = 0;
     bool ok = false;
     kva_irq_t irq;
@@ -534,11 +561,14 @@ kva_pages_get(size_t n, unsigned flags, kva_pa_t *pa)
     irq = kva_port_lock(&pages.lock);
     own_ensure(&irq);
     if (n != 0 && reserve_allows(n, flags)) {
-        ok = n == 1 ? single_hold(false, &frame) : run_hold(&w, &frame);
+        ok = pages_hold(n, flags, &frame);
     }
     pages.stat.gets++;
     pages.stat.fails += ok ? 0 : 1u;
     kva_port_unlock(&pages.lock, irq);
+    if (ok && (flags & KVA_PAGE_ZERO) != 0) {
+        kva__memset((void *)va_of(frame), 0, n << KVA_PAGE_SHIFT);
+    }
     *pa = pa_of(frame);
     return ok ? 0 : KVA_ENOMEM;
 }

@@ -95,8 +95,9 @@ int kva_pages_init(const struct kva_pages_boot *boot);
 size_t kva_pages_fini(void);
 
 /*
- * n contiguous frames; *pa is the first one's address.  flags: KVA_PAGE_*.
- * 0 or KVA_ENOMEM.  Any part of a run, and runs that lie side by side, may be
+ * n contiguous frames; *pa is the first one's address.  flags: KVA_PAGE_*; with
+ * KVA_PAGE_ZERO out of the direct map, through which they are zeroed.  0 or
+ * KVA_ENOMEM.  Any part of a run, and runs that lie side by side, may be
  * given back by one kva_pages_put; frames that are not held are a misuse.  A
  * put needs no memory.
  * Work: a constant, and a logarithm in ranges; for one frame mostly a pop.

@@ -585,7 +585,6 @@ metadata_is_mapped(struct test_ctx *t)
 
     PORT(NULL);
     start(t, PARTLY, 0, 0, 0);
-    memset((char *)region, 0x5a, P);
     while (n < 120 && kva_pages_meta_get(&va[n]) == 0) {
         size_t at = (va[n] - (uintptr_t)region) / P;
 
@@ -609,6 +608,38 @@ metadata_is_mapped(struct test_ctx *t)
                 "the direct map, found another address",
                 (unsigned long)((uintptr_t)region + 128 * P));
     finish();
+}
+
+/* Zeroed where they can be; aligned to a large page if that can be. */
+static void
+flags_are_heeded(struct test_ctx *t)
+{
+    kva_pa_t pa, large = KVA_LARGE_PAGES * P;
+    size_t n = 0;
+
+    PORT(NULL);
+    start(t, PARTLY, 0, 0, 0);
+    for (size_t k = 1; k <= 8; k++) {
+        CHECK_EQ(kva_pages_get(k, KVA_PAGE_ZERO, &pa), 0);
+        CHECK(kva_pages_direct(pa) != 0);
+        for (size_t i = 0; i < k * P; i++) {
+            CHECK_EQ(((char *)kva_pages_direct(pa))[i], 0);
+        }
+        memset((void *)kva_pages_direct(pa), 0x5a, k * P);
+        kva_pages_put(k, pa);
+    }
+    check();
+    finish();
+    start(t, DONATED, 0, 0, 0);
+    CHECK_EQ(kva_pages_get(1, KVA_PAGE_ZERO, &pa), KVA_ENOMEM);
+    (void)get(1);
+    while (KVA_LARGE_PAGES != 0 && n < 4 &&
+           kva_pages_get(KVA_LARGE_PAGES, KVA_PAGE_LARGE, &pa) == 0 &&
+           pa % large == 0) {
+        n++;
+    }
+    CHECK(KVA_LARGE_PAGES != 512 || n == 1); /* of two, one has a hole */
+    finish_with(stat().held);
 }
 
 /*
@@ -773,6 +804,7 @@ const struct test pages_tests[] = {
     TEST("pages", low_memory_is_spared),
     TEST("pages", impossible_constraints),
     TEST("pages", metadata_is_mapped),
+    TEST("pages", flags_are_heeded),
     TEST("pages", few_tags_lose_nothing),
     TEST("pages", misuse_is_reported),
     TEST("pages", tags_come_from_frames),
