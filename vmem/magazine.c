@@ -884,7 +884,8 @@ void
 kva__magcache_init(struct kva__magcache *mc,
                    const struct kva__mag_config *config)
 {
-    unsigned most = KVA__MAG_ROUNDS_MAX(config->words);
+    unsigned most =
+        config->words == 2 ? KVA__MAG_ROUNDS_MAX(2u) : KVA__MAG_ROUNDS_MAX(1u);
 
     kva__memset(mc, 0, sizeof(*mc));
     kva_port_lock_init(&mc->lock, config->name, config->ipl, KVA_RANK_DEPOT);
