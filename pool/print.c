@@ -47,7 +47,8 @@ static void
 print_totals(const struct kva_pool *pp, kva_vmem_pr_t *pr)
 {
     kva__print_line(pr, "  objects %12u  a slab, empty%8zu  flags  0x%08x",
-                    pp->nobj, pp->nempty, pp->flags & KVA__PR_PUBLIC);
+                    (unsigned)pp->nobj, pp->nempty,
+                    (unsigned)(pp->flags & KVA__PR_PUBLIC));
     kva__print_line(pr, "  gets    %12zu  puts    %12zu  fails    %12zu",
                     pp->gets, pp->puts, pp->fails);
     kva__print_line(pr, "  lowat   %12zu  hiwat   %12zu  primed   %12zu",

@@ -563,7 +563,7 @@ int
 vmem_alloc(kva_vmem_t *vm, vmem_size_t size, vm_flag_t flags, vmem_addr_t *addr)
 {
     unsigned other = (flags - 1u) & ~(VM_INSTANTFIT | 1u);
-    uintptr_t n;
+    size_t n;
 
     if (KVA_UNLIKELY(vm == NULL)) {
         return kva__long_alloc(vm, size, flags, addr, CALLER);
