@@ -45,8 +45,9 @@
 #define KVA_CONFIG_CHECKS 1
 #endif
 
-/* 1: the library brings memset, memcpy, memmove and memcmp, under those names,
- * for a kernel that has none: compilers emit calls to them unasked. */
+/* 1: the library brings memset, memcpy, memmove and memcmp, under those names
+ * and those of ARM's EABI, for a kernel that has none: compilers emit calls to
+ * them unasked. */
 #ifndef KVA_CONFIG_MEMORY
 #define KVA_CONFIG_MEMORY 0
 #endif

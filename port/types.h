@@ -5,8 +5,10 @@
  * This is the only file of the library that includes a compiler header.  A
  * kernel that builds with -nostdinc supplies its own: it defines
  * KVA_OVERRIDE_TYPES and puts a kva_types.h on the include path that gives
- * uint8_t to uint64_t, uintptr_t, size_t, bool, true, false, NULL, UINTPTR_MAX
- * and va_list with its four macros.
+ * uint8_t to uint64_t, int64_t, uintptr_t, size_t, ptrdiff_t; their limits
+ * UINT16_MAX, INT32_MAX, UINT32_MAX, UINT64_MAX, UINTPTR_MAX, SIZE_MAX; bool,
+ * true, false, NULL, offsetof; and va_list with its four macros.  (All of it is
+ * in tests/house/kernel/kva_types.h.)
  */
 #ifndef KVA_PORT_TYPES_H
 #define KVA_PORT_TYPES_H
