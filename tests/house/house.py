@@ -72,10 +72,14 @@ def without_comments(text):
     return pattern.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
 
 
+def have(*names):
+    """The first of some commands that is there, or None."""
+    return next((name for name in names if shutil.which(name)), None)
+
+
 def tool(*names):
-    for name in names:
-        if shutil.which(name):
-            return name
+    if have(*names):
+        return have(*names)
     raise Skip("none of " + ", ".join(names) + " is installed")
 
 
@@ -109,10 +113,10 @@ def compile_core(root, out, compiler, flags, files=None):
     return in_parallel(compile_one, files)
 
 
-def symbols(path, *options):
+def symbols(path, *options, nm="nm"):
     """Lines of nm as (type, name)."""
     found = []
-    for line in run(["nm", "-P", *options, path]).splitlines():
+    for line in run([nm, "-P", *options, path]).splitlines():
         words = line.split()
         if len(words) >= 2:
             found.append((words[1], words[0]))
