@@ -99,6 +99,12 @@
 #define KVA_CONFIG_STACK 0
 #endif
 
+/* 1: the port has kva_port_context, by which debug builds see whether it keeps
+ * its promises about locks and interrupts (port/contract.c). */
+#ifndef KVA_CONFIG_CONTEXT
+#define KVA_CONFIG_CONTEXT 0
+#endif
+
 /* How the slab of an address is found: by the table of the library's own; by
  * the port's hook kva_port_page_owner; or by the header that a run of pages
  * begins with.  docs/design.md says what each costs. */

@@ -286,6 +286,21 @@ void kva_port_read_barrier(void);
 #endif
 
 /* ---- for debugging, at any tier -------------------------------------- */
+#if KVA_CONFIG_CONTEXT
+
+/*
+ * Does the caller hold the lock, and are interrupts masked on this CPU?  Asked
+ * in debug builds only (port/contract.c).  In any context.
+ *
+ *     unsigned kva_port_context(const kva_lock_t *l)
+ *     { return (l->owner == cpu_id() ? KVA_CONTEXT_HELD : 0) |
+ *              (irqs_off() ? KVA_CONTEXT_MASKED : 0); }
+ */
+#define KVA_CONTEXT_HELD 0x1u
+#define KVA_CONTEXT_MASKED 0x2u
+unsigned kva_port_context(const kva_lock_t *lock);
+#endif
+
 #if KVA_CONFIG_STACK
 
 /*

@@ -13,7 +13,7 @@
  */
 #include "reclaim/reclaim.h"
 
-#include "port/check.h"
+#include "port/contract.h"
 
 static struct {
     kva_lock_t lock;

@@ -10,6 +10,7 @@ extern const struct test audit_tests[];
 extern const struct test boot_tests[];
 extern const struct test bounds_tests[];
 extern const struct test check_tests[];
+extern const struct test contract_tests[];
 extern const struct test evacuate_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
@@ -109,6 +110,7 @@ const struct test *const test_tables[] = {
     port_context_tests,
     port_sleep_tests,
     port_seam_tests,
+    contract_tests,
     meta_tests,
     index_tests,
     order_tests,

@@ -10,6 +10,7 @@
  * Whoever works on a cache with no lock held has it pinned; a cache that goes
  * waits for that.
  */
+#include "port/contract.h"
 #include "vmem/magazine.h"
 #include "vmem/vmem_store.h"
 

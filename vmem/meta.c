@@ -12,6 +12,7 @@
  * Nothing here calls anything of the library but the port, so that every layer
  * may ask for metadata with its own lock held.  Nothing here waits.
  */
+#include "port/contract.h"
 #include "vmem/meta.h"
 
 struct kva__meta_page {

@@ -7,6 +7,7 @@
 
 #include "vmem/magazine.h"
 #include "vmem/meta.h"
+#include "port/contract.h"
 #include "vmem/vmem_store.h"
 
 /* Private flags of an arena, above the public ones. */

@@ -26,7 +26,10 @@ static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 unsigned
 kva_port_cpu_count(void)
 {
-    return kva__posix.config.cpus;
+    if (kva__posix_broken(KVA_POSIX_CPUS_MANY)) {
+        return KVA_CPU_MAX + 1;
+    }
+    return kva__posix_broken(KVA_POSIX_CPUS_NONE) ? 0 : kva__posix.config.cpus;
 }
 
 void
@@ -160,7 +163,11 @@ kva_port_barrier(void)
     kva_irq_t saved;
 
     posix_yield("barrier");
-    if (kva__posix_self.nheld != 0 || kva__posix_self.masked != 0) {
+    /* Who has no barrier asks nothing of the caller's interrupts. */
+    if (kva__posix_self.nheld != 0 ||
+        (kva__posix_self.masked != 0 &&
+         !__atomic_load_n(&kva__posix.config.no_membarrier,
+                          __ATOMIC_RELAXED))) {
         kva__panic("%s: expected no lock held and interrupts on, "
                    "found %u locks, interrupts %s",
                    __func__, kva__posix_self.nheld,

@@ -26,6 +26,7 @@ static size_t unused;
 static uint8_t *state_of; /* enum posix_frame_state */
 static uint32_t *run_len, *run_next, *run_prev;
 static uint32_t head[CLASSES];
+static kva_pa_t last_got; /* by page_get, if it does not fail */
 
 struct kva_posix_supply kva__posix_supply;
 
@@ -357,8 +358,13 @@ kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
         kva__posix_error("page_get: injected fault");
         return KVA_ENOMEM;
     }
+    if (kva__posix_broken(KVA_POSIX_PAGE_TWICE)) {
+        *pa = last_got;
+        return 0;
+    }
     saved = kva__posix_enter(&kva__posix_space_lock);
     why = frames_get(n, flags, &frame);
+    last_got = kva__posix_frame_pa(frame);
     kva__posix_leave(&kva__posix_space_lock, saved);
     if (why == NULL && kva__posix_supply.get != NULL) {
         why = supply_get(n, flags, &frame);
@@ -374,6 +380,7 @@ kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
         return KVA_ENOMEM;
     }
     *pa = kva__posix_frame_pa(frame);
+    *pa += kva__posix_broken(KVA_POSIX_PAGE_ODD) ? KVA_PAGE_SIZE / 2 : 0;
     return 0;
 }
 

@@ -136,6 +136,9 @@ kva_port_lock(kva_lock_t *lock)
     if (KVA_UNLIKELY(__atomic_load_n(&check, __ATOMIC_RELAXED))) {
         check_lock(lock);
     }
+    if (kva__posix_broken(KVA_POSIX_LOCK_NOT)) {
+        return self->masked;
+    }
     if (self->nheld == POSIX_HELD_MAX) {
         kva__misuse(__func__, "lock", lock->name, (uintptr_t)lock,
                     "expected fewer than %u locks held", POSIX_HELD_MAX);
@@ -148,22 +151,64 @@ kva_port_lock(kva_lock_t *lock)
         lock_contended(lock, id);
     }
     self->held[self->nheld] = lock;
+    self->saved[self->nheld] = saved;
     KVA_COMPILER_BARRIER();
     self->nheld++;
+    if (kva__posix_broken(KVA_POSIX_LOCK_OPENS)) {
+        self->masked = 0;
+    }
     return saved;
 }
 
-/* Take the lock off the list; mostly it is the last. */
-static void
-held_remove(struct posix_self *self, const kva_lock_t *lock)
+/* Where the lock is on the list, from 1; 0: nowhere. */
+static unsigned
+held_at(const struct posix_self *self, const kva_lock_t *lock)
 {
     unsigned i = self->nheld;
 
     while (i > 0 && self->held[i - 1] != lock) {
         i--;
     }
+    return i;
+}
+
+/*
+ * Who lets go of locks in another order than he took them may give each the
+ * state of another that he holds: they change hands.
+ */
+void
+kva__posix_saved_check(const char *func, const kva_lock_t *lock,
+                       kva_irq_t saved)
+{
+    struct posix_self *self = posix_self();
+    unsigned at = held_at(self, lock), other = 0;
+
+    if (at == 0 || self->saved[at - 1] == saved ||
+        !__atomic_load_n(&check, __ATOMIC_RELAXED)) {
+        return;
+    }
+    while (other < self->nheld && self->saved[other] != saved) {
+        other++;
+    }
+    if (other == self->nheld) {
+        kva__misuse(func, "lock", lock->name, (uintptr_t)lock,
+                    "expected the interrupt state %u that lock returned, "
+                    "found %u",
+                    (unsigned)self->saved[at - 1], (unsigned)saved);
+    }
+    self->saved[other] = self->saved[at - 1];
+    self->saved[at - 1] = saved;
+}
+
+/* Take the lock off the list; mostly it is the last. */
+static void
+held_remove(struct posix_self *self, const kva_lock_t *lock)
+{
+    unsigned i = held_at(self, lock);
+
     for (; i > 0 && i < self->nheld; i++) {
         self->held[i - 1] = self->held[i];
+        self->saved[i - 1] = self->saved[i];
     }
     if (i > 0) {
         self->nheld--;
@@ -180,13 +225,31 @@ kva_port_unlock(kva_lock_t *lock, kva_irq_t saved)
         kva__misuse(__func__, "lock", lock->name, (uintptr_t)lock,
                     "expected the lock held by the caller");
     }
-    if (KVA_UNLIKELY(__atomic_load_n(&check, __ATOMIC_RELAXED)) &&
-        lock->ipl >= KVA_IPL_VM && saved == 0) {
-        check_unlock(lock);
+    if (KVA_UNLIKELY(__atomic_load_n(&check, __ATOMIC_RELAXED))) {
+        if (lock->ipl >= KVA_IPL_VM && saved == 0) {
+            check_unlock(lock);
+        }
+        kva__posix_saved_check(__func__, lock, saved);
+    }
+    if (kva__posix_broken(KVA_POSIX_UNLOCK_NOT)) {
+        return;
     }
     held_remove(self, lock);
     __atomic_store_n(&lock->owner, 0, __ATOMIC_RELEASE);
     if (lock->ipl >= KVA_IPL_VM) {
-        kva_posix_irq_restore(saved);
+        kva_posix_irq_restore(
+            kva__posix_broken(KVA_POSIX_UNLOCK_OPENS) ? 0 : saved);
     }
 }
+
+#if KVA_CONFIG_CONTEXT
+unsigned
+kva_port_context(const kva_lock_t *lock)
+{
+    const struct posix_self *self = posix_self();
+    uint32_t owner = __atomic_load_n(&lock->owner, __ATOMIC_RELAXED);
+
+    return (owner != 0 && owner == self->id ? KVA_CONTEXT_HELD : 0u) |
+           (self->masked != 0 ? KVA_CONTEXT_MASKED : 0u);
+}
+#endif

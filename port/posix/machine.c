@@ -223,6 +223,7 @@ void
 kva_posix_reset(void)
 {
     kva_posix_fault_reset();
+    kva_posix_break(KVA_POSIX_KEEPS_ALL);
     kva_posix_yield_set(NULL, NULL);
     kva__posix_lock_reset();
     kva__posix_interrupt_reset();

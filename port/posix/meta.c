@@ -177,6 +177,10 @@ kva_port_meta_get(uintptr_t *va)
         return KVA_ENOMEM;
     }
     *va = kva__posix.meta_base + (page << KVA_PAGE_SHIFT);
+    if (kva__posix_broken(KVA_POSIX_META_DIRTY)) {
+        ((unsigned char *)*va)[KVA_PAGE_SIZE - 1] = 1;
+    }
+    *va += kva__posix_broken(KVA_POSIX_META_ODD) ? 64 : 0;
     return 0;
 }
 

@@ -166,8 +166,8 @@ unsigned kva_posix_locks_held(void);
 
 /*
  * Check the order of locks and the interrupt state at each lock and unlock;
- * on from the start when KVA_CONFIG_DEBUG is set.  Unlock by a stranger and
- * recursion are reported in any case.
+ * on from the start when KVA_CONFIG_DEBUG is set.  Unlock must be given what
+ * lock returned.  Unlock by a stranger and recursion are reported in any case.
  */
 void kva_posix_lock_check(bool enable);
 
@@ -259,6 +259,32 @@ int kva_posix_fault_add(const char *name);
 
 /* Pass a site: true if it must fail now. */
 bool kva_posix_fault(int site);
+
+/* ---- a port that breaks its promises ------------------------------------ */
+
+/*
+ * What port.h promises, broken on purpose from now on: for tests of what finds
+ * it (port/contract.c).  One at a time.
+ */
+enum kva_posix_breach {
+    KVA_POSIX_KEEPS_ALL,
+    KVA_POSIX_PAGE_TWICE,    /* page_get gives the last run once more */
+    KVA_POSIX_PAGE_ODD,      /* page_get gives no page boundary */
+    KVA_POSIX_MAP_HALF,      /* map maps the first half, and fails */
+    KVA_POSIX_MAP_SHORT,     /* map leaves the last page out */
+    KVA_POSIX_UNMAP_SHORT,   /* unmap leaves the last page mapped */
+    KVA_POSIX_META_ODD,      /* meta_get gives no page boundary */
+    KVA_POSIX_META_DIRTY,    /* meta_get gives what is not all zeros */
+    KVA_POSIX_CPUS_MANY,     /* cpu_count is above KVA_CPU_MAX */
+    KVA_POSIX_CPUS_NONE,     /* cpu_count is 0 */
+    KVA_POSIX_LOCK_NOT,      /* lock comes back without the lock */
+    KVA_POSIX_LOCK_OPENS,    /* lock opens interrupts */
+    KVA_POSIX_UNLOCK_NOT,    /* unlock keeps the lock */
+    KVA_POSIX_UNLOCK_OPENS,  /* unlock opens interrupts, whatever was */
+    KVA_POSIX_WAIT_UNLOCKED, /* wait comes back without the lock */
+    KVA_POSIX_WAIT_ERROR     /* wait returns another error */
+};
+void kva_posix_break(enum kva_posix_breach what);
 
 /* ---- panic and log ----------------------------------------------------- */
 

@@ -31,6 +31,7 @@ struct posix_self {
     volatile unsigned pending;
     unsigned nheld;
     kva_lock_t *held[POSIX_HELD_MAX];
+    kva_irq_t saved[POSIX_HELD_MAX]; /* what lock returned for each */
     struct kva_posix_catch *catch;
     char error[POSIX_ERROR_MAX];
 };
@@ -103,6 +104,17 @@ void kva__posix_host_error(const char *call, int error);
 
 /* This thread's number; gives it one. */
 uint32_t kva__posix_id(void);
+
+/* ---- breach.c ---------------------------------------------------------- */
+
+/* Is this promise to be broken now? */
+bool kva__posix_broken(enum kva_posix_breach what);
+
+/* ---- lock.c ------------------------------------------------------------ */
+
+/* Report it if saved is not what the lock returned; the checks are on. */
+void kva__posix_saved_check(const char *func, const kva_lock_t *lock,
+                            kva_irq_t saved);
 
 /* ---- proc.c ------------------------------------------------------------ */
 

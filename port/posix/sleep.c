@@ -238,6 +238,7 @@ kva_port_wait(const void *channel, kva_lock_t *lock, kva_irq_t *irq,
 
     posix_yield("wait");
     wait_check(lock, *irq);
+    kva__posix_saved_check(__func__, lock, *irq);
     if (kva_posix_fault(KVA_POSIX_WAIT)) {
         kva__posix_error("wait: injected fault");
         return KVA_EINTR;
@@ -249,7 +250,13 @@ kva_port_wait(const void *channel, kva_lock_t *lock, kva_irq_t *irq,
         fn(hook_arg, channel);
     }
     waiter_sleep(&w);
+    if (kva__posix_broken(KVA_POSIX_WAIT_UNLOCKED)) {
+        return 0;
+    }
     *irq = kva_port_lock(lock);
+    if (kva__posix_broken(KVA_POSIX_WAIT_ERROR)) {
+        return KVA_EINVAL;
+    }
     switch (__atomic_load_n(&w.state, __ATOMIC_ACQUIRE)) {
     case CANCELLED:
         return KVA_EINTR;

@@ -361,6 +361,7 @@ kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
     const char *wrong;
     size_t page, frame, bad;
     kva_irq_t saved;
+    int error;
 
     posix_yield("map");
     range_check(__func__, va, n, &page);
@@ -372,6 +373,9 @@ kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
         kva__posix_error("map: injected fault");
         return KVA_ENOMEM;
     }
+    n = kva__posix_broken(KVA_POSIX_MAP_HALF)    ? (n + 1) / 2
+        : kva__posix_broken(KVA_POSIX_MAP_SHORT) ? n - 1
+                                                 : n;
     saved = kva__posix_enter(&kva__posix_space_lock);
     kva__posix.stats.maps++;
     wrong = enter_mapping(page, frame, n, &bad);
@@ -380,7 +384,8 @@ kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot)
         kva__misuse(__func__, "space", "host", va + (bad << KVA_PAGE_SHIFT),
                     "%s", wrong);
     }
-    return map_attach(va, page, frame, n, prot);
+    error = n == 0 ? 0 : map_attach(va, page, frame, n, prot);
+    return kva__posix_broken(KVA_POSIX_MAP_HALF) ? KVA_ENOMEM : error;
 }
 
 /* Mark n pages stale; n, or the first that is not mapped. */
@@ -410,6 +415,7 @@ kva_port_unmap(uintptr_t va, size_t n)
 
     posix_yield("unmap");
     range_check(__func__, va, n, &page);
+    n -= kva__posix_broken(KVA_POSIX_UNMAP_SHORT) ? 1 : 0;
     saved = kva__posix_enter(&kva__posix_space_lock);
     kva__posix.stats.unmaps++;
     whole = kva__posix_large_unmap(va, n);
@@ -423,7 +429,9 @@ kva_port_unmap(uintptr_t va, size_t n)
         kva__misuse(__func__, "space", "host", va + (done << KVA_PAGE_SHIFT),
                     "expected a mapped page, found an unmapped one");
     }
-    kva__posix_detach(va, n);
+    if (n > 0) {
+        kva__posix_detach(va, n);
+    }
 }
 
 /* The flush may cover more than was unmapped: a batch with holes. */

@@ -84,6 +84,17 @@ kva_port_unlock(kva_lock_t *lock, kva_irq_t saved)
     }
 }
 
+/* Optional, see port/config.h: what debug builds ask to see whether the two
+ * above do what they should. */
+#if KVA_CONFIG_CONTEXT
+unsigned
+kva_port_context(const kva_lock_t *lock)
+{
+    /* yours: the owner is this CPU; interrupts are off */
+    return lock->word[LOCK_HELD] != 0 ? KVA_CONTEXT_HELD : 0;
+}
+#endif
+
 /* Nothing to do unless your locks are kept in a list. */
 void
 kva_port_lock_fini(kva_lock_t *lock)
