@@ -22,6 +22,7 @@ extern const struct test footprint_tests[];
 extern const struct test harness_tests[];
 extern const struct test import_tests[];
 extern const struct test index_tests[];
+extern const struct test interrupts_off_tests[];
 extern const struct test kmem_size_tests[];
 extern const struct test kmem_string_tests[];
 extern const struct test kmem_exact_tests[];
@@ -156,6 +157,7 @@ const struct test *const test_tables[] = {
     malloc_realloc_tests,
     listing_tests,
     supply_tests,
+    interrupts_off_tests,
     vmem_add_span_tests,
     vmem_arguments_tests,
     vmem_creation_tests,
