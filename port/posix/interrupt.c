@@ -14,10 +14,17 @@
 static void (*handler_fn)(void *arg);
 static void *handler_arg;
 
-/* Run the handler until no interrupt is left.  The mask is open. */
+/*
+ * Run the handler until no interrupt is left.  The mask is open.  Who is
+ * interrupted may be about to add a lock that does not mask to his list (it
+ * stands there, and the length is not yet changed): it must stand there still.
+ */
 static void
 interrupt_run(struct posix_self *self)
 {
+    unsigned at = self->nheld < POSIX_HELD_MAX ? self->nheld : 0;
+    kva_lock_t *held = self->held[at];
+    kva_irq_t state = self->saved[at];
     int error = errno;
 
     do {
@@ -25,6 +32,7 @@ interrupt_run(struct posix_self *self)
 
         self->masked = 1;
         self->interrupt = 1;
+        self->below = self->nheld;
         self->pending = 0;
         KVA_COMPILER_BARRIER();
         if (fn != NULL) {
@@ -35,6 +43,8 @@ interrupt_run(struct posix_self *self)
         self->masked = 0;
         KVA_COMPILER_BARRIER();
     } while (self->pending != 0);
+    self->held[at] = held;
+    self->saved[at] = state;
     errno = error;
 }
 
