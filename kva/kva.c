@@ -293,6 +293,7 @@ kva_boot_simple(void *base, size_t bytes)
     kva__meta_donate((void *)first, meta);
     kva__meta_port_ready(false); /* nothing of the port but locks and panic */
     kva__wire_init(0);
+    kva.intr_mark = 0;
     kva__map_init();
     kva__stacks_boot();
     kva__mode = KVA_MODE_REGION;
@@ -323,6 +324,7 @@ kva_boot(const struct kva_boot *kb)
     kva__wire_init(kb->wired_limit);
     kva__map_init();
     kva__stacks_boot();
+    kva.intr_mark = 0; /* until kva_start */
     kva.intr_bytes = kb->intr_bytes;
     if (KVA_TIER < 2) {
         kva__mode = KVA_MODE_FRAMES;

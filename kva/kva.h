@@ -75,6 +75,10 @@ void kva_shutdown(void);
 
 /*
  * Wired pages to kmem_intr_arena until its free bytes reach the mark again.
+ * Nothing is mapped from an interrupt: what is asked for there beyond what is
+ * free is refused.  So call this now and then, where requests may have been;
+ * a request from a thread maps for itself (at tier 3, where the port can tell).
+ * Without an address space nothing is mapped, and any request takes frames.
  * Thread context.
  */
 int kva_intr_refill(void);

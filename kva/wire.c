@@ -422,6 +422,18 @@ kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
     }
 }
 
+/* May the caller map?  At tier 2 nobody can tell; without an address space there
+ * is nothing to map, and frames are to be had in any context. */
+static bool
+may_map(void)
+{
+#if KVA_TIER >= 3
+    return kva__mode != KVA_MODE_VA || kva_port_may_sleep();
+#else
+    return kva__mode != KVA_MODE_VA;
+#endif
+}
+
 /*
  * The arena for interrupts imports in thread context only: nothing is mapped
  * from an interrupt.  In between it lives on what kva_intr_refill put there,
@@ -431,10 +443,8 @@ int
 kva__wire_intr_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
                       size_t *actual, uintptr_t *addr)
 {
-#if KVA_TIER >= 3
-    if ((rq->flags & VM_POPULATING) == 0 && !kva_port_may_sleep()) {
+    if ((rq->flags & VM_POPULATING) == 0 && !may_map()) {
         return KVA_ENOMEM;
     }
-#endif
     return kva__wire_import(source, rq, actual, addr);
 }

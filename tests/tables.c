@@ -73,6 +73,7 @@ extern const struct test split_tests[];
 extern const struct test stack_tests[];
 extern const struct test steps_tests[];
 extern const struct test supply_tests[];
+extern const struct test stress_intr_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_trade_tests[];
 extern const struct test stress_vmem_tests[];
@@ -199,6 +200,7 @@ const struct test *const test_tables[] = {
     single_step_tests,
     stress_vmem_tests,
     stress_object_tests,
+    stress_intr_tests,
     stress_trade_tests,
     NULL
 };

@@ -513,6 +513,29 @@ simple_boot_from_the_least(struct test_ctx *t)
     kva_shutdown();
 }
 
+/* Nothing is mapped there, so an interrupt has what is free in the region. */
+static void
+simple_boot_serves_interrupts(struct test_ctx *t)
+{
+    static _Alignas(4096) char region[128 * P];
+    static struct intr in;
+
+    (void)t;
+    PORT(NULL);
+    CHECK_EQ(kva_boot_simple(region, sizeof(region)), 0);
+    CHECK_EQ(kva_intr_refill(), 0); /* there is no mark */
+    CHECK_EQ(vmem_size(kmem_intr_arena, VMEM_FREE | VMEM_CACHED), 0);
+    kva_posix_interrupt_set(intr_alloc, &in);
+    kva_posix_interrupt();
+    CHECK_EQ(in.n, INTR);
+    kva_posix_interrupt_set(intr_free, &in);
+    kva_posix_interrupt();
+    CHECK_EQ(in.n, 0);
+    kva_posix_interrupt_set(NULL, NULL);
+    (void)kva_intr_drain();
+    kva_shutdown();
+}
+
 const struct test kva_tests[] = {
     TEST("kva", boots_and_ends),
     TEST("kva", addresses_before_start),
@@ -525,5 +548,6 @@ const struct test kva_tests[] = {
     TEST_COUNT("kva", map_is_searched, 2000, 100000, 1000000),
     TEST("kva", simple_boot_uses_the_region_alone),
     TEST("kva", simple_boot_from_the_least),
+    TEST("kva", simple_boot_serves_interrupts),
     TEST_END
 };
