@@ -12,6 +12,7 @@
  */
 #include "kva/kva_impl.h"
 
+#include "kva/sizing.h"
 #include "reclaim/reclaim.h"
 
 kva_vmem_t *kva_kernel_va_arena;
@@ -37,22 +38,6 @@ static struct {
 } kva;
 
 /* ---- address space ---------------------------------------------------- */
-
-/*
- * A unit is a 64th of all address space, a power of two between 4 MiB and
- * 1 GiB: coarse enough that a gigabyte of heap is a few spans, fine enough that
- * other users of kernel_va_arena keep room.
- */
-static size_t
-unit_for(size_t va_bytes)
-{
-    size_t unit = (size_t)4 << 20;
-
-    while (unit < (size_t)1 << 30 && unit < va_bytes / 64) {
-        unit *= 2;
-    }
-    return unit;
-}
 
 /* A unit, or several, aligned to a unit; or just what is asked for. */
 static int
@@ -309,9 +294,59 @@ kva_boot_simple(void *base, size_t bytes)
     return 0;
 }
 
+/* ---- limits ------------------------------------------------------------ */
+
+static size_t
+as_size(uint64_t x)
+{
+    return x > SIZE_MAX ? SIZE_MAX : (size_t)x;
+}
+
+/* What the kernel says, or else the rule, which is no limit if it does not know
+ * how much memory there is. */
+static size_t
+limit_of(size_t said, uint64_t rule)
+{
+    if (said == 0) {
+        said = as_size(rule) & ~KVA_PAGE_MASK;
+    }
+    return said >= SIZE_MAX - KVA_PAGE_MASK ? 0 : said;
+}
+
+/* The limits of the heap's addresses and of what is wired, 0: none.  Sets the
+ * unit, too. */
+static void
+limits_find(const struct kva_boot *kb, size_t *heap, size_t *wired)
+{
+    uint64_t va = KVA_TIER < 2 ? UINT64_MAX : kb->va_bytes;
+    struct kva_sizing rule;
+
+    kva_sizing(kb->ram_bytes, va, (unsigned)sizeof(uintptr_t) * 8u, &rule);
+    kva.unit = (size_t)rule.unit;
+    *wired = limit_of(kb->wired_limit, rule.wired);
+    *heap = limit_of(kb->heap_bytes, rule.heap_va);
+    if (*heap != 0 && kva_round_up(*heap, kva.unit) != 0) {
+        *heap = kva_round_up(*heap, kva.unit);
+    }
+}
+
+/* wire.c counts what all arenas wire; told to each of them, the limit lets a
+ * request fail that could never be met, however long it waited. */
+static void
+limits_set(size_t heap, size_t wired)
+{
+    if (KVA_TIER >= 2) {
+        vmem_set_limit(kva_heap_arena, heap);
+    }
+    vmem_set_limit(kva_kmem_arena, wired);
+    vmem_set_limit(kva_kmem_movable_arena, wired);
+}
+
 int
 kva_boot(const struct kva_boot *kb)
 {
+    size_t heap, wired;
+
     boot_verify("kva_boot");
     vmem_bootstrap(NULL, 0);
     if (kb->donated != NULL) {
@@ -321,7 +356,8 @@ kva_boot(const struct kva_boot *kb)
 #if KVA_TIER >= 1
     kva__mag_set_ncpu(kb->ncpu != 0 ? kb->ncpu : kva_port_cpu_count());
 #endif
-    kva__wire_init(kb->wired_limit);
+    limits_find(kb, &heap, &wired);
+    kva__wire_init(wired);
     kva__map_init();
     kva__stacks_boot();
     kva.intr_mark = 0; /* until kva_start */
@@ -335,9 +371,9 @@ kva_boot(const struct kva_boot *kb)
             kva_shutdown();
             return KVA_ENOMEM;
         }
+        limits_set(heap, wired);
         return 0;
     }
-    kva.unit = unit_for(kb->va_bytes);
     kva_kernel_va_arena =
         vmem_init(&kernel_va_store, "kernel_va", kb->va_base, kb->va_bytes,
                   KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
@@ -347,6 +383,7 @@ kva_boot(const struct kva_boot *kb)
         kva_shutdown();
         return KVA_ENOMEM;
     }
+    limits_set(heap, wired);
     return 0;
 }
 

@@ -59,10 +59,21 @@ struct kva_boot {
     size_t va_bytes;
     void *donated; /* mapped memory for the first metadata, or NULL */
     size_t donated_bytes;
-    size_t wired_limit; /* bytes that kmem_arena may wire, 0: no limit */
+    size_t wired_limit; /* bytes that may be wired, see below */
     size_t intr_bytes;  /* kept wired ahead for kmem_intr_arena */
     unsigned ncpu;      /* CPU slots to use, 0: what the port says */
+    size_t heap_bytes;  /* of addresses that are the heap's, see below */
+    uint64_t ram_bytes; /* how much memory the machine has, 0: not said */
 };
+
+/*
+ * With ram_bytes, wired_limit and heap_bytes that are 0 are found by the rule
+ * of kva_sizing (kva/sizing.h); without, 0 is no limit.  KVA_NO_LIMIT is none in
+ * any case.  heap_bytes is rounded up to units.  At a limit a request fails with
+ * KVA_ENOMEM; with VM_SLEEP it has others give back what they hold, then waits,
+ * and fails only if it is larger than the limit.
+ */
+#define KVA_NO_LIMIT SIZE_MAX
 int kva_boot(const struct kva_boot *kb);
 int kva_start(void);
 

@@ -69,6 +69,7 @@ extern const struct test print_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
 extern const struct test single_step_tests[];
+extern const struct test sizing_tests[];
 extern const struct test split_tests[];
 extern const struct test stack_tests[];
 extern const struct test steps_tests[];
@@ -139,6 +140,7 @@ const struct test *const test_tables[] = {
     reclaim_tests,
     pages_tests,
     kva_tests,
+    sizing_tests,
     stack_tests,
     large_tests,
     boot_tests,

@@ -51,10 +51,10 @@ PAGES = {
     },
     # Its functions have the prefix in their names; the arenas are mapped.
     "docs/man/kva.9": {
-        "headers": ["kva/kva.h", "kva/stack.h"],
+        "headers": ["kva/kva.h", "kva/sizing.h", "kva/stack.h"],
         "names": ["kva/kva_names.h"],
         "flags": r"(?!KVA_(?:\w+_)?H\b)\w+",
-        "stat": "kva_stat|kva_boot",
+        "stat": "kva_stat|kva_boot|kva_sizing",
         "own": "kva_",
     },
 }
