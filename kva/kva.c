@@ -34,7 +34,7 @@ static struct {
     size_t unit;       /* address space imported at a time */
     size_t intr_mark;  /* bytes kept wired for interrupts */
     size_t intr_bytes; /* the same, from kva_boot to kva_start */
-    struct kva_cleaner heap_va, kmem, movable;
+    struct kva_cleaner heap_va, kmem, movable, map;
 } kva;
 
 /* ---- address space ---------------------------------------------------- */
@@ -81,12 +81,33 @@ kva__press_caches(kva_vmem_t *vm, vm_flag_t flags)
     }
 }
 
+/* The same for addresses: those that were freed within pageable ranges. */
+static void
+press_map(kva_vmem_t *vm, vm_flag_t flags)
+{
+    (void)vm;
+    if (kva__wait_possible(flags)) {
+        kva__map_settle();
+    }
+}
+
 static size_t
 arena_clean(void *arg, size_t bytes, size_t retain)
 {
     kva_vmem_t **vm = arg;
 
     return vmem_drain(*vm, bytes, retain);
+}
+
+/* Addresses only: no byte reaches the page supply. */
+static size_t
+map_clean(void *arg, size_t bytes, size_t retain)
+{
+    (void)arg;
+    (void)bytes;
+    (void)retain;
+    kva__map_settle();
+    return 0;
 }
 
 static void
@@ -159,6 +180,9 @@ heap_arenas(void)
     kva_heap_arena->flags |= KVA__VM_SAME;
     kva_heap_va_arena->flags |= KVA__VM_SAME;
     cleaner_begin(&kva.heap_va, &kva_heap_va_arena, "heap_va_arena");
+    kva.map.clean = map_clean;
+    kva.map.name = "kernel_map";
+    kva_reclaim_register(&kva.map);
     return 0;
 }
 
@@ -206,6 +230,7 @@ kva_shutdown(void)
     cleaner_end(&kva.kmem);
     cleaner_end(&kva.movable);
     cleaner_end(&kva.heap_va);
+    cleaner_end(&kva.map);
     arena_idle(kva_kmem_intr_arena);
     if (kva_kmem_intr_arena != NULL) {
         kva__import_trim(kva_kmem_intr_arena, 0, kva__wire_release);
@@ -378,6 +403,9 @@ kva_boot(const struct kva_boot *kb)
         vmem_init(&kernel_va_store, "kernel_va", kb->va_base, kb->va_bytes,
                   KVA_PAGE_SIZE, NULL, NULL, NULL, 0, VM_NOSLEEP, KVA_IPL_VM);
     kva__mode = KVA_MODE_VA;
+    if (kva_kernel_va_arena != NULL) {
+        vmem_set_reclaim(kva_kernel_va_arena, press_map);
+    }
     if (kva_kernel_va_arena == NULL || heap_arenas() != 0 ||
         wired_arenas(kva_heap_va_arena) != 0) {
         kva_shutdown();
@@ -396,6 +424,7 @@ kva_start(void)
     }
     kva__meta_port_ready(true);
     kva__wire_start();
+    kva__map_start();
     say_what_is_off();
     kva.intr_mark = kva.intr_bytes;
     return kva_intr_refill();
@@ -429,8 +458,7 @@ kva_stat(struct kva_stat *st)
     kva__memset(st, 0, sizeof(*st));
     st->wired_bytes = kva__wire_bytes();
     st->wired_max = kva__wire_max();
-    st->map_entries = kva__map_entries();
-    st->map_entry_bytes = kva__map_entry_bytes();
+    kva__map_stat(st);
     for (kva_vmem_t *vm = kva_vmem_list; vm != NULL; vm = vm->next) {
         struct kva_vmem_stat vs;
 

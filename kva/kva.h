@@ -99,16 +99,66 @@ int kva_intr_refill(void);
 size_t kva_intr_drain(void);
 
 /*
- * Pageable ranges: VA from kernel_va_arena and an entry in kernel_map, which
- * is kept for fault handling only.  Sizes in bytes, rounded to pages.  free
- * never allocates.
+ * Pageable ranges: addresses from kernel_va_arena, described in kernel_map,
+ * which is kept for fault handling only.  A page has a frame, of zeros, from
+ * the first fault on.  prot and access are of KVA_PROT_*.  Sizes in bytes,
+ * rounded up to pages; but for alloc a range may be any pages that are
+ * pageable, parts of ranges or several side by side.  Thread context, no lock
+ * held; all may sleep for a moment where a port can, linear in pages.
+ *
+ * alloc: KVA_ENOMEM, or KVA_ENOTSUP without an address space (tiers 0 and 1,
+ * kva_boot_simple).  Metadata is not waited for, VM_SLEEP or not.
+ * free: frames go back, and addresses as soon as it takes no memory.  Wired
+ * pages are a misuse.  Never allocates.
  */
-int kva_pageable_alloc(size_t size, kva_vm_flag_t flags, kva_vmem_addr_t *va);
+int kva_pageable_alloc(size_t size, unsigned prot, kva_vm_flag_t flags,
+                       kva_vmem_addr_t *va);
 void kva_pageable_free(kva_vmem_addr_t va, size_t size);
 
-/* The entry that holds va: true and its bounds, or false.  Logarithmic. */
+/* Other accesses from now on; 0: none.  Neither allocates nor fails. */
+void kva_pageable_protect(kva_vmem_addr_t va, size_t size, unsigned prot);
+
+/*
+ * wire: every page gets a frame, and keeps it until it was unwired as often.
+ * All or nothing: KVA_ENOMEM, or KVA_EAGAIN for a page that is wired 1023 times.
+ */
+int kva_pageable_wire(kva_vmem_addr_t va, size_t size);
+void kva_pageable_unwire(kva_vmem_addr_t va, size_t size);
+
+/* Frames of pages that are not wired are given back, and what was in them is
+ * lost: the next access finds zeros.  For who reclaims.  Returns bytes. */
+size_t kva_pageable_discard(kva_vmem_addr_t va, size_t size);
+
+/*
+ * What a kernel's handler asks when an access to va trapped.  0: make it once
+ * more; KVA_EFAULT: nothing pageable there, or not for such accesses;
+ * KVA_ENOMEM: no frame.  access 0: whatever the page allows.  Logarithmic.
+ */
+int kva_fault(kva_vmem_addr_t va, unsigned access);
+
+/* A run of pages with the same accesses and wiring; what other systems have a
+ * map entry for. */
+struct kva_map_entry {
+    kva_vmem_addr_t first;
+    kva_vmem_addr_t last; /* inclusive */
+    unsigned prot;        /* of KVA_PROT_* */
+    unsigned wired;       /* how often */
+    size_t resident;      /* bytes that have frames */
+};
+
+/* The entry that holds va, or the first one behind it; false: there is none.
+ * Logarithmic, and the length of the entry. */
+bool kva_map_next(kva_vmem_addr_t va, struct kva_map_entry *entry);
+
+/* The entry that holds va: true and its bounds, or false. */
 bool kva_map_lookup(kva_vmem_addr_t va, kva_vmem_addr_t *first,
                     kva_vmem_addr_t *last);
+
+/* All entries in print; pr as for vmem_print. */
+void kva_map_print(kva_vmem_pr_t *pr);
+
+/* NULL, or which invariant of kernel_map does not hold.  Linear in pages. */
+const char *kva_map_check(void);
 
 /* What the tower holds now, in bytes unless said otherwise. */
 struct kva_stat {
@@ -116,8 +166,10 @@ struct kva_stat {
     size_t wired_max;   /* its high-water mark */
     size_t map_entries; /* in kernel_map */
     size_t map_entry_bytes;
-    size_t tags;      /* of all arenas: busy, free and span */
-    size_t tag_bytes; /* of those */
+    size_t map_bytes;          /* pageable */
+    size_t map_resident_bytes; /* of them with frames */
+    size_t tags;               /* of all arenas: busy, free and span */
+    size_t tag_bytes;          /* of those */
     size_t spans;
     size_t meta_pages_bytes; /* all metadata pages */
     size_t meta_bytes[8];    /* by enum kva_meta_kind */

@@ -52,7 +52,12 @@ void kva__stacks_expect_none(const char *func);
 
 void kva__map_init(void);
 void kva__map_fini(void);
-size_t kva__map_entries(void);
-size_t kva__map_entry_bytes(void);
+/* From here on pages can have frames. */
+void kva__map_start(void);
+/* Give addresses back that are free within pageable ranges, as far as there is
+ * memory for it.  No lock held. */
+void kva__map_settle(void);
+/* Its part of the statistics. */
+void kva__map_stat(struct kva_stat *st);
 
 #endif

@@ -43,6 +43,7 @@ extern const struct test misuse_malloc_tests[];
 extern const struct test misuse_pool_tests[];
 extern const struct test model_debug_tests[];
 extern const struct test model_object_tests[];
+extern const struct test model_paging_tests[];
 extern const struct test model_vmem_tests[];
 extern const struct test mtbf_tests[];
 extern const struct test object_dead_tests[];
@@ -54,6 +55,7 @@ extern const struct test object_wrong_owner_tests[];
 extern const struct test object_wrong_size_tests[];
 extern const struct test order_tests[];
 extern const struct test pages_tests[];
+extern const struct test pageable_tests[];
 extern const struct test pool_allocator_tests[];
 extern const struct test pool_marks_tests[];
 extern const struct test pool_print_tests[];
@@ -143,6 +145,7 @@ const struct test *const test_tables[] = {
     sizing_tests,
     stack_tests,
     large_tests,
+    pageable_tests,
     boot_tests,
     move_tests,
     pool_tests,
@@ -199,6 +202,7 @@ const struct test *const test_tables[] = {
     model_vmem_tests,
     model_object_tests,
     model_debug_tests,
+    model_paging_tests,
     single_step_tests,
     stress_vmem_tests,
     stress_object_tests,

@@ -134,7 +134,8 @@ put_va(vmem_addr_t addr)
 static int
 get_pageable(vmem_addr_t *addr)
 {
-    return kva_pageable_alloc(3 * P, VM_NOSLEEP, addr);
+    return kva_pageable_alloc(3 * P, KVA_PROT_READ | KVA_PROT_WRITE, VM_NOSLEEP,
+                              addr);
 }
 
 static void

@@ -59,45 +59,100 @@ booting_in_the_wrong_order(struct test_ctx *t)
     kva_shutdown();
 }
 
+/* What is said of a page of a range. */
+#define BAD(call, func, at, demand, addr, size, found)                  \
+    CHECK_MISUSE(kernel_va_arena, call,                                 \
+                 func ": arena kernel_map: 0x%lx: expected a pageable " \
+                      "page" demand ", of the range from 0x%lx on of "  \
+                      "%zu bytes, found " found,                        \
+                 (unsigned long)(at), (unsigned long)(addr), (size_t)(size))
+
+static void
+pages_are_not_as_demanded(vmem_addr_t a)
+{
+    BAD(kva_pageable_free(a, 5 * P), "kva_pageable_free", a + 4 * P,
+        " that is not wired", a, 5 * P, "none");
+    BAD(kva_pageable_free(a - P, 2 * P), "kva_pageable_free", a - P,
+        " that is not wired", a - P, 2 * P, "none");
+    BAD(kva_pageable_free(0, 1), "kva_pageable_free", 0, " that is not wired",
+        0, P, "none");
+    BAD((void)kva_pageable_discard(a + 4 * P, P), "kva_pageable_discard",
+        a + 4 * P, "", a + 4 * P, P, "none");
+    BAD((void)kva_pageable_wire(a + 3 * P, 3 * P), "kva_pageable_wire",
+        a + 4 * P, "", a + 3 * P, 3 * P, "none");
+    BAD(kva_pageable_protect(a, 6 * P, 0), "kva_pageable_protect", a + 4 * P,
+        "", a, 6 * P, "none");
+    BAD(kva_pageable_unwire(a, P), "kva_pageable_unwire", a, " that is wired",
+        a, P, "one that is not wired");
+    CHECK_EQ(kva_pageable_wire(a + P, P), 0);
+    BAD(kva_pageable_free(a, 4 * P), "kva_pageable_free", a + P,
+        " that is not wired", a, 4 * P, "a wired one");
+    kva_pageable_unwire(a + P, P);
+    CHECK_EQ(kva_pageable_discard(a, 4 * P), P);
+}
+
+static void
+arguments_are_wrong(vmem_addr_t a)
+{
+    vmem_addr_t b = 0;
+
+    CHECK_MISUSE(kernel_va_arena, kva_pageable_free(a + 1, P),
+                 "kva_pageable_free: arena kernel_map: 0x%lx: expected a "
+                 "multiple of the page size 4096, found a misaligned address",
+                 (unsigned long)a + 1);
+    CHECK_MISUSE(kernel_va_arena, kva_pageable_free(a, 0),
+                 "kva_pageable_free: arena kernel_map: 0x%lx: expected a size "
+                 "above 0 that can be rounded up to pages, found size 0",
+                 (unsigned long)a);
+    CHECK_MISUSE(kernel_va_arena, (void)kva_pageable_wire(a, SIZE_MAX),
+                 "kva_pageable_wire: arena kernel_map: 0x%lx: expected a size "
+                 "above 0 that can be rounded up to pages, found size %zu",
+                 (unsigned long)a, SIZE_MAX);
+    CHECK_MISUSE(kernel_va_arena, kva_pageable_protect(a, P, 8),
+                 "kva_pageable_protect: arena kernel_map: 0x%lx: expected "
+                 "accesses of KVA_PROT_*, found 0x8",
+                 (unsigned long)a);
+    CHECK_MISUSE(kernel_va_arena,
+                 (void)kva_pageable_alloc(P, 16, VM_NOSLEEP, &b),
+                 "kva_pageable_alloc: arena kernel_map: 0x0: expected "
+                 "accesses of KVA_PROT_*, found 0x10");
+    CHECK_MISUSE(kernel_va_arena,
+                 (void)kva_pageable_alloc(0, KVA_PROT_READ, VM_NOSLEEP, &b),
+                 "vmem_xalloc: arena kernel_va: 0x0: expected a size above 0, "
+                 "found size 0");
+    CHECK_MISUSE(
+        kernel_va_arena,
+        (void)kva_pageable_alloc(SIZE_MAX, KVA_PROT_READ, VM_NOSLEEP, &b),
+        "vmem_xalloc: arena kernel_va: 0x0: expected a size that can be "
+        "rounded up to the quantum 4096, found size %zu",
+        SIZE_MAX);
+}
+
 static void
 pageable_ranges(struct test_ctx *t)
 {
-    vmem_addr_t a = 0, b = 0;
+    vmem_addr_t a = 0;
     struct kva_stat before, after;
 
     (void)t;
     boot();
-    CHECK_EQ(kva_pageable_alloc(4 * P, VM_NOSLEEP, &a), 0);
+    CHECK_EQ(kva_pageable_alloc(4 * P, KVA_PROT_READ, VM_NOSLEEP, &a), 0);
     kva_stat(&before);
-#define BAD(addr, size, what)                                               \
-    CHECK_MISUSE(kernel_va_arena, kva_pageable_free(addr, size),            \
-                 "kva_pageable_free: arena kernel_map: 0x%lx: expected an " \
-                 "entry of %zu bytes there, found " what,                   \
-                 (unsigned long)(addr), (size_t)(size))
-    BAD(a, 3 * P, "one of another size");
-    BAD(a, 5 * P, "one of another size");
-    BAD(a, (size_t)0, "one of another size");
-    BAD(a + P, P, "an address inside one");
-    BAD(a + 1, 4 * P, "an address inside one");
-    BAD(a + 4 * P, P, "none");
-    BAD((vmem_addr_t)0, P, "none");
-    CHECK_MISUSE(kernel_va_arena, (void)kva_pageable_alloc(0, VM_NOSLEEP, &b),
-                 "vmem_alloc: arena kernel_va: 0x0: expected a size above 0, "
-                 "found size 0");
-    CHECK_MISUSE(kernel_va_arena,
-                 (void)kva_pageable_alloc(SIZE_MAX, VM_NOSLEEP, &b),
-                 "vmem_alloc: arena kernel_va: 0x0: expected a size that can "
-                 "be rounded up to the quantum 4096, found size %zu",
-                 SIZE_MAX);
+    pages_are_not_as_demanded(a);
+    arguments_are_wrong(a);
     kva_stat(&after);
     CHECK_EQ(after.map_entries, 1);
+    CHECK_EQ(after.map_bytes, 4 * P);
     CHECK_EQ(after.meta_pages_bytes, before.meta_pages_bytes);
+    CHECK(kva_map_check() == NULL);
+    kva_pageable_free(a, P);
     CHECK_MISUSE(kernel_va_arena, kva_shutdown(),
                  "kva_shutdown: arena "
                  "kernel_map: 0x%lx: expected no pageable range, found 1",
-                 (unsigned long)a);
-    kva_pageable_free(a, 4 * P);
-    BAD(a, 4 * P, "none");
+                 (unsigned long)(a + P));
+    kva_pageable_free(a + P, 3 * P);
+    BAD(kva_pageable_free(a, 4 * P), "kva_pageable_free", a,
+        " that is not wired", a, 4 * P, "none");
     kva_shutdown();
 }
 

@@ -128,6 +128,32 @@ clean_nothing(void *arg, size_t bytes, size_t retain)
 }
 
 static void
+pageable(void)
+{
+    struct kva_map_entry entry;
+    vmem_addr_t a = 0, b, c;
+
+    GET(err, pageable_alloc(3 * P, KVA_PROT_READ, VM_NOSLEEP, &a));
+    CHECK_EQ(err, 0);
+    GET(err, fault(a, KVA_PROT_READ));
+    CHECK_EQ(err, 0);
+    GET(err, pageable_wire(a + P, P));
+    CHECK_EQ(err, 0);
+    DO(pageable_unwire(a + P, P));
+    DO(pageable_protect(a, 2 * P, 0));
+    GET(n, pageable_discard(a, 3 * P));
+    CHECK_EQ(n, 2 * P);
+    GET(yes, map_next(a, &entry));
+    CHECK(yes);
+    GET(yes, map_lookup(a, &b, &c));
+    CHECK(yes);
+    DO(map_print(NULL));
+    GET(said, map_check());
+    CHECK(said == NULL);
+    DO(pageable_free(a, 3 * P));
+}
+
+static void
 tower(struct test_ctx *t)
 {
     static _Alignas(4096) char region[64 * P];
@@ -135,7 +161,7 @@ tower(struct test_ctx *t)
     struct kva_cleaner cl = { .clean = clean_nothing, .name = "none" };
     struct kva_stacks *hit;
     struct kva_stat st;
-    vmem_addr_t a = 0, b = 0, c = 0;
+    vmem_addr_t a = 0, b = 0;
 
     (void)t;
     begin();
@@ -148,10 +174,7 @@ tower(struct test_ctx *t)
     boot(16 * P);
     GET(err, intr_refill());
     GET(n, intr_drain());
-    GET(err, pageable_alloc(3 * P, VM_NOSLEEP, &a));
-    GET(yes, map_lookup(a, &b, &c));
-    CHECK(yes);
-    DO(pageable_free(a, 3 * P));
+    pageable();
     DO(stat(&st));
     GET(err, stacks_init(&ks, "stacks", 4 * P, 0));
     GET(err, stack_alloc(&ks, VM_NOSLEEP, &a));

@@ -431,7 +431,9 @@ map_is_searched(struct test_ctx *t)
             live--;
         } else {
             r[k].size = 1 + below(t, 20 * P);
-            CHECK_EQ(kva_pageable_alloc(r[k].size, VM_NOSLEEP, &r[k].addr), 0);
+            CHECK_EQ(kva_pageable_alloc(r[k].size, KVA_PROT_READ, VM_NOSLEEP,
+                                        &r[k].addr),
+                     0);
             live++;
         }
         k = (unsigned)below(t, RANGES);
