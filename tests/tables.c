@@ -78,6 +78,7 @@ extern const struct test steps_tests[];
 extern const struct test supply_tests[];
 extern const struct test stress_intr_tests[];
 extern const struct test stress_object_tests[];
+extern const struct test stress_paging_tests[];
 extern const struct test stress_trade_tests[];
 extern const struct test stress_vmem_tests[];
 extern const struct test vmem_add_span_tests[];
@@ -207,6 +208,7 @@ const struct test *const test_tables[] = {
     stress_vmem_tests,
     stress_object_tests,
     stress_intr_tests,
+    stress_paging_tests,
     stress_trade_tests,
     NULL
 };

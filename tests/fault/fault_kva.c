@@ -145,6 +145,27 @@ put_pageable(vmem_addr_t addr)
 }
 
 static int
+get_pageable_wired(vmem_addr_t *addr)
+{
+    int err = get_pageable(addr);
+
+    if (err == 0) {
+        err = kva_pageable_wire(*addr + P, 2 * P);
+        if (err != 0) {
+            kva_pageable_free(*addr, 3 * P);
+        }
+    }
+    return err;
+}
+
+static void
+put_pageable_wired(vmem_addr_t addr)
+{
+    kva_pageable_unwire(addr + P, 2 * P);
+    put_pageable(addr);
+}
+
+static int
 get_intr(vmem_addr_t *addr)
 {
     return vmem_alloc(kmem_intr_arena, 40 * P, VM_NOSLEEP, addr);
@@ -163,6 +184,7 @@ static const struct operation operations[] = {
     { "a constrained range", get_constrained, put_constrained },
     { "addresses", get_va, put_va },
     { "a pageable range", get_pageable, put_pageable },
+    { "wired pageable pages", get_pageable_wired, put_pageable_wired },
     { "pages for interrupts", get_intr, put_intr },
 };
 

@@ -45,6 +45,7 @@ run(struct test_ctx *t, bool faults, bool traps)
         }
         for (unsigned long i = 0; i < STEPS && left > 0 && bad == NULL; i++) {
             bad = paging_step(g);
+            bad = bad != NULL ? bad : paging_check(g);
             left--;
         }
         bad = bad != NULL ? bad : paging_end(g);

@@ -165,8 +165,8 @@ compare_content(struct paging *g, size_t i)
     return NULL;
 }
 
-static const char *
-compare(struct paging *g)
+const char *
+paging_check(struct paging *g)
 {
     const char *bad = kva_map_check();
     struct kva_posix_stats machine;
@@ -444,12 +444,12 @@ trap_denied(uintptr_t va, unsigned access, int error)
 
 /* The access is made; 0 or what the handler said. */
 static int
-trap(volatile uint32_t *word, unsigned access)
+trap(volatile uint32_t *word, unsigned access, uint32_t content)
 {
     trap_error = 0;
     if (sigsetjmp(trap_env, 1) == 0) {
-        if (access == W) { /* one instruction, which traps as a write */
-            (void)__atomic_fetch_add(word, 0, __ATOMIC_RELAXED);
+        if (access == W) { /* what is there: nothing but the trap */
+            *word = content;
         } else {
             (void)*word;
         }
@@ -474,7 +474,7 @@ step_touch(struct paging *g)
     word = (volatile uint32_t *)(g->base + i * P);
     want = !page->there || (page->prot & access) == 0 ? KVA_EFAULT : 0;
     arm(g);
-    err = traps ? trap(word, access)
+    err = traps ? trap(word, access, page->resident ? page->content : 0)
                 : kva_fault(g->base + i * P + g->draw(g->arg, P), access);
     fired = disarm(g);
     if (err != want) {
@@ -523,32 +523,23 @@ paging_new(uint32_t (*draw)(void *arg, uint32_t n), void *arg, bool faults,
 const char *
 paging_step(struct paging *g)
 {
-    const char *bad;
-
     switch (g->draw(g->arg, 10)) {
     case 0:
     case 1:
-        bad = step_call(g, CALL_FREE);
-        break;
+        return step_call(g, CALL_FREE);
     case 2:
-        bad = step_call(g, CALL_DISCARD);
-        break;
+        return step_call(g, CALL_DISCARD);
     case 3:
-        bad = step_call(g, CALL_PROTECT);
-        break;
+        return step_call(g, CALL_PROTECT);
     case 4:
-        bad = step_call(g, CALL_WIRE);
-        break;
+        return step_call(g, CALL_WIRE);
     case 5:
-        bad = step_call(g, CALL_UNWIRE);
-        break;
+        return step_call(g, CALL_UNWIRE);
     case 6:
-        bad = step_alloc(g);
-        break;
+        return step_alloc(g);
     default:
-        bad = step_touch(g);
+        return step_touch(g);
     }
-    return bad != NULL ? bad : compare(g);
 }
 
 const char *
@@ -571,5 +562,5 @@ paging_end(struct paging *g)
             memset(&g->page[at], 0, sizeof(g->page[at]));
         }
     }
-    return bad != NULL ? bad : compare(g);
+    return bad != NULL ? bad : paging_check(g);
 }

@@ -5,8 +5,8 @@
  * often it is wired, and what was written to it.
  *
  * A driver (random numbers, a fuzzer) takes steps; each is one call on pages
- * drawn at random, which need not be a range as it was allocated, and then a
- * comparison of everything: the entries one by one, the statistics, the frames
+ * drawn at random, which need not be a range as it was allocated.  After it, or
+ * after a few, everything is compared: the entries one by one, the statistics, the frames
  * of the machine, what is in memory, and the invariants of map and arena.
  *
  *   faults of the port   are armed for half of the steps, if wanted, the n-th
@@ -40,6 +40,7 @@ struct paging *paging_new(uint32_t (*draw)(void *arg, uint32_t n), void *arg,
 
 /* NULL, or what was wrong. */
 const char *paging_step(struct paging *g);
+const char *paging_check(struct paging *g);
 
 /* All is freed, in parts, and must be back. */
 const char *paging_end(struct paging *g);
