@@ -28,13 +28,19 @@ struct kva__meta_page {
 _Static_assert(sizeof(struct kva__meta_page) <= META_FIRST,
                "a metadata page's header fits a cache line");
 
+/* Most donated regions: vmem_bootstrap's, kva_boot's, and as many again for who
+ * ends the tower and starts it anew with arenas of his own left. */
+#define REGIONS 4u
+
 static struct {
     kva_lock_t lock;
     bool ready;
     uintptr_t donated; /* the donated region not yet used */
     uintptr_t donated_end;
-    uintptr_t region; /* the donated region as it was */
-    uintptr_t region_end;
+    struct region {
+        uintptr_t first, end;
+    } region[REGIONS]; /* the donated regions as they were */
+    unsigned nregions;
     uintptr_t *returned; /* donated pages that came back, linked */
     bool port_asleep;    /* the port has no pages yet */
     size_t pages[KVA_META_KINDS];
@@ -52,6 +58,26 @@ meta_init_once(void)
     }
 }
 
+/* A donated page is to be had again. */
+static void
+page_return(uintptr_t page)
+{
+    *(uintptr_t *)page = (uintptr_t)meta.returned;
+    meta.returned = (uintptr_t *)page;
+}
+
+static bool
+is_donated(uintptr_t page)
+{
+    unsigned i = 0;
+
+    while (i < meta.nregions &&
+           (page < meta.region[i].first || page >= meta.region[i].end)) {
+        i++;
+    }
+    return i < meta.nregions;
+}
+
 void
 kva__meta_donate(void *mem, size_t bytes)
 {
@@ -59,9 +85,21 @@ kva__meta_donate(void *mem, size_t bytes)
     uintptr_t end = kva_round_down((uintptr_t)mem + bytes, KVA_PAGE_SIZE);
 
     meta_init_once();
-    meta.donated = meta.region = first;
-    meta.donated_end = meta.region_end = end > first ? end : first;
-    meta.returned = NULL;
+    if (mem == NULL) {
+        meta.donated = meta.donated_end = 0;
+        meta.nregions = 0;
+        meta.returned = NULL;
+        return;
+    }
+    if (end <= first || meta.nregions == REGIONS) {
+        return;
+    }
+    for (; meta.donated < meta.donated_end; meta.donated += KVA_PAGE_SIZE) {
+        page_return(meta.donated);
+    }
+    meta.donated = first;
+    meta.donated_end = end;
+    meta.region[meta.nregions++] = (struct region){ first, end };
 }
 
 void
@@ -134,14 +172,13 @@ void
 kva__meta_page_put(void *page, enum kva_meta_kind kind)
 {
     uintptr_t p = (uintptr_t)page;
-    bool donated = p >= meta.region && p < meta.region_end;
+    bool donated = is_donated(p);
     kva_irq_t irq;
 
     irq = kva_port_lock(&meta.lock);
     meta.pages[kind]--;
     if (donated) {
-        *(uintptr_t *)page = (uintptr_t)meta.returned;
-        meta.returned = page;
+        page_return(p);
     }
     kva_port_unlock(&meta.lock, irq);
     if (!donated) {

@@ -75,7 +75,8 @@ size_t kva__meta_requests(void);
 size_t kva__meta_refused(void);
 void kva__meta_refuse(void);
 
-/* Memory for the first pages; called by vmem_bootstrap. */
+/* Memory for pages before the port is asked, beside what was donated before;
+ * NULL: forget all that was.  Boot context. */
 void kva__meta_donate(void *mem, size_t bytes);
 
 /* Whether the port may be asked for pages; true from the start. */

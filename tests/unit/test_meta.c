@@ -122,6 +122,34 @@ donated_pages_come_first(struct test_ctx *t)
     }
 }
 
+/* One donation behind the other, in use or not: none is taken for the port's. */
+static void
+donations_add_up(struct test_ctx *t)
+{
+    static _Alignas(4096) char mem[6 * 4096];
+    char *page[5];
+
+    (void)t;
+    PORT(NULL);
+    kva__meta_donate(mem, 3 * 4096);
+    page[0] = kva__meta_page_get(KVA_META_HASH);
+    kva__meta_donate(mem + 4 * 4096, 2 * 4096);
+    kva__meta_port_ready(false);
+    for (unsigned i = 1; i < 5; i++) {
+        page[i] = kva__meta_page_get(KVA_META_HASH);
+        CHECK(page[i] >= mem && page[i] < mem + sizeof(mem));
+        CHECK(page[i] != mem + 3 * 4096);
+        memset(page[i], 0xff, 4096);
+    }
+    CHECK_PTR(kva__meta_page_get(KVA_META_HASH), NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        kva__meta_page_put(page[i], KVA_META_HASH); /* not to the port */
+    }
+    CHECK_EQ(kva__meta_bytes(KVA_META_KINDS), 0);
+    kva__meta_donate(NULL, 0);
+    CHECK_PTR(kva__meta_page_get(KVA_META_HASH), NULL);
+}
+
 static void
 requests_are_counted(struct test_ctx *t)
 {
@@ -143,8 +171,8 @@ requests_are_counted(struct test_ctx *t)
     CHECK_EQ(store.nfree, 0);
 }
 
-const struct test meta_tests[] = { TEST("meta", blocks_are_apart),
-                                   TEST("meta", reserve_is_kept),
-                                   TEST("meta", donated_pages_come_first),
-                                   TEST("meta", requests_are_counted),
-                                   TEST_END };
+const struct test meta_tests[] = {
+    TEST("meta", blocks_are_apart),         TEST("meta", reserve_is_kept),
+    TEST("meta", donated_pages_come_first), TEST("meta", donations_add_up),
+    TEST("meta", requests_are_counted),     TEST_END
+};
