@@ -7,6 +7,7 @@
 #include "tests/harness/test.h"
 
 extern const struct test audit_tests[];
+extern const struct test boot_order_tests[];
 extern const struct test boot_tests[];
 extern const struct test bounds_tests[];
 extern const struct test check_tests[];
@@ -148,6 +149,7 @@ const struct test *const test_tables[] = {
     large_tests,
     pageable_tests,
     boot_tests,
+    boot_order_tests,
     move_tests,
     pool_tests,
     pool_allocator_tests,

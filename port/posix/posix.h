@@ -192,6 +192,9 @@ kva_posix_trap_set(int (*fn)(uintptr_t va, unsigned access),
 size_t kva_posix_waiters(void);
 size_t kva_posix_cancel_waits(void);
 
+/* false: there are no threads yet, and nobody may sleep. */
+void kva_posix_threads(bool there);
+
 /*
  * Called by kva_port_wait when the caller is on its queue and its lock has
  * been released, before it sleeps: a test with one thread wakes it, or moves

@@ -43,6 +43,7 @@ static struct waiter *bucket[BUCKETS];
 static size_t nwaiters;
 static bool clock_virtual;
 static uint64_t clock_now;
+static bool threadless;
 static void (*hook_fn)(void *arg, const void *channel);
 static void *hook_arg;
 
@@ -184,7 +185,8 @@ kva_port_may_sleep(void)
     const struct posix_self *self = posix_self();
 
     posix_yield("may_sleep");
-    return self->interrupt == 0 && self->masked == 0 && self->nheld == 0;
+    return self->interrupt == 0 && self->masked == 0 && self->nheld == 0 &&
+           !__atomic_load_n(&threadless, __ATOMIC_RELAXED);
 }
 
 static void
@@ -310,6 +312,12 @@ kva_posix_cancel_waits(void)
 }
 
 void
+kva_posix_threads(bool there)
+{
+    __atomic_store_n(&threadless, !there, __ATOMIC_RELAXED);
+}
+
+void
 kva_posix_wait_hook(void (*fn)(void *arg, const void *channel), void *arg)
 {
     hook_arg = arg;
@@ -340,6 +348,7 @@ void
 kva__posix_sleep_reset(void)
 {
     kva_posix_clock_virtual(false);
+    kva_posix_threads(true);
     kva_posix_wait_hook(NULL, NULL);
 }
 
