@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "kva/sizing.h"
 #include "kva/stack.h"
 #include "malloc_compat/kmalloc.h"
 #include "malloc_compat/malloc_store.h"
@@ -160,6 +161,7 @@ tower(struct test_ctx *t)
     static struct kva_stacks ks;
     struct kva_cleaner cl = { .clean = clean_nothing, .name = "none" };
     struct kva_stacks *hit;
+    struct kva_sizing sizing;
     struct kva_stat st;
     vmem_addr_t a = 0, b = 0;
 
@@ -176,6 +178,7 @@ tower(struct test_ctx *t)
     GET(n, intr_drain());
     pageable();
     DO(stat(&st));
+    DO(sizing((uint64_t)1 << 30, (uint64_t)1 << 36, 64, &sizing));
     GET(err, stacks_init(&ks, "stacks", 4 * P, 0));
     GET(err, stack_alloc(&ks, VM_NOSLEEP, &a));
     CHECK_EQ(err, 0);
