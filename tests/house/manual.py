@@ -57,10 +57,18 @@ PAGES = {
         "stat": "kva_stat|kva_boot|kva_sizing",
         "own": "kva_",
     },
+    "docs/man/port.9": {
+        "headers": ["port/port.h"],
+        "names": ["port/port.h"],
+        "flags": r"(?:PAGE|PROT|CONTEXT)_\w+",
+        "stat": None,
+        "own": "kva_",
+    },
 }
 PAGE = "docs/man/vmem.9"
 MALLOC = "docs/man/malloc.9"
 KVA = "docs/man/kva.9"
+PORT = "docs/man/port.9"
 CACHE = "docs/man/pool_cache.9"
 LABELS = ["Errors", "Context", "Work"]
 
@@ -223,6 +231,13 @@ PLANTS = {
     "names-of-its-own": (
         plant([(KVA, ".It Fn kva_intr_drain", ".It Fn kva_intr_rain")]),
         "kva.9: the function kva_intr_drain has no item"),
+    "a-hook": (
+        plant([(PORT, ".It Fn kva_port_relax", ".It Fn kva_port_relay")]),
+        "port.9: the function kva_port_relax has no item"),
+    "a-new-hook": (
+        plant([("port/port.h", "void kva_port_relax(void);",
+                "void kva_port_relax(void);\nvoid kva_port_nap(void);")]),
+        "port.9: kva_port_nap is not in the synopsis"),
     "a-constant-of-its-own": (
         plant([("kva/kva.h", "#define KVA_BOOT_SIMPLE_MIN",
                 "#define KVA_NAP 1\n#define KVA_BOOT_SIMPLE_MIN")]),
