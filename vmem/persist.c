@@ -54,6 +54,12 @@ try {
 
 /* ---- pressing ---------------------------------------------------------- */
 
+void
+kva__vmem_set_press(kva_vmem_t *vm, kva__vmem_press_t *fn)
+{
+    vm->pressfn = fn;
+}
+
 /* True if it may be worth another try.  No lock held. */
 static bool
 press(kva_vmem_t *vm, const request *rq)
@@ -67,6 +73,10 @@ press(kva_vmem_t *vm, const request *rq)
                                                             : KVA__DRAIN_OWN);
             worth = true;
         }
+    }
+    if (vm->pressfn != NULL) {
+        vm->pressfn(vm, rq);
+        worth = true;
     }
     if (vm->reclaimfn != NULL) {
         vm->reclaimfn(vm, rq->flags & ~(KVA__VM_ADMITTED | KVA__VM_LENT));

@@ -592,6 +592,16 @@ typedef int kva__vmem_split_t(kva_vmem_t *source, uintptr_t addr, size_t size,
 void kva__vmem_set_split(kva_vmem_t *vm, kva__vmem_split_t *splitfn);
 kva__vmem_split_t kva__vmem_rsplit;
 
+/*
+ * The layer above is asked to have others give back what rq wants, before the
+ * arena's reclaim function is; twice, if the first time did not do, and then the
+ * request waits (kva__wait_for).  No lock held; any context, rq->flags say
+ * whether it may sleep.  Set before the arena is used.
+ */
+typedef void
+kva__vmem_press_t(kva_vmem_t *vm, const struct kva__vmem_request *rq);
+void kva__vmem_set_press(kva_vmem_t *vm, kva__vmem_press_t *fn);
+
 /* A span that is not, or no longer, the arena's goes back.  No lock held. */
 void kva__import_return(kva_vmem_t *vm, uintptr_t addr, size_t size);
 void kva__import_init(kva_vmem_t *vm, kva_vmem_import_t *importfn);

@@ -146,7 +146,10 @@ struct kva_vmem {
     size_t importing;       /* (a) bytes on their way */
     bool crowded;           /* (a) they were too many for somebody's import */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
-    struct kva_vmem_stat stat;                              /* (a) */
+    void (*pressfn)(
+        kva_vmem_t *,
+        const struct kva__vmem_request *); /* (c) kva__vmem_press_t */
+    struct kva_vmem_stat stat;             /* (a) */
     size_t released;         /* (a) bytes ever given to the source */
     struct kva__waitq waitq; /* of a root: who waits in its tree (wait.c) */
     size_t failures;         /* requests refused while anybody waited; atomic */

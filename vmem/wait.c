@@ -404,7 +404,7 @@ kva__wait_sleep(struct kva__waiter *w)
         }
     }
     if (w->cancelled) {
-        err = KVA_EINTR;
+        err = w->refused ? KVA_ENOMEM : KVA_EINTR;
     } else if (w->woken) {
         err = 0;
         w->woken = false;
@@ -503,6 +503,47 @@ vmem_cancel(kva_vmem_t *vm, const void *cookie)
             w->cancelled = true;
             kva_port_wake(w);
             n++;
+        }
+    }
+    kva_port_unlock(&wait.lock, irq);
+    return n;
+}
+
+size_t
+kva__wait_wanted(void)
+{
+    size_t sum = 0;
+    kva_irq_t irq;
+
+    if (!kva__wait_any()) {
+        return 0;
+    }
+    irq = kva_port_lock(&wait.lock);
+    for (const struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
+        for (const struct kva__waiter *w = q->first; w != NULL; w = w->next) {
+            size_t size = w->vm != NULL && !w->cancelled ? w->rq->size : 0;
+
+            sum = sum + size < sum ? SIZE_MAX : sum + size;
+        }
+    }
+    kva_port_unlock(&wait.lock, irq);
+    return sum;
+}
+
+size_t
+kva__wait_refuse_all(void)
+{
+    size_t n = 0;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wait.lock);
+    for (struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
+        for (struct kva__waiter *w = q->first; w != NULL; w = w->next) {
+            if (w->vm != NULL && !w->cancelled && !w->woken) {
+                w->cancelled = w->refused = true;
+                kva_port_wake(w);
+                n++;
+            }
         }
     }
     kva_port_unlock(&wait.lock, irq);

@@ -51,6 +51,7 @@ struct kva__waiter {
     bool lacks_import;                  /* (w) and not addresses of a source */
     bool woken;                         /* (w) and has not tried since */
     bool cancelled;                     /* (w) */
+    bool refused;                       /* (w) cancelled, there is no memory */
     bool open;                          /* (w) nobody is refused for him now */
     struct kva__hole hole;              /* (w) why, if woken */
     struct kva__hole tried;             /* (o) why it last woke up */
@@ -103,7 +104,8 @@ bool kva__wait_possible(kva_vm_flag_t flags);
 void kva__wait_join(struct kva__waiter *w);
 
 /*
- * Until woken: 0, and the caller tries again; KVA_ETIMEDOUT; KVA_EINTR.
+ * Until woken: 0, and the caller tries again; KVA_ETIMEDOUT; KVA_EINTR; or
+ * KVA_ENOMEM, if all were refused.
  * Before it sleeps it passes on what it was last woken for, which did not
  * help.
  */
@@ -120,6 +122,11 @@ bool kva__wait_lacks(struct kva__waiter *w, bool tags, bool import);
  * imports on his behalf included. */
 void kva__wait_failed(kva_vmem_t *vm);
 size_t kva__wait_failures(const struct kva__waiter *w);
+
+/* Bytes that those who wait for memory want, in all; may be SIZE_MAX.  And have
+ * them all fail with KVA_ENOMEM: how many.  Linear in those who wait. */
+size_t kva__wait_wanted(void);
+size_t kva__wait_refuse_all(void);
 
 /* Leave with [addr, addr + size - 1], or with nothing (size 0). */
 void kva__wait_leave(struct kva__waiter *w, uintptr_t addr, size_t size);
