@@ -13,7 +13,7 @@
 #include "kva/kva_impl.h"
 
 #include "kva/sizing.h"
-#include "reclaim/reclaim.h"
+#include "reclaim/pagedaemon.h"
 
 kva_vmem_t *kva_kernel_va_arena;
 kva_vmem_t *kva_heap_arena;
@@ -70,14 +70,24 @@ unit_release(kva_vmem_t *source, uintptr_t addr, size_t size)
 
 /*
  * What an arena does when it has nothing left: whoever can wait has the caches
- * above it give back what they hold (pools register with reclaim).
+ * above it give back as much as he wants (pools register with reclaim); and if
+ * that did not do, and he is in the queue, all that they have.
  */
 void
-kva__press_caches(kva_vmem_t *vm, vm_flag_t flags)
+kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq)
 {
-    (void)vm;
-    if (kva__wait_possible(flags)) {
-        (void)kva_reclaim(SIZE_MAX);
+    size_t work = KVA_WORK_ALL;
+
+    if (!kva__wait_possible(rq->flags)) {
+#if KVA_TIER >= 3
+        kva_pagedaemon_wake();
+#endif
+        return;
+    }
+    if (kva__wait_for(vm)) {
+        (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
+    } else {
+        (void)kva_reclaim_pass(rq->size, KVA_URGENCY_MEDIUM, &work);
     }
 }
 
@@ -92,11 +102,11 @@ press_map(kva_vmem_t *vm, vm_flag_t flags)
 }
 
 static size_t
-arena_clean(void *arg, size_t bytes, size_t retain)
+arena_clean(void *arg, struct kva_want *want)
 {
     kva_vmem_t **vm = arg;
 
-    return vmem_drain(*vm, bytes, retain);
+    return vmem_drain(*vm, want->bytes, want->retain);
 }
 
 /* Addresses only: no byte reaches the page supply. */
@@ -116,6 +126,7 @@ cleaner_begin(struct kva_cleaner *cl, kva_vmem_t **vm, const char *name)
     cl->clean = arena_clean;
     cl->arg = vm;
     cl->name = name;
+    cl->stage = KVA_STAGE_SPANS;
     kva_reclaim_register(cl);
 }
 
@@ -127,7 +138,7 @@ wired_arena(kva_vmem_t **vm, struct kva_vmem *store, const char *name,
     *vm = vmem_init(store, name, 0, 0, KVA_PAGE_SIZE, NULL, kva__wire_release,
                     source, QCACHE_MAX, VM_NOSLEEP, KVA_IPL_NONE);
     if (*vm != NULL) {
-        vmem_set_reclaim(*vm, kva__press_caches);
+        kva__vmem_set_press(*vm, kva__press_caches);
         vmem_set_rimport(*vm, kva__wire_import, kva__wire_release, source, 0);
         kva__vmem_set_split(*vm, kva__wire_split);
     }
@@ -172,7 +183,7 @@ heap_arenas(void)
     if (kva_heap_arena == NULL || kva_heap_va_arena == NULL) {
         return KVA_ENOMEM;
     }
-    vmem_set_reclaim(kva_heap_va_arena, kva__press_caches);
+    kva__vmem_set_press(kva_heap_va_arena, kva__press_caches);
     vmem_set_rimport(kva_heap_arena, unit_import, unit_release,
                      kva_kernel_va_arena, 0);
     vmem_set_rimport(kva_heap_va_arena, unit_import, unit_release,
@@ -246,6 +257,7 @@ kva_shutdown(void)
     arena_end(&kva_heap_va_arena);
     arena_end(&kva_heap_arena);
     arena_end(&kva_kernel_va_arena);
+    kva__wire_fini();
     kva__mode = KVA_MODE_NONE;
     kva__meta_port_ready(true);
     if (kva_vmem_list == NULL) { /* the caller may have arenas of his own */

@@ -21,6 +21,7 @@ extern enum kva_mode kva__mode;
 /* ---- wire.c ---------------------------------------------------------- */
 
 void kva__wire_init(size_t limit);
+void kva__wire_fini(void);
 /* From here on pages can be attached. */
 void kva__wire_start(void);
 size_t kva__wire_bytes(void);
@@ -40,7 +41,7 @@ void kva__wire_detach(uintptr_t va, size_t bytes);
 /* ---- kva.c ----------------------------------------------------------- */
 
 /* What an arena does when it has nothing left, if the caller can wait. */
-void kva__press_caches(kva_vmem_t *vm, kva_vm_flag_t flags);
+void kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq);
 
 /* ---- stack.c --------------------------------------------------------- */
 

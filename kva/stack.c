@@ -141,7 +141,7 @@ arenas_make(struct kva_stacks *ks)
     }
     vmem_set_rimport(ks->vm, slots_import, slots_release, &ks->va, 0);
     kva__vmem_set_split(ks->vm, kva__vmem_rsplit);
-    vmem_set_reclaim(ks->vm, kva__press_caches);
+    kva__vmem_set_press(ks->vm, kva__press_caches);
     return true;
 }
 
@@ -158,9 +158,9 @@ arenas_make(struct kva_stacks *ks)
 /* ---- sets -------------------------------------------------------------- */
 
 static size_t
-stacks_clean(void *arg, size_t bytes, size_t retain)
+stacks_clean(void *arg, struct kva_want *want)
 {
-    return kva_stacks_drain(arg, bytes, retain);
+    return kva_stacks_drain(arg, want->bytes, want->retain);
 }
 
 static void

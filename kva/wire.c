@@ -24,6 +24,7 @@
  * needs few spans (vmem/qcache.c).
  */
 #include "kva/kva_impl.h"
+#include "reclaim/pagedaemon.h"
 
 /* A large page; if there are none, what no range is as long as. */
 #define LARGE \
@@ -33,10 +34,34 @@
 static struct {
     kva_lock_t lock;
     size_t bytes; /* (w) attached */
+    size_t gone;  /* (w) ever detached; may wrap */
     size_t max;   /* (w) most there ever was */
     size_t limit; /* (c) 0: none */
     bool started; /* (c) from kva_start on */
 } wired;
+
+static size_t
+wire_limit(void)
+{
+    return wired.limit;
+}
+
+static size_t
+wire_released(void)
+{
+    return __atomic_load_n(&wired.gone, __ATOMIC_RELAXED);
+}
+
+static const struct kva_supply wired_supply = { .used = kva__wire_bytes,
+                                                .limit = wire_limit,
+                                                .released = wire_released };
+
+void
+kva__wire_fini(void)
+{
+    kva_reclaim_set_supply(NULL);
+    (void)kva_pressure_update(0, 0);
+}
 
 void
 kva__wire_init(size_t limit)
@@ -46,6 +71,7 @@ kva__wire_init(size_t limit)
     wired.max = 0;
     wired.limit = limit;
     wired.started = false;
+    kva_reclaim_set_supply(&wired_supply);
 }
 
 void
@@ -66,6 +92,22 @@ kva__wire_max(void)
     return __atomic_load_n(&wired.max, __ATOMIC_RELAXED);
 }
 
+/* Pages came or went, or were refused: is it time to reclaim. */
+static void
+note_pressure(bool refused)
+{
+    bool news = kva_pressure_update(kva__wire_bytes(), wired.limit);
+
+#if KVA_TIER >= 3
+    if (news || refused) {
+        kva_pagedaemon_wake();
+    }
+#else
+    (void)news;
+    (void)refused;
+#endif
+}
+
 /* Account for size bytes before they are attached; false: over the limit. */
 static bool
 account(size_t size)
@@ -83,6 +125,7 @@ account(size_t size)
         }
     }
     kva_port_unlock(&wired.lock, irq);
+    note_pressure(!ok);
     return ok;
 }
 
@@ -94,7 +137,9 @@ unaccount(size_t size)
     irq = kva_port_lock(&wired.lock);
     KVA_ASSERT(wired.bytes >= size);
     __atomic_store_n(&wired.bytes, wired.bytes - size, __ATOMIC_RELAXED);
+    __atomic_store_n(&wired.gone, wired.gone + size, __ATOMIC_RELAXED);
     kva_port_unlock(&wired.lock, irq);
+    note_pressure(false);
 }
 
 /* ---- frames under addresses ------------------------------------------- */

@@ -116,12 +116,12 @@ rounds_for(size_t size, unsigned flags)
 /* ---- making and unmaking --------------------------------------------- */
 
 static size_t
-cache_clean(void *arg, size_t bytes, size_t retain)
+cache_clean(void *arg, struct kva_want *want)
 {
     struct kva_pool_cache *pc = arg;
 
     kva__pool_call_hook(&pc->slabs);
-    return kva_pool_cache_drain(pc, bytes, retain);
+    return kva_pool_cache_drain(pc, want->bytes, want->retain);
 }
 
 int

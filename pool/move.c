@@ -601,14 +601,13 @@ pool_evacuate(size_t moves_max, struct kva_pool_evacuation *result)
 /* ---- clients ---------------------------------------------------------- */
 
 static size_t
-moves_clean(void *arg, size_t bytes, size_t retain)
+moves_clean(void *arg, struct kva_want *want)
 {
     struct kva_pool_evacuation result;
 
     (void)arg;
-    (void)bytes;
-    (void)retain;
-    (void)pool_evacuate(CLEAN_MOVES, &result);
+    (void)pool_evacuate(
+        want->work < CLEAN_MOVES ? (unsigned)want->work : CLEAN_MOVES, &result);
     return result.bytes;
 }
 
@@ -650,6 +649,7 @@ pool_cache_set_move(pool_cache_t pc,
     if (first) {
         moves.cleaner.clean = moves_clean;
         moves.cleaner.name = "moves";
+        moves.cleaner.stage = KVA_STAGE_MOVES;
         kva_reclaim_register(&moves.cleaner);
     }
     return 0;

@@ -322,15 +322,14 @@ check_geometry(const struct kva_pool *pp, size_t size, size_t align)
 }
 
 static size_t
-pool_clean(void *arg, size_t bytes, size_t retain)
+pool_clean(void *arg, struct kva_want *want)
 {
     struct kva_pool *pp = arg;
     size_t before = kva__pool_released(pp);
 
-    (void)retain;
     kva__pool_call_hook(pp);
     (void)kva__debug_flush(pp, "pool_reclaim");
-    (void)kva__pool_trim(pp, true, bytes);
+    (void)kva__pool_trim(pp, true, want->bytes);
     return kva__pool_released(pp) - before;
 }
 

@@ -1,68 +1,106 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The round of cleaners.
+ * The stages of cleaners, and the pass through them.
  *
- *      first -> A -> B -> C        a pass starts at first, asks each cleaner at
- *                                  most once, and moves the one it asked to the
- *                                  end: so the next pass begins where this one
- *                                  stopped.
+ *      caches    first -> A -> B -> C      a round starts at first, asks each
+ *      pages     first -> D                cleaner once, and moves the one it
+ *      clients   first -> E -> F           asked to the end: so the next pass
+ *      moves                               begins where this one stopped
+ *      spans     first -> G
  *
- * A cleaner is called without the lock; calls_running says that it is.
- * Unregistering takes it off the list and waits until no call of it runs, so
- * that its owner may go (a module may be unloaded) when it returns.
+ *      pass:  caches, pages, caches, clients, moves, spans
+ *
+ * Round after round in a stage as long as one gives something, since what
+ * one frees may let the next one free more (the pages of a slab whose last
+ * object another cache held); then the next stage.  After each
+ * round the spans are asked at once, since slabs go to quantum caches and
+ * only from there to the page supply: so a pass stops as soon as enough is free.
+ *
+ * What came back is what the page supply counts.  What a cleaner says beside
+ * that went no further than to an arena (or nowhere): it is asked of nobody else
+ * in this round, but of all in the next one, of which there are only so many
+ * without anything that is counted.  Where nobody counts, cleaners are believed,
+ * and one that gives for ever ends with what was wanted or with the work.
+ *
+ * A cleaner is called without the lock; running says that it is.  Unregistering
+ * takes it off its list and waits until no call of it runs, so that its owner
+ * may go (a module may be unloaded) when it returns.
+ *
+ * Invariants: a registered cleaner is on the list of its stage and on no other;
+ * at most one is running.
  */
 #include "reclaim/reclaim.h"
 
 #include "port/contract.h"
 
-static struct {
-    kva_lock_t lock;
+struct stage {
     struct kva_cleaner *first; /* (r) */
     struct kva_cleaner *last;  /* (r) */
-    unsigned count;            /* (r) */
-    bool running;              /* (r) a pass is under way */
+};
+
+static struct {
+    kva_lock_t lock;
+    struct stage stage[KVA_STAGES];
+    unsigned round; /* (r) counts rounds */
+    const struct kva_supply *supply;
+    struct kva_reclaim_stat stat; /* (r) */
+    bool passing;                 /* (r) a pass is under way */
     bool ready;
-} cleaners;
+} reclaim;
+
+static const char *const stage_name[KVA_STAGES] = { "caches", "pages",
+                                                    "clients", "moves",
+                                                    "spans" };
 
 static void
 init_once(void)
 {
-    if (!cleaners.ready) {
-        kva_port_lock_init(&cleaners.lock, "reclaim", KVA_IPL_NONE,
+    if (!reclaim.ready) {
+        kva_port_lock_init(&reclaim.lock, "reclaim", KVA_IPL_NONE,
                            KVA_RANK_DRAIN);
-        cleaners.ready = true;
+        reclaim.ready = true;
     }
 }
 
+/* ---- the lists, locked ------------------------------------------------- */
+
 static void
-append(struct kva_cleaner *cl)
+append(struct stage *stage, struct kva_cleaner *cl)
 {
     cl->next = NULL;
-    cl->prev = cleaners.last;
-    if (cleaners.last != NULL) {
-        cleaners.last->next = cl;
+    cl->prev = stage->last;
+    if (stage->last != NULL) {
+        stage->last->next = cl;
     } else {
-        cleaners.first = cl;
+        stage->first = cl;
     }
-    cleaners.last = cl;
-    cleaners.count++;
+    stage->last = cl;
 }
 
 static void
-detach(struct kva_cleaner *cl)
+detach(struct stage *stage, struct kva_cleaner *cl)
 {
     if (cl->prev != NULL) {
         cl->prev->next = cl->next;
     } else {
-        cleaners.first = cl->next;
+        stage->first = cl->next;
     }
     if (cl->next != NULL) {
         cl->next->prev = cl->prev;
     } else {
-        cleaners.last = cl->prev;
+        stage->last = cl->prev;
     }
-    cleaners.count--;
 }
+
+static void
+leave(struct kva_cleaner *cl)
+{
+    detach(&reclaim.stage[cl->stage], cl);
+    cl->registered = false;
+    reclaim.stat.cleaners--;
+}
+
+/* ---- who is asked ------------------------------------------------------ */
 
 void
 kva_reclaim_register(struct kva_cleaner *cl)
@@ -70,10 +108,24 @@ kva_reclaim_register(struct kva_cleaner *cl)
     kva_irq_t irq;
 
     init_once();
-    cl->calls_running = 0;
-    irq = kva_port_lock(&cleaners.lock);
-    append(cl);
-    kva_port_unlock(&cleaners.lock, irq);
+    if (cl->clean == NULL || (unsigned)cl->stage >= KVA_STAGES) {
+        kva__misuse("kva_reclaim_register", "cleaner", cl->name, (uintptr_t)cl,
+                    "expected a function and a stage below %u, found stage %u",
+                    (unsigned)KVA_STAGES, (unsigned)cl->stage);
+    }
+    irq = kva_port_lock(&reclaim.lock);
+    if (cl->registered) {
+        kva_port_unlock(&reclaim.lock, irq);
+        kva__misuse("kva_reclaim_register", "cleaner", cl->name, (uintptr_t)cl,
+                    "expected one not registered, found one of the %s",
+                    stage_name[cl->stage]);
+    }
+    cl->registered = true;
+    cl->running = false;
+    cl->round = reclaim.round;
+    append(&reclaim.stage[cl->stage], cl);
+    reclaim.stat.cleaners++;
+    kva_port_unlock(&reclaim.lock, irq);
 }
 
 void
@@ -81,45 +133,209 @@ kva_reclaim_unregister(struct kva_cleaner *cl)
 {
     kva_irq_t irq;
 
-    irq = kva_port_lock(&cleaners.lock);
-    detach(cl);
-    while (cl->calls_running != 0) {
-        kva_port_unlock(&cleaners.lock, irq);
+    init_once();
+    irq = kva_port_lock(&reclaim.lock);
+    if (!cl->registered) {
+        kva_port_unlock(&reclaim.lock, irq);
+        kva__misuse("kva_reclaim_unregister", "cleaner", cl->name,
+                    (uintptr_t)cl, "expected one registered, found it not");
+    }
+    leave(cl);
+    while (cl->running) {
+        kva_port_unlock(&reclaim.lock, irq);
 #if KVA_TIER >= 1
         kva_port_relax();
 #endif
-        irq = kva_port_lock(&cleaners.lock);
+        irq = kva_port_lock(&reclaim.lock);
     }
-    kva_port_unlock(&cleaners.lock, irq);
+    kva_port_unlock(&reclaim.lock, irq);
+}
+
+void
+kva_reclaim_set_supply(const struct kva_supply *supply)
+{
+    __atomic_store_n(&reclaim.supply, supply, __ATOMIC_RELEASE);
+}
+
+const struct kva_supply *
+kva__reclaim_supply(void)
+{
+    return __atomic_load_n(&reclaim.supply, __ATOMIC_ACQUIRE);
+}
+
+void
+kva_reclaim_stat(struct kva_reclaim_stat *st)
+{
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&reclaim.lock);
+    *st = reclaim.stat;
+    kva_port_unlock(&reclaim.lock, irq);
+}
+
+/* ---- a pass ------------------------------------------------------------ */
+
+/*
+ * Rounds of a stage in which nothing reached the page supply, though cleaners
+ * said that they gave something: slabs go one by one, and a span only when its
+ * last one went.  A magazine and a depot empty in one round and their slabs go
+ * in the same or the next; twice that.
+ */
+#define VAIN_ROUNDS 4u
+
+struct pass {
+    size_t bytes;    /* wanted */
+    size_t done;     /* came back */
+    size_t loose;    /* went to the arenas in this round, they say */
+    size_t promised; /* will come */
+    size_t work;     /* left */
+    enum kva_urgency urgency;
+};
+
+static size_t
+sum_up(size_t a, size_t b)
+{
+    return a + b < a ? (size_t)-1 : a + b;
+}
+
+/* Bytes to ask for yet. */
+static size_t
+lacking(const struct pass *p)
+{
+    size_t have = sum_up(sum_up(p->done, p->loose), p->promised);
+
+    return p->work != 0 && have < p->bytes ? p->bytes - have : 0;
+}
+
+static void
+spend(struct pass *p, size_t work)
+{
+    if (p->work != KVA_WORK_ALL) {
+        p->work -= work < p->work ? work : p->work;
+    }
+}
+
+/* The next one of the round, marked as running; NULL: all were asked. */
+static struct kva_cleaner *
+next_of_round(struct stage *stage, unsigned round)
+{
+    struct kva_cleaner *cl = stage->first;
+
+    if (cl == NULL || cl->round == round) {
+        return NULL;
+    }
+    detach(stage, cl);
+    append(stage, cl);
+    cl->round = round;
+    cl->running = true;
+    return cl;
+}
+
+/* No lock held.  Bytes that came back. */
+static size_t
+call(struct kva_cleaner *cl, struct pass *p, struct kva_want *want)
+{
+    const struct kva_supply *supply = kva__reclaim_supply();
+    size_t before = supply != NULL ? supply->released() : 0, said, counted;
+
+    said = cl->clean(cl->arg, want);
+    counted = supply != NULL ? supply->released() - before : said;
+    spend(p, cl->cost != 0 ? cl->cost : 1u);
+    if (want->work < p->work) {
+        spend(p, p->work - want->work);
+    }
+    p->promised = sum_up(p->promised, want->promised);
+    if (said > counted) {
+        p->loose = sum_up(p->loose, said - counted);
+    }
+    p->done = sum_up(p->done, counted);
+    return counted;
+}
+
+/* Ask each of a stage once.  Locked, but not while they are called. */
+static void
+round_of(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
+{
+    unsigned round = ++reclaim.round;
+    struct kva_cleaner *cl;
+    size_t freed;
+
+    while (lacking(p) != 0 &&
+           (cl = next_of_round(&reclaim.stage[stage], round)) != NULL) {
+        struct kva_want want = {
+            .bytes = lacking(p),
+            .retain = p->urgency < KVA_URGENCY_OOM ? cl->retain : 0,
+            .work = p->work,
+            .urgency = p->urgency,
+        };
+
+        kva_port_unlock(&reclaim.lock, *irq);
+        freed = call(cl, p, &want);
+        *irq = kva_port_lock(&reclaim.lock);
+        reclaim.stat.calls++;
+        reclaim.stat.bytes_by_stage[stage] += freed;
+        if (want.leave && cl->registered) {
+            leave(cl);
+        }
+        cl->running = false; /* from here on its owner may go */
+    }
+}
+
+/* Rounds of a stage, and the spans after each, until there is no more. */
+static void
+ask_stage(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
+{
+    unsigned vain = 0;
+    size_t before;
+    bool any;
+
+    do {
+        before = p->done;
+        round_of(stage, p, irq);
+        any = p->loose != 0 || p->done != before;
+        p->loose = 0;
+        if (stage != KVA_STAGE_SPANS) {
+            round_of(KVA_STAGE_SPANS, p, irq);
+            p->loose = 0;
+        }
+        vain = p->done != before ? 0 : vain + 1u;
+    } while (any && vain < VAIN_ROUNDS && lacking(p) != 0);
+}
+
+size_t
+kva_reclaim_pass(size_t bytes, enum kva_urgency urgency, size_t *work)
+{
+    static const enum kva_reclaim_stage order[] = {
+        KVA_STAGE_CACHES,  KVA_STAGE_PAGES, KVA_STAGE_CACHES,
+        KVA_STAGE_CLIENTS, KVA_STAGE_MOVES, KVA_STAGE_SPANS,
+    };
+    struct pass p = { .bytes = bytes, .work = *work, .urgency = urgency };
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&reclaim.lock);
+    if (reclaim.passing) {
+        kva_port_unlock(&reclaim.lock, irq);
+        return 0;
+    }
+    reclaim.passing = true;
+    for (unsigned i = 0; i < KVA_COUNT(order) && lacking(&p) != 0; i++) {
+        ask_stage(order[i], &p, &irq);
+    }
+    reclaim.passing = false;
+    reclaim.stat.passes++;
+    reclaim.stat.vain += p.done == 0;
+    reclaim.stat.bytes += p.done;
+    kva_port_unlock(&reclaim.lock, irq);
+    *work = p.work;
+    return p.done;
 }
 
 size_t
 kva_reclaim(size_t bytes)
 {
-    size_t done = 0;
-    unsigned left;
-    kva_irq_t irq;
+    size_t work = KVA_WORK_ALL;
 
-    init_once();
-    irq = kva_port_lock(&cleaners.lock);
-    if (cleaners.running) {
-        kva_port_unlock(&cleaners.lock, irq);
-        return 0;
-    }
-    cleaners.running = true;
-    for (left = cleaners.count;
-         left > 0 && done < bytes && cleaners.first != NULL; left--) {
-        struct kva_cleaner *cl = cleaners.first;
-
-        detach(cl);
-        append(cl);
-        cl->calls_running = 1;
-        kva_port_unlock(&cleaners.lock, irq);
-        done += cl->clean(cl->arg, bytes - done, 0);
-        irq = kva_port_lock(&cleaners.lock);
-        cl->calls_running = 0;
-    }
-    cleaners.running = false;
-    kva_port_unlock(&cleaners.lock, irq);
-    return done;
+    return kva_reclaim_pass(bytes, KVA_URGENCY_TRIM, &work);
 }

@@ -69,6 +69,10 @@ extern const struct test port_memory_tests[];
 extern const struct test port_seam_tests[];
 extern const struct test port_sleep_tests[];
 extern const struct test print_tests[];
+extern const struct test pressure_tests[];
+extern const struct test shrinker_tests[];
+extern const struct test lru_tests[];
+extern const struct test pagedaemon_tests[];
 extern const struct test reclaim_tests[];
 extern const struct test resize_tests[];
 extern const struct test single_step_tests[];
@@ -141,6 +145,10 @@ const struct test *const test_tables[] = {
     evacuate_tests,
     mark_tests,
     split_tests,
+    pressure_tests,
+    shrinker_tests,
+    lru_tests,
+    pagedaemon_tests,
     reclaim_tests,
     pages_tests,
     kva_tests,

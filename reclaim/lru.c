@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The LRU of pages; see lru.h for the picture.
+ *
+ * Whoever uses a page has its object locked, and takes the list's lock inside.
+ * A pass comes the other way: it has the list's lock and wants the object.  So
+ * it only tries for that, with the list's lock dropped and the page marked, and
+ * the mark keeps page and object there: removing waits until it is gone, which
+ * it is after one try.  A page whose object was not to be had goes to the hot
+ * end: it is in use.
+ *
+ * Invariants: a listed page is on both lists; counts are those of the lists.
+ */
+#include "reclaim/lru.h"
+
+#include "port/check.h"
+
+/* ---- the lists, locked ------------------------------------------------- */
+
+static void
+link_hot(struct kva_lru *lru, struct kva_lru_page *page)
+{
+    struct kva_lru_object *object = page->object;
+
+    page->hotter = NULL;
+    page->colder = lru->hot;
+    if (lru->hot != NULL) {
+        lru->hot->hotter = page;
+    } else {
+        lru->cold = page;
+    }
+    lru->hot = page;
+    page->object_hotter = NULL;
+    page->object_colder = object->hot;
+    if (object->hot != NULL) {
+        object->hot->object_hotter = page;
+    } else {
+        object->cold = page;
+    }
+    object->hot = page;
+    lru->pages++;
+    object->pages++;
+    page->listed = true;
+}
+
+static void
+unlink_object(struct kva_lru_object *object, struct kva_lru_page *page)
+{
+    if (page->object_hotter != NULL) {
+        page->object_hotter->object_colder = page->object_colder;
+    } else {
+        object->hot = page->object_colder;
+    }
+    if (page->object_colder != NULL) {
+        page->object_colder->object_hotter = page->object_hotter;
+    } else {
+        object->cold = page->object_hotter;
+    }
+    object->pages--;
+}
+
+static void
+unlink_page(struct kva_lru *lru, struct kva_lru_page *page)
+{
+    if (page->hotter != NULL) {
+        page->hotter->colder = page->colder;
+    } else {
+        lru->hot = page->colder;
+    }
+    if (page->colder != NULL) {
+        page->colder->hotter = page->hotter;
+    } else {
+        lru->cold = page->hotter;
+    }
+    unlink_object(page->object, page);
+    lru->pages--;
+    page->listed = false;
+    if (lru->large == page->object && page->object->pages == 0) {
+        lru->large = NULL;
+    }
+}
+
+static bool
+has_too_many(const struct kva_lru *lru, const struct kva_lru_object *object)
+{
+    return lru->share != 0 &&
+           object->pages > lru->pages / 100u * lru->share +
+                               lru->pages % 100u * lru->share / 100u;
+}
+
+/* ---- pages come, are used, and go -------------------------------------- */
+
+void
+kva_lru_insert(struct kva_lru *lru, struct kva_lru_page *page)
+{
+    kva_irq_t irq = kva_port_lock(&lru->lock);
+    bool listed = page->listed;
+
+    if (!listed) {
+        page->tried = false;
+        link_hot(lru, page);
+        if (has_too_many(lru, page->object) &&
+            (lru->large == NULL || lru->large->pages < page->object->pages)) {
+            lru->large = page->object;
+        }
+    }
+    kva_port_unlock(&lru->lock, irq);
+    if (listed) {
+        kva__misuse("kva_lru_insert", "lru", lru->name, (uintptr_t)page,
+                    "expected a page that is not listed, found it listed");
+    }
+}
+
+void
+kva_lru_touch(struct kva_lru *lru, struct kva_lru_page *page)
+{
+    kva_irq_t irq = kva_port_lock(&lru->lock);
+
+    if (page->listed && lru->hot != page) {
+        struct kva_lru_object *large = lru->large;
+
+        unlink_page(lru, page);
+        link_hot(lru, page);
+        lru->large = large;
+    }
+    kva_port_unlock(&lru->lock, irq);
+}
+
+void
+kva_lru_remove(struct kva_lru *lru, struct kva_lru_page *page)
+{
+    kva_irq_t irq = kva_port_lock(&lru->lock);
+
+    while (page->tried) {
+        kva_port_unlock(&lru->lock, irq);
+#if KVA_TIER >= 1
+        kva_port_relax();
+#endif
+        irq = kva_port_lock(&lru->lock);
+    }
+    if (page->listed) {
+        unlink_page(lru, page);
+    }
+    kva_port_unlock(&lru->lock, irq);
+}
+
+size_t
+kva_lru_pages(struct kva_lru *lru)
+{
+    return __atomic_load_n(&lru->pages, __ATOMIC_RELAXED);
+}
+
+/* ---- a pass ------------------------------------------------------------ */
+
+/* The next to try: of the object that has too many, or the coldest.  Locked. */
+static struct kva_lru_page *
+next_page(struct kva_lru *lru)
+{
+    struct kva_lru_page *page = lru->cold;
+
+    if (lru->large != NULL && has_too_many(lru, lru->large)) {
+        page = lru->large->cold;
+    } else {
+        lru->large = NULL;
+    }
+    while (page != NULL && page->tried) { /* by somebody else's pass */
+        page = page->hotter;
+    }
+    return page;
+}
+
+/* Try for its object; then it is released, or in use and goes to the hot end. */
+static size_t
+try_page(struct kva_lru *lru, struct kva_lru_page *page, kva_irq_t *irq)
+{
+    struct kva_lru_object *object = page->object;
+    size_t bytes = 0;
+    bool mine;
+
+    page->tried = true;
+    kva_port_unlock(&lru->lock, *irq);
+    mine = lru->trylock(lru->arg, object);
+    *irq = kva_port_lock(&lru->lock);
+    page->tried = false;
+    if (!mine) { /* from here on it may be removed, but we have the lock */
+        unlink_page(lru, page);
+        link_hot(lru, page);
+        lru->busy++;
+        if (lru->large == object) {
+            lru->large = NULL;
+        }
+        return 0;
+    }
+    unlink_page(lru, page);
+    lru->released++;
+    kva_port_unlock(&lru->lock, *irq);
+    bytes = lru->release(lru->arg, page);
+    lru->unlock(lru->arg, object);
+    *irq = kva_port_lock(&lru->lock);
+    return bytes;
+}
+
+static size_t
+clean(void *arg, struct kva_want *want)
+{
+    struct kva_lru *lru = arg;
+    struct kva_lru_page *page;
+    size_t done = 0, left;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&lru->lock);
+    for (left = lru->pages; left != 0 && done < want->bytes && want->work != 0;
+         left--) {
+        size_t keep = want->retain >> KVA_PAGE_SHIFT;
+
+        page = lru->pages > keep ? next_page(lru) : NULL;
+        if (page == NULL) {
+            break;
+        }
+        done += try_page(lru, page, &irq);
+        want->work -= want->work == KVA_WORK_ALL ? 0 : 1u;
+    }
+    kva_port_unlock(&lru->lock, irq);
+    return done;
+}
+
+void
+kva_lru_init(struct kva_lru *lru)
+{
+    kva_port_lock_init(&lru->lock, lru->name, KVA_IPL_NONE, KVA_RANK_CACHE - 1);
+    lru->cold = lru->hot = NULL;
+    lru->pages = 0;
+    lru->large = NULL;
+    lru->cleaner = (struct kva_cleaner){
+        .clean = clean,
+        .arg = lru,
+        .name = lru->name,
+        .stage = KVA_STAGE_PAGES,
+        .retain = lru->cleaner.retain,
+    };
+    kva_reclaim_register(&lru->cleaner);
+}
+
+void
+kva_lru_fini(struct kva_lru *lru)
+{
+    kva_reclaim_unregister(&lru->cleaner);
+    if (lru->pages != 0) {
+        kva__misuse("kva_lru_fini", "lru", lru->name, (uintptr_t)lru,
+                    "expected no page, found %zu", lru->pages);
+    }
+    kva_port_lock_fini(&lru->lock);
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * When to reclaim, how much, and when to give up.
+ *
+ *      turn:  tell the level
+ *             wanted = what is in use above where the medium level is left,
+ *                      or what those who wait want, if that is more
+ *             none?  -> sleep until woken
+ *             pass   -> something came back?  the next turn at once
+ *                       nothing?  10 ms, 20 ms, ... 640 ms from now
+ *                       nothing for the 8th time?  who waits is refused
+ *
+ * The bounds of the medium level are the daemon's own: it begins when that is
+ * entered (90 % of the limit) and goes on until it is left (87 %), so it has
+ * something to do before anybody has to wait, and does not run for each page.
+ *
+ * Who waits sleeps in the wait queue of his arena (vmem/wait.c), and is woken
+ * from there by the free that serves him: the daemon wakes nobody, it only has
+ * others free.  It needs no memory itself.
+ *
+ * A pass that gives nothing will not give more if it is made again at once; so
+ * it backs off, says so once, and presses harder (KVA_URGENCY_OOM: nothing is
+ * retained).  If still nothing comes, nothing ever may: all who wait may hold
+ * what the others want.  Then they are refused, and it is theirs to let go of
+ * what they have.
+ *
+ * No wake-up is lost: wake sets a flag under the lock, which the sleeper looks
+ * at under it.
+ */
+#include "reclaim/pagedaemon.h"
+
+#include "port/check.h"
+#include "vmem/wait.h"
+
+#if KVA_TIER >= 3
+
+static struct {
+    kva_lock_t lock;
+    bool woken;                      /* (d) */
+    bool stop;                       /* (d) */
+    bool runs;                       /* (d) somebody is in kva_pagedaemon */
+    unsigned patience;               /* (d) */
+    struct kva_pagedaemon_stat stat; /* (d) */
+    bool ready;
+} daemon = { .patience = KVA_PAGEDAEMON_PATIENCE };
+
+static void
+init_once(void)
+{
+    if (!daemon.ready) {
+        kva_port_lock_init(&daemon.lock, "pagedaemon", KVA_IPL_VM,
+                           KVA_RANK_META - 1);
+        daemon.ready = true;
+    }
+}
+
+void
+kva_pagedaemon_set_patience(unsigned passes)
+{
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&daemon.lock);
+    daemon.patience = passes;
+    kva_port_unlock(&daemon.lock, irq);
+}
+
+/* ---- waking and sleeping ----------------------------------------------- */
+
+void
+kva_pagedaemon_wake(void)
+{
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&daemon.lock);
+    if (!daemon.woken) {
+        daemon.woken = true;
+        kva_port_wake(&daemon);
+    }
+    kva_port_unlock(&daemon.lock, irq);
+}
+
+void
+kva_pagedaemon_wait(uint64_t ns)
+{
+    uint64_t end = kva_port_clock() + ns, now = 0;
+    int err = 0;
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&daemon.lock);
+    while (!daemon.woken && !daemon.stop && err == 0) {
+        err = kva_port_wait(&daemon, &daemon.lock, &irq, ns);
+        now = kva_port_clock();
+        if (ns != 0 && now >= end) {
+            break;
+        }
+        ns = ns != 0 ? end - now : 0;
+    }
+    daemon.woken = false;
+    kva_port_unlock(&daemon.lock, irq);
+}
+
+/* ---- a turn ------------------------------------------------------------ */
+
+/* Bytes in use above where the medium level is left, once it was entered. */
+static size_t
+excess(void)
+{
+    const struct kva_supply *supply = kva__reclaim_supply();
+    size_t used, floor;
+
+    if (supply == NULL || kva_pressure() < KVA_PRESSURE_MEDIUM) {
+        return 0;
+    }
+    used = supply->used();
+    floor = kva__pressure_floor(KVA_PRESSURE_MEDIUM);
+    return used >= floor ? used - floor + 1u : 0;
+}
+
+static size_t
+wanted(void)
+{
+    size_t by_level = excess(), by_waiters = kva__wait_wanted();
+
+    return by_level > by_waiters ? by_level : by_waiters;
+}
+
+static enum kva_urgency
+urgency(unsigned in_vain)
+{
+    if (in_vain != 0 || kva_pressure() == KVA_PRESSURE_OOM) {
+        return KVA_URGENCY_OOM;
+    }
+    return KVA_URGENCY_MEDIUM;
+}
+
+static void
+say_stuck(size_t bytes)
+{
+    const struct kva_supply *supply = kva__reclaim_supply();
+
+    if (supply != NULL) {
+        kva__log("pagedaemon: %zu bytes wanted, none came back; %zu of %zu in "
+                 "use",
+                 bytes, supply->used(), supply->limit());
+    } else {
+        kva__log("pagedaemon: %zu bytes wanted, none came back", bytes);
+    }
+}
+
+/* After a pass that gave nothing.  When to try again. */
+static uint64_t
+back_off(size_t bytes)
+{
+    uint64_t pause = KVA_PAGEDAEMON_BACKOFF;
+    unsigned n, patience;
+    size_t refused = 0;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&daemon.lock);
+    n = ++daemon.stat.in_vain;
+    daemon.stat.stuck += n == 1u;
+    patience = daemon.patience;
+    kva_port_unlock(&daemon.lock, irq);
+    if (n == 1u) {
+        say_stuck(bytes);
+    }
+    if (patience != 0 && n >= patience) {
+        refused = kva__wait_refuse_all();
+    }
+    irq = kva_port_lock(&daemon.lock);
+    daemon.stat.refused += refused;
+    kva_port_unlock(&daemon.lock, irq);
+    for (; n > 1u && pause < KVA_PAGEDAEMON_BACKOFF_MAX; n--) {
+        pause *= 2u;
+    }
+    return pause;
+}
+
+/* Bytes came back, or none are wanted. */
+static void
+note_progress(bool passed)
+{
+    kva_irq_t irq = kva_port_lock(&daemon.lock);
+
+    daemon.stat.in_vain = 0;
+    daemon.stat.passes += passed;
+    kva_port_unlock(&daemon.lock, irq);
+}
+
+static unsigned
+begin_turn(void)
+{
+    kva_irq_t irq = kva_port_lock(&daemon.lock);
+    unsigned in_vain = daemon.stat.in_vain;
+
+    daemon.stat.turns++;
+    kva_port_unlock(&daemon.lock, irq);
+    return in_vain;
+}
+
+uint64_t
+kva_pagedaemon_turn(void)
+{
+    size_t bytes, work = KVA_PAGEDAEMON_WORK;
+    uint64_t tell_at, now;
+    unsigned in_vain;
+
+    init_once();
+    in_vain = begin_turn();
+    now = kva_port_clock();
+    tell_at = kva_pressure_tell(now);
+    bytes = wanted();
+    if (bytes == 0) {
+        note_progress(false);
+        return tell_at != 0 ? tell_at - now : 0;
+    }
+    if (kva_reclaim_pass(bytes, urgency(in_vain), &work) != 0) {
+        note_progress(true);
+        return 1;
+    }
+    return back_off(bytes);
+}
+
+/* ---- the thread -------------------------------------------------------- */
+
+static bool
+set_runs(bool runs)
+{
+    kva_irq_t irq = kva_port_lock(&daemon.lock);
+    bool ran = daemon.runs;
+
+    daemon.runs = runs;
+    kva_port_unlock(&daemon.lock, irq);
+    return ran;
+}
+
+static bool
+is_stopped(void)
+{
+    kva_irq_t irq = kva_port_lock(&daemon.lock);
+    bool stop = daemon.stop;
+
+    kva_port_unlock(&daemon.lock, irq);
+    return stop;
+}
+
+void
+kva_pagedaemon(void)
+{
+    init_once();
+    if (set_runs(true)) {
+        kva__misuse("kva_pagedaemon", "thread", "pagedaemon", 0,
+                    "expected one, found another one running");
+    }
+    while (!is_stopped()) {
+        uint64_t ns = kva_pagedaemon_turn();
+
+        if (ns != 1) {
+            kva_pagedaemon_wait(ns);
+        }
+    }
+    (void)set_runs(false);
+}
+
+void
+kva_pagedaemon_stop(void)
+{
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&daemon.lock);
+    daemon.stop = true;
+    while (daemon.runs) {
+        kva_port_wake(&daemon);
+        kva_port_unlock(&daemon.lock, irq);
+        kva_port_relax();
+        irq = kva_port_lock(&daemon.lock);
+    }
+    daemon.stop = false;
+    kva_port_unlock(&daemon.lock, irq);
+}
+
+void
+kva_pagedaemon_stat(struct kva_pagedaemon_stat *st)
+{
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&daemon.lock);
+    *st = daemon.stat;
+    kva_port_unlock(&daemon.lock, irq);
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The pagedaemon: what a kernel thread calls so that memory comes back before,
+ * and while, somebody waits for it.
+ *
+ *      kva_start();                       once paging is up
+ *      kthread_create(kva_pagedaemon);    and that is all
+ *
+ * The theory is at the head of pagedaemon.c.  The stages, and backing off when
+ * nothing comes back, are those of NetBSD's rump kernels.
+ */
+#ifndef KVA_RECLAIM_PAGEDAEMON_H
+#define KVA_RECLAIM_PAGEDAEMON_H
+
+#include "reclaim/pressure.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if KVA_TIER >= 3
+
+/* Work of a pass of the daemon's: pages or objects looked at, some 4 MiB of
+ * pages, a few milliseconds. */
+#define KVA_PAGEDAEMON_WORK 1024u
+
+/* Nanoseconds to the next pass when one gave nothing, doubled each time up to
+ * the second. */
+#define KVA_PAGEDAEMON_BACKOFF 10000000u
+#define KVA_PAGEDAEMON_BACKOFF_MAX 640000000u
+
+/* So many passes in a row without anything, 1.3 s in all, and who waits for
+ * memory is refused it (KVA_ENOMEM); 0: never. */
+#define KVA_PAGEDAEMON_PATIENCE 8u
+void kva_pagedaemon_set_patience(unsigned passes);
+
+/*
+ * Reclaim as it is needed; returns after kva_pagedaemon_stop.  For a thread of
+ * its own, which is given the priority of those that write pages out.
+ */
+void kva_pagedaemon(void);
+
+/* Have kva_pagedaemon return, and wait until it did, if it runs. */
+void kva_pagedaemon_stop(void);
+
+/*
+ * One turn of it, for a kernel that has a thread for several such things: a
+ * pass, if one is needed.  Returns nanoseconds to the next turn; 0: when it is
+ * woken (kva_pagedaemon_wait); 1: at once.  Thread context, no lock held.
+ */
+uint64_t kva_pagedaemon_turn(void);
+
+/* Sleep until there may be something to do, or that long (0: no matter how
+ * long).  By the one who calls kva_pagedaemon_turn. */
+void kva_pagedaemon_wait(uint64_t ns);
+
+/* There may be something to do.  Any context; called by the layers above. */
+void kva_pagedaemon_wake(void);
+
+struct kva_pagedaemon_stat {
+    unsigned long turns;
+    unsigned long passes;
+    unsigned long stuck;   /* times that it began to back off */
+    unsigned long refused; /* who waited and was refused */
+    unsigned in_vain;      /* passes in a row, now */
+};
+void kva_pagedaemon_stat(struct kva_pagedaemon_stat *st);
+
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The pagedaemon.
+ *
+ * Claims: it begins when the medium level is entered, and stops where that is
+ * left; it stops as soon as enough is free, and frees what a waiter wants; when
+ * nothing comes back it says so once, waits longer each time, and in the end
+ * those who wait are refused; and as a thread it keeps a load below its limit
+ * that without it would fail.
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include "kmem/kmem.h"
+#include "reclaim/pagedaemon.h"
+#include "tests/unit/tower.h"
+
+#if KVA_TIER >= 3
+
+#define P KVA_PAGE_SIZE
+#define LIMIT (256 * P)
+#define MS ((uint64_t)1000000u)
+
+/* Somebody who holds pages of kmem_arena and gives them back when asked. */
+struct hoard {
+    struct kva_cleaner cleaner;
+    vmem_addr_t page[512];
+    unsigned n;
+    unsigned calls;
+    enum kva_urgency urgency; /* of the last call */
+    bool miser;               /* gives nothing */
+};
+
+static size_t
+hoard_clean(void *arg, struct kva_want *want)
+{
+    struct hoard *h = arg;
+    size_t done = 0;
+
+    h->calls++;
+    h->urgency = want->urgency;
+    while (!h->miser && done < want->bytes && h->n > 0) {
+        vmem_xfree(kmem_arena, h->page[--h->n], P);
+        done += P;
+    }
+    return done;
+}
+
+static void
+start(size_t limit)
+{
+    struct kva_posix_config config = { .va_bytes = (size_t)256 << 20 };
+    struct kva_boot boot = { .wired_limit = limit };
+
+    PORT(&config);
+    kva_posix_clock_virtual(true);
+    kva_posix_clock_advance(1000 * MS);
+    boot.va_base = kva_posix_va_base();
+    boot.va_bytes = kva_posix_va_bytes();
+    CHECK_EQ(kva_boot(&boot), 0);
+    CHECK_EQ(kva_start(), 0);
+}
+
+static void
+hoard_add(struct hoard *h)
+{
+    *h = (struct hoard){ .cleaner = { .clean = hoard_clean,
+                                      .arg = h,
+                                      .name = "hoard",
+                                      .stage = KVA_STAGE_CLIENTS } };
+    kva_reclaim_register(&h->cleaner);
+}
+
+/* Take until so many are in use. */
+static void
+hoard_up_to(struct hoard *h, size_t bytes)
+{
+    struct kva_stat st;
+
+    for (;;) {
+        kva_stat(&st);
+        if (st.wired_bytes >= bytes) {
+            return;
+        }
+        CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN,
+                             VMEM_ADDR_MAX, VM_NOSLEEP, &h->page[h->n++]),
+                 0);
+    }
+}
+
+static void
+hoard_end(struct hoard *h)
+{
+    while (h->n > 0) {
+        vmem_xfree(kmem_arena, h->page[--h->n], P);
+    }
+    kva_reclaim_unregister(&h->cleaner);
+}
+
+static void
+end(void)
+{
+    kva_shutdown();
+    kva_posix_clock_virtual(false);
+}
+
+static size_t
+wired(void)
+{
+    struct kva_stat st;
+
+    kva_stat(&st);
+    return st.wired_bytes;
+}
+
+/* Turns until it sleeps. */
+static uint64_t
+turns(void)
+{
+    uint64_t ns;
+
+    do {
+        ns = kva_pagedaemon_turn();
+    } while (ns == 1);
+    return ns;
+}
+
+static void
+from_level_to_level(struct test_ctx *t)
+{
+    struct hoard h;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    hoard_up_to(&h, LIMIT / 100 * 89);
+    CHECK_EQ(turns(), 0);
+    CHECK_EQ(h.calls, 0); /* it is not entered */
+    hoard_up_to(&h, LIMIT / 10 * 9 + P);
+    (void)turns();
+    CHECK(h.calls > 0);
+    CHECK_LT(wired(), LIMIT / 100 * 87 + P);      /* left, */
+    CHECK_GE(wired(), LIMIT / 100 * 87 - 17 * P); /* and no more than a span */
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_LOW);
+    hoard_end(&h);
+    end();
+}
+
+static struct hoard *hoarder;
+static unsigned hooked;
+
+/* The waiter is about to sleep: the daemon has its turns. */
+static void
+turn_from_hook(void *arg, const void *channel)
+{
+    (void)arg;
+    (void)channel;
+    hooked++;
+    if (hoarder != NULL) {
+        hoarder->miser = false;
+    }
+    for (unsigned i = 0; i < KVA_PAGEDAEMON_PATIENCE; i++) {
+        kva_posix_clock_advance(1000 * MS);
+        (void)kva_pagedaemon_turn();
+    }
+}
+
+static void
+for_a_waiter(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    struct hoard h;
+    unsigned had;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    hoard_up_to(&h, LIMIT);
+    h.miser = true; /* for direct reclaim; the daemon has more luck */
+    had = h.n;
+    hoarder = &h;
+    hooked = 0;
+    kva_posix_wait_hook(turn_from_hook, NULL);
+    CHECK_EQ(vmem_xalloc(kmem_arena, 8 * P, 0, 0, 0, VMEM_ADDR_MIN,
+                         VMEM_ADDR_MAX, VM_SLEEP, &addr),
+             0);
+    kva_posix_wait_hook(NULL, NULL);
+    CHECK_GE(hooked, 1);
+    CHECK(h.n < had);
+    vmem_xfree(kmem_arena, addr, 8 * P);
+    hoard_end(&h);
+    end();
+}
+
+static void
+no_hang(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat before, after;
+    uint64_t pause = KVA_PAGEDAEMON_BACKOFF;
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    hoard_up_to(&h, LIMIT);
+    h.miser = true;
+    kva_pagedaemon_stat(&before);
+    for (unsigned i = 0; i < 5; i++) {
+        CHECK_EQ(turns(), pause); /* each time twice as long */
+        CHECK_EQ(h.urgency, KVA_URGENCY_OOM);
+        pause *= 2;
+    }
+    kva_pagedaemon_stat(&after);
+    CHECK_EQ(after.stuck - before.stuck, 1);
+    CHECK_EQ(after.in_vain, 5);
+    hoarder = NULL;
+    hooked = 0;
+    kva_posix_wait_hook(turn_from_hook, NULL);
+    CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_SLEEP, &addr),
+             KVA_ENOMEM); /* refused, as nobody gives anything */
+    kva_posix_wait_hook(NULL, NULL);
+    CHECK_GE(hooked, 1);
+    kva_pagedaemon_stat(&after);
+    CHECK_EQ(after.refused - before.refused, 1);
+    h.miser = false;
+    (void)turns();
+    kva_pagedaemon_stat(&after);
+    CHECK_EQ(after.in_vain, 0);
+    hoard_end(&h);
+    end();
+}
+
+static void *
+daemon_thread(void *arg)
+{
+    (void)arg;
+    kva_pagedaemon();
+    return NULL;
+}
+
+/* A cache that grows with each look and gives back the oldest when asked. */
+static void
+as_a_thread(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat before, after;
+    unsigned refused = 0;
+    pthread_t thread;
+    struct hoard h;
+
+    start(LIMIT);
+    kva_posix_clock_virtual(false);
+    hoard_add(&h);
+    kva_pagedaemon_stat(&before);
+    CHECK_EQ(pthread_create(&thread, NULL, daemon_thread, NULL), 0);
+    for (unsigned long n = 0; n < t->count; n++) {
+        vmem_addr_t addr;
+
+        refused += vmem_alloc(kmem_arena, 4 * P, VM_SLEEP, &addr) != 0;
+        memset((void *)addr, 1, 4 * P);
+        CHECK_LE(wired(), LIMIT);
+        vmem_free(kmem_arena, addr, 4 * P);
+    }
+    CHECK_EQ(refused, 0);
+    kva_pagedaemon_stop();
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    kva_pagedaemon_stat(&after);
+    CHECK(after.turns > before.turns);
+    hoard_end(&h);
+    end();
+}
+
+#endif
+
+const struct test pagedaemon_tests[] = {
+#if KVA_TIER >= 3
+    TEST("pagedaemon", from_level_to_level), TEST("pagedaemon", for_a_waiter),
+    TEST("pagedaemon", no_hang),
+    TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
+#endif
+    TEST_END
+};

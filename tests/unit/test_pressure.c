@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pressure levels.
+ *
+ * Claims: a level is entered and left where it should be, through every
+ * transition in both directions; an event tells what there is now, each listener
+ * once, and a level once a second at the most; a postponed one is not lost; who
+ * stopped listening is not told.
+ */
+#include <pthread.h>
+
+#include "reclaim/pressure.h"
+#include "tests/harness/test.h"
+
+#define LIMIT ((size_t)1000)
+#define SECOND ((uint64_t)1000000000u)
+
+struct ear {
+    struct kva_pressure_listener listener;
+    unsigned told;
+    enum kva_pressure level; /* the last one */
+};
+
+static void
+hear(void *arg, enum kva_pressure level)
+{
+    struct ear *ear = arg;
+
+    CHECK_EQ(kva_posix_locks_held(), 0);
+    ear->told++;
+    ear->level = level;
+}
+
+static void
+listen_to(struct ear *ear)
+{
+    *ear = (struct ear){ .listener = { .fn = hear, .arg = ear } };
+    kva_pressure_listen(&ear->listener);
+}
+
+static void
+calm(void)
+{
+    (void)kva_pressure_update(0, LIMIT);
+    (void)kva_pressure_tell(0);
+}
+
+/* The level as its definition says. */
+static enum kva_pressure
+expected(enum kva_pressure level, size_t used)
+{
+    static const size_t enter[] = { 0, 800, 900, 970 };
+
+    for (unsigned i = KVA_PRESSURE_OOM; i > level; i--) {
+        if (used >= enter[i]) {
+            return (enum kva_pressure)i;
+        }
+    }
+    for (unsigned i = level; i > 0; i--) {
+        if (used >= enter[i] - 30) {
+            return (enum kva_pressure)i;
+        }
+    }
+    return KVA_PRESSURE_NONE;
+}
+
+static void
+every_transition(struct test_ctx *t)
+{
+    static const size_t used[] = { 0,   769, 770, 799, 800, 869, 870,  899,
+                                   900, 939, 940, 969, 970, 999, 1000, 2000 };
+    bool seen[KVA_PRESSURES][KVA_PRESSURES] = { { false } };
+    enum kva_pressure level = KVA_PRESSURE_NONE;
+
+    calm();
+    for (unsigned long n = 0; n < t->count; n++) {
+        size_t now = used[test_rand_below(t, KVA_COUNT(used))];
+        enum kva_pressure next = expected(level, now);
+
+        (void)kva_pressure_update(now, LIMIT);
+        CHECK_EQ(kva_pressure(), next);
+        seen[level][next] = true;
+        level = next;
+    }
+    for (unsigned i = 0; i < KVA_PRESSURES; i++) {
+        for (unsigned j = 0; j < KVA_PRESSURES; j++) {
+            CHECK(seen[i][j]);
+        }
+    }
+    (void)kva_pressure_update(5, 0); /* no limit, no pressure */
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_NONE);
+    calm();
+}
+
+static void
+events(struct test_ctx *t)
+{
+    struct ear a, b;
+    uint64_t now = 5 * SECOND, again;
+
+    (void)t;
+    calm();
+    listen_to(&a);
+    listen_to(&b);
+    CHECK(!kva_pressure_update(700, LIMIT));
+    CHECK_EQ(kva_pressure_tell(now), 0);
+    CHECK_EQ(a.told, 0);
+    CHECK(kva_pressure_update(910, LIMIT));
+    CHECK_EQ(kva_pressure_tell(now), 0);
+    CHECK_EQ(a.told, 1);
+    CHECK_EQ(b.told, 1);
+    CHECK_EQ(a.level, KVA_PRESSURE_MEDIUM);
+    CHECK_EQ(kva_pressure_tell(now), 0); /* once */
+    CHECK_EQ(a.told, 1);
+    kva_pressure_unlisten(&b.listener);
+    CHECK(kva_pressure_update(800, LIMIT));
+    CHECK_EQ(kva_pressure_tell(now + 1), 0); /* another level, at once */
+    CHECK_EQ(a.level, KVA_PRESSURE_LOW);
+    CHECK_EQ(b.told, 1);
+    CHECK(kva_pressure_update(950, LIMIT));
+    again = kva_pressure_tell(now + 2); /* medium a second time: later */
+    CHECK_EQ(again, now + SECOND);
+    CHECK_EQ(a.told, 2);
+    CHECK_EQ(kva_pressure_tell(again), 0); /* and not lost */
+    CHECK_EQ(a.told, 3);
+    CHECK_EQ(a.level, KVA_PRESSURE_MEDIUM);
+    (void)kva_pressure_update(0, LIMIT);
+    (void)kva_pressure_update(950, LIMIT); /* came and went: nothing to tell */
+    CHECK_EQ(kva_pressure_tell(now + 9 * SECOND), 0);
+    CHECK_EQ(a.told, 3);
+    kva_pressure_unlisten(&a.listener);
+    calm();
+}
+
+/* On the edge, ten changes in a millisecond for ten seconds. */
+static void
+once_a_second(struct test_ctx *t)
+{
+    struct kva_pressure_stat before, after;
+    uint64_t now = 100 * SECOND;
+    struct ear a;
+
+    (void)t;
+    calm();
+    listen_to(&a);
+    kva_pressure_stat(&before);
+    for (unsigned ms = 0; ms < 10000; ms++, now += SECOND / 1000) {
+        for (unsigned i = 0; i < 10; i++) {
+            (void)kva_pressure_update(i % 2 == 0 ? 800 : 769, LIMIT);
+        }
+        (void)kva_pressure_update(ms % 2 == 0 ? 800 : 769, LIMIT);
+        (void)kva_pressure_tell(now);
+    }
+    kva_pressure_stat(&after);
+    CHECK_GE(after.entered[KVA_PRESSURE_LOW] - before.entered[KVA_PRESSURE_LOW],
+             10000);
+    CHECK_LE(after.told[KVA_PRESSURE_LOW] - before.told[KVA_PRESSURE_LOW], 10);
+    CHECK_LE(after.told[KVA_PRESSURE_NONE] - before.told[KVA_PRESSURE_NONE],
+             10);
+    CHECK_LE(a.told, 20);
+    CHECK_GE(a.told, 10);
+    kva_pressure_unlisten(&a.listener);
+    calm();
+}
+
+static void
+bounds_of_ones_own(struct test_ctx *t)
+{
+    static const unsigned good[2][4] = { { 0, 50, 60, 70 }, { 0, 40, 55, 65 } };
+    static const unsigned usual[2][4] = { { 0, 80, 90, 97 },
+                                          { 0, 77, 87, 94 } };
+    static const unsigned bad[][2][4] = {
+        { { 0, 50, 60, 70 }, { 0, 50, 55, 65 } },  /* left where entered */
+        { { 0, 50, 50, 70 }, { 0, 40, 45, 65 } },  /* two at once */
+        { { 0, 50, 60, 70 }, { 0, 45, 44, 65 } },  /* left out of order */
+        { { 0, 50, 60, 101 }, { 0, 40, 55, 65 } }, /* never */
+    };
+
+    (void)t;
+    calm();
+    for (unsigned i = 0; i < KVA_COUNT(bad); i++) {
+        CHECK_EQ(kva_pressure_configure(bad[i][0], bad[i][1]), KVA_EINVAL);
+    }
+    CHECK_EQ(kva_pressure_configure(good[0], good[1]), 0);
+    (void)kva_pressure_update(500, LIMIT);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_LOW);
+    (void)kva_pressure_update(400, LIMIT);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_LOW);
+    (void)kva_pressure_update(399, LIMIT);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_NONE);
+    CHECK_EQ(kva_pressure_configure(usual[0], usual[1]), 0);
+    calm();
+}
+
+/* ---- threads ------------------------------------------------------------ */
+
+static unsigned stop;
+
+static void *
+teller(void *arg)
+{
+    (void)arg;
+    while (__atomic_load_n(&stop, __ATOMIC_RELAXED) == 0) {
+        (void)kva_pressure_tell(0);
+    }
+    return NULL;
+}
+
+struct counted {
+    struct kva_pressure_listener listener;
+    unsigned live; /* 0: must not be called */
+};
+
+static void
+hear_if_live(void *arg, enum kva_pressure level)
+{
+    struct counted *c = arg;
+
+    (void)level;
+    CHECK_EQ(__atomic_load_n(&c->live, __ATOMIC_RELAXED), 1);
+    kva_port_relax();
+}
+
+static void
+unlisten_while_told(struct test_ctx *t)
+{
+    struct counted c = { .listener = { .fn = hear_if_live, .arg = &c } };
+    pthread_t thread;
+
+    calm();
+    stop = 0;
+    CHECK_EQ(pthread_create(&thread, NULL, teller, NULL), 0);
+    for (unsigned long n = 0; n < t->count; n++) {
+        __atomic_store_n(&c.live, 1, __ATOMIC_RELAXED);
+        kva_pressure_listen(&c.listener);
+        (void)kva_pressure_update(n % 2 == 0 ? 990 : 0, LIMIT);
+        kva_pressure_unlisten(&c.listener);
+        __atomic_store_n(&c.live, 0, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    calm();
+}
+
+const struct test pressure_tests[] = {
+    TEST_COUNT("pressure", every_transition, 3000, 100000, 1000000),
+    TEST("pressure", events),
+    TEST("pressure", once_a_second),
+    TEST("pressure", bounds_of_ones_own),
+    TEST_COUNT("pressure", unlisten_while_told, 300, 10000, 1000000),
+    TEST_END,
+};

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Shrinkers: the chunk protocol.
+ *
+ * Claims: as many chunks are asked for as are wanted, and no more than are held;
+ * what was asked for is asked for once; a client that does not answer is passed
+ * over after its time; what it cannot free can be asked for again; the accounts
+ * agree to the chunk whatever threads do.
+ */
+#include <pthread.h>
+
+#include "reclaim/shrinker.h"
+#include "tests/harness/test.h"
+
+#define CHUNK ((size_t)4096)
+
+struct client {
+    struct kva_shrinker shrinker;
+    size_t requested; /* by request, in all */
+    size_t hand;      /* taken and not freed yet */
+};
+
+static void
+request(void *arg, size_t chunks)
+{
+    struct client *c = arg;
+
+    CHECK_EQ(kva_posix_locks_held(), 0);
+    c->requested += chunks;
+}
+
+static void
+client_add(struct client *c)
+{
+    *c = (struct client){ .shrinker = { .chunk = CHUNK,
+                                        .request = request,
+                                        .arg = c,
+                                        .name = "client" } };
+    kva_shrinker_register(&c->shrinker);
+}
+
+static void
+client_end(struct client *c)
+{
+    kva_shrinker_unregister(&c->shrinker);
+    kva_shrinker_fini(&c->shrinker);
+}
+
+static void
+check_counts(struct client *c, size_t held, size_t asked)
+{
+    size_t h, a;
+
+    kva_shrinker_count(&c->shrinker, &h, &a);
+    CHECK_EQ(h, held);
+    CHECK_EQ(a, asked);
+}
+
+static void
+chunks_are_asked_for(struct test_ctx *t)
+{
+    static const struct {
+        size_t bytes, chunks;
+    } cases[] = {
+        { 1, 1 },           { CHUNK, 1 },         { CHUNK + 1, 2 },
+        { 7 * CHUNK, 7 },   { 100 * CHUNK, 100 }, { 1000 * CHUNK - 1, 1000 },
+        { SIZE_MAX, 1000 },
+    };
+    struct client c;
+
+    (void)t;
+    for (size_t i = 0; i < KVA_COUNT(cases); i++) {
+        client_add(&c);
+        kva_shrinker_add(&c.shrinker, 1000);
+        CHECK_EQ(kva_reclaim(cases[i].bytes), 0);
+        CHECK_EQ(c.requested, cases[i].chunks);
+        check_counts(&c, 1000 - cases[i].chunks, cases[i].chunks);
+        CHECK_EQ(kva_shrinker_take(&c.shrinker), cases[i].chunks);
+        CHECK_EQ(kva_shrinker_take(&c.shrinker), 0);
+        client_end(&c);
+    }
+}
+
+static void
+asked_for_once(struct test_ctx *t)
+{
+    struct client c;
+
+    (void)t;
+    kva_posix_clock_virtual(true);
+    client_add(&c);
+    kva_shrinker_add(&c.shrinker, 10);
+    (void)kva_reclaim(4 * CHUNK);
+    check_counts(&c, 6, 4);
+    (void)kva_reclaim(4 * CHUNK); /* they will come */
+    check_counts(&c, 6, 4);
+    (void)kva_reclaim(5 * CHUNK); /* all but one */
+    check_counts(&c, 5, 5);
+    kva_posix_clock_advance(KVA_SHRINKER_PATIENCE);
+    (void)kva_reclaim(2 * CHUNK); /* they will not: it may have died */
+    check_counts(&c, 3, 7);
+    kva_shrinker_remove(&c.shrinker, 2); /* frees two on its own */
+    check_counts(&c, 3, 5);
+    CHECK_EQ(kva_shrinker_take(&c.shrinker), 5);
+    kva_shrinker_add(&c.shrinker, 5); /* could not free them */
+    check_counts(&c, 8, 0);
+    kva_shrinker_remove(&c.shrinker, 8);
+    check_counts(&c, 0, 0);
+    client_end(&c);
+    kva_posix_clock_virtual(false);
+}
+
+static void
+some_stay(struct test_ctx *t)
+{
+    size_t work = KVA_WORK_ALL;
+    struct client c;
+
+    (void)t;
+    c = (struct client){ .shrinker = { .chunk = CHUNK,
+                                       .name = "client",
+                                       .cleaner.retain = 3 * CHUNK } };
+    kva_shrinker_register(&c.shrinker);
+    kva_shrinker_add(&c.shrinker, 10);
+    (void)kva_reclaim(SIZE_MAX);
+    check_counts(&c, 3, 7);
+    (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
+    check_counts(&c, 0, 10);
+    client_end(&c);
+}
+
+/* One thread allocates, asks and believes; the client frees what it takes, now
+ * and then not all of it. */
+
+static void *
+client_thread(void *arg)
+{
+    struct client *c = arg;
+    size_t n, freed = 0;
+    int err;
+
+    do {
+        err = kva_shrinker_wait(&c->shrinker, 0, &n);
+        if (err == 0 && n % 3 == 0) { /* one cannot be freed now */
+            kva_shrinker_add(&c->shrinker, 1);
+            n--;
+        }
+        freed += n;
+        __atomic_store_n(&c->hand, freed, __ATOMIC_RELEASE);
+    } while (err == 0);
+    CHECK_EQ(err, KVA_EINTR);
+    return NULL;
+}
+
+static void
+accounts_agree(struct test_ctx *t)
+{
+    struct client c = { .shrinker = { .chunk = CHUNK, .name = "client" } };
+    size_t added = 0, held, asked;
+    pthread_t thread;
+
+    kva_shrinker_register(&c.shrinker);
+    CHECK_EQ(pthread_create(&thread, NULL, client_thread, &c), 0);
+    for (unsigned long n = 0; n < t->count; n++) {
+        size_t some = (size_t)test_rand_below(t, 8);
+
+        kva_shrinker_add(&c.shrinker, some);
+        added += some;
+        (void)kva_reclaim(test_rand_below(t, 8) * CHUNK + 1);
+    }
+    kva_shrinker_unregister(&c.shrinker);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    kva_shrinker_fini(&c.shrinker);
+    held = c.shrinker.held;
+    asked = c.shrinker.asked;
+    CHECK_EQ(held + asked + c.hand, added);
+    CHECK(c.hand > 0);
+}
+
+static void
+wait_times_out(struct test_ctx *t)
+{
+    struct client c;
+    size_t n = 7;
+
+    (void)t;
+    client_add(&c);
+    CHECK_EQ(kva_shrinker_wait(&c.shrinker, 1000, &n), KVA_ETIMEDOUT);
+    CHECK_EQ(n, 0);
+    kva_shrinker_add(&c.shrinker, 2);
+    (void)kva_reclaim(1);
+    CHECK_EQ(kva_shrinker_wait(&c.shrinker, 1000, &n), 0);
+    CHECK_EQ(n, 1);
+    client_end(&c);
+}
+
+const struct test shrinker_tests[] = {
+    TEST("shrinker", chunks_are_asked_for),
+    TEST("shrinker", asked_for_once),
+    TEST("shrinker", some_stay),
+    TEST_COUNT("shrinker", accounts_agree, 1000, 30000, 3000000),
+    TEST("shrinker", wait_times_out),
+    TEST_END,
+};
