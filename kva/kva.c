@@ -111,11 +111,10 @@ arena_clean(void *arg, struct kva_want *want)
 
 /* Addresses only: no byte reaches the page supply. */
 static size_t
-map_clean(void *arg, size_t bytes, size_t retain)
+map_clean(void *arg, struct kva_want *want)
 {
     (void)arg;
-    (void)bytes;
-    (void)retain;
+    (void)want;
     kva__map_settle();
     return 0;
 }
@@ -193,6 +192,7 @@ heap_arenas(void)
     cleaner_begin(&kva.heap_va, &kva_heap_va_arena, "heap_va_arena");
     kva.map.clean = map_clean;
     kva.map.name = "kernel_map";
+    kva.map.stage = KVA_STAGE_SPANS;
     kva_reclaim_register(&kva.map);
     return 0;
 }

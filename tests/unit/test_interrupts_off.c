@@ -7,6 +7,7 @@
  *
  * That no function is missing here is checked by tests/house/interrupts.py.
  */
+#include <pthread.h>
 #include <string.h>
 
 #include "kva/sizing.h"
@@ -17,6 +18,9 @@
 #include "pool/list.h"
 #include "pool/pool_store.h"
 #include "port/pages/pages.h"
+#include "reclaim/lru.h"
+#include "reclaim/pagedaemon.h"
+#include "reclaim/shrinker.h"
 #include "tests/harness/test.h"
 
 #define P KVA_PAGE_SIZE
@@ -117,16 +121,143 @@ print_nowhere(const char *fmt, ...)
     (void)fmt;
 }
 
-/* ---- the tower --------------------------------------------------------- */
+/* ---- reclaim ------------------------------------------------------------- */
 
 static size_t
-clean_nothing(void *arg, size_t bytes, size_t retain)
+clean_nothing(void *arg, struct kva_want *want)
 {
     (void)arg;
-    (void)bytes;
-    (void)retain;
+    (void)want;
     return 0;
 }
+
+static void
+hear(void *arg, enum kva_pressure level)
+{
+    (void)arg;
+    (void)level;
+}
+
+static bool
+trylock(void *arg, struct kva_lru_object *object)
+{
+    (void)arg;
+    return object == NULL;
+}
+
+#if KVA_TIER >= 3
+/* A machine that is full, and of which something comes back for ever: so the
+ * daemon has no time to sleep, which is not done with interrupts off. */
+static size_t
+full(void)
+{
+    return 100;
+}
+
+static size_t
+comes_back(void)
+{
+    static size_t bytes;
+
+    return __atomic_add_fetch(&bytes, 1, __ATOMIC_RELAXED);
+}
+
+static const struct kva_supply endless = { full, full, comes_back };
+
+static void *
+daemon_thread(void *arg)
+{
+    kva_irq_t saved = kva_posix_irq_save();
+
+    DO(pagedaemon());
+    kva_posix_irq_restore(saved);
+    return arg;
+}
+
+/* Until somebody else stops it. */
+static void
+daemon_has_its_run(void)
+{
+    struct kva_cleaner cl = { .clean = clean_nothing, .name = "none" };
+    struct kva_pagedaemon_stat at_first, now;
+    pthread_t thread;
+
+    kva_reclaim_register(&cl);
+    kva_reclaim_set_supply(&endless);
+    (void)kva_pressure_update(100, 100);
+    DO(pagedaemon_stat(&at_first));
+    CHECK_EQ(pthread_create(&thread, NULL, daemon_thread, NULL), 0);
+    do {
+        kva_port_relax();
+        kva_pagedaemon_stat(&now);
+    } while (now.turns == at_first.turns);
+    kva_pagedaemon_stop();
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    kva_reclaim_set_supply(NULL);
+    (void)kva_pressure_update(0, 0);
+    kva_reclaim_unregister(&cl);
+}
+#endif
+
+static void
+reclaiming(struct test_ctx *t)
+{
+    static const unsigned enter[] = { 0, 80, 90, 97 };
+    static const unsigned leave[] = { 0, 77, 87, 94 };
+    struct kva_pressure_listener l = { .fn = hear };
+    struct kva_shrinker sh = { .chunk = 1, .name = "none" };
+    struct kva_lru lru = { .name = "none", .trylock = trylock };
+    struct kva_lru_object object = { 0 };
+    struct kva_lru_page page = { .object = &object };
+    struct kva_reclaim_stat rs;
+    struct kva_pressure_stat ps;
+    size_t asked, work = 1;
+    uint64_t ns;
+
+    (void)t;
+    begin();
+    GET(n, reclaim_pass(1, KVA_URGENCY_LOW, &work));
+    DO(reclaim_set_supply(NULL));
+    DO(reclaim_stat(&rs));
+    GET(err, pressure_configure(enter, leave));
+    DO(pressure_listen(&l));
+    GET(yes, pressure_update(0, 1));
+    GET(ns, pressure_tell(0));
+    CHECK_EQ(ns, 0);
+    GET(n, pressure());
+    DO(pressure_stat(&ps));
+    DO(pressure_unlisten(&l));
+    DO(shrinker_register(&sh));
+    DO(shrinker_add(&sh, 2));
+    DO(shrinker_remove(&sh, 1));
+    GET(n, shrinker_take(&sh));
+    DO(shrinker_count(&sh, &n, &asked));
+#if KVA_TIER >= 3
+    GET(n, reclaim(1)); /* asks for the chunk that is left */
+    GET(err, shrinker_wait(&sh, 1, &n));
+#endif
+    DO(shrinker_unregister(&sh));
+    DO(shrinker_fini(&sh));
+    DO(lru_init(&lru));
+    DO(lru_insert(&lru, &page));
+    DO(lru_touch(&lru, &page));
+    GET(n, reclaim(1));
+    GET(n, lru_pages(&lru));
+    DO(lru_remove(&lru, &page));
+    DO(lru_fini(&lru));
+#if KVA_TIER >= 3
+    DO(pagedaemon_set_patience(KVA_PAGEDAEMON_PATIENCE));
+    DO(pagedaemon_wake());
+    DO(pagedaemon_wait(0));
+    GET(ns, pagedaemon_turn());
+    CHECK_EQ(ns, 0);
+    DO(pagedaemon_stop());
+    daemon_has_its_run();
+#endif
+    end();
+}
+
+/* ---- the tower --------------------------------------------------------- */
 
 static void
 pageable(void)
@@ -675,6 +806,7 @@ an_opening_port_is_found(struct test_ctx *t)
 }
 
 const struct test interrupts_off_tests[] = {
+    TEST("interrupts_off", reclaiming),
     TEST("interrupts_off", tower),
     TEST("interrupts_off", arenas),
     TEST("interrupts_off", pools),
