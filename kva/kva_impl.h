@@ -38,6 +38,13 @@ kva_vmem_rimport_t kva__wire_intr_import;
 int kva__wire_attach(uintptr_t va, size_t bytes);
 void kva__wire_detach(uintptr_t va, size_t bytes);
 
+/* Count bytes that are attached elsewhere; false: above the limit, or before
+ * kva_start. */
+bool kva__wire_account(size_t bytes);
+void kva__wire_unaccount(size_t bytes);
+/* Is va in the direct map; the frame behind it. */
+bool kva__wire_direct(uintptr_t va, kva_pa_t *pa);
+
 /* ---- kva.c ----------------------------------------------------------- */
 
 /* What an arena does when it has nothing left, if the caller can wait. */

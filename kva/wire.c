@@ -129,6 +129,12 @@ account(size_t size)
     return ok;
 }
 
+bool
+kva__wire_account(size_t size)
+{
+    return wired.started && account(size);
+}
+
 static void
 unaccount(size_t size)
 {
@@ -140,6 +146,68 @@ unaccount(size_t size)
     __atomic_store_n(&wired.gone, wired.gone + size, __ATOMIC_RELAXED);
     kva_port_unlock(&wired.lock, irq);
     note_pressure(false);
+}
+
+void
+kva__wire_unaccount(size_t size)
+{
+    unaccount(size);
+}
+
+/* ---- frames as addresses ---------------------------------------------- */
+
+/* Where frames are used: at their own addresses, or in the direct map; false:
+ * they are not in it. */
+static bool
+frames_at(kva_pa_t pa, size_t n, uintptr_t *va)
+{
+#if KVA_DIRECT_MAP
+    if (kva__mode == KVA_MODE_VA) {
+        return kva_port_direct(pa, n, va);
+    }
+#endif
+    (void)n;
+    *va = (uintptr_t)pa;
+    return true;
+}
+
+/*
+ * Frames whose addresses satisfy the request: contiguous, and more of them
+ * than needed if the first come out misaligned; what is over goes back.
+ */
+static int
+frames_import(const struct kva_vmem_request *rq, uintptr_t *addr)
+{
+    size_t more = rq->size + (rq->align - KVA_PAGE_SIZE), size = rq->size;
+    uintptr_t base, end;
+    kva_pa_t pa;
+
+    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP, &pa) != 0) {
+        return KVA_ENOMEM;
+    }
+    if (!frames_at(pa, size >> KVA_PAGE_SHIFT, &base) ||
+        !vmem_request_fits(rq, base, base + (size - 1), addr)) {
+        kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
+        size = more;
+        if (more < rq->size || kva_port_page_get(size >> KVA_PAGE_SHIFT,
+                                                 KVA_PAGE_NOSLEEP, &pa) != 0) {
+            return KVA_ENOMEM;
+        }
+        if (!frames_at(pa, size >> KVA_PAGE_SHIFT, &base) ||
+            !vmem_request_fits(rq, base, base + (size - 1), addr)) {
+            kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
+            return KVA_ENOMEM;
+        }
+    }
+    end = *addr + rq->size;
+    if (*addr != base) {
+        kva_port_page_put((*addr - base) >> KVA_PAGE_SHIFT, pa);
+    }
+    if (end != base + size) {
+        kva_port_page_put((base + size - end) >> KVA_PAGE_SHIFT,
+                          pa + (end - base));
+    }
+    return 0;
 }
 
 /* ---- frames under addresses ------------------------------------------- */
@@ -245,6 +313,30 @@ attach(uintptr_t va, size_t n, unsigned flags)
     return 0;
 }
 
+/* Is it memory that is used through the direct map; the frame behind it. */
+bool
+kva__wire_direct(uintptr_t va, kva_pa_t *pa)
+{
+#if KVA_DIRECT_MAP
+    return kva_port_direct_pa(va, pa);
+#else
+    (void)va;
+    *pa = 0;
+    return false;
+#endif
+}
+
+/*
+ * With a direct map: frames in a row that lie in it need neither addresses nor
+ * a page table, and no flush when they go.  Other runs are mapped.
+ */
+static bool
+direct_import(const struct kva_vmem_request *rq, uintptr_t *addr)
+{
+    return KVA_DIRECT_MAP && rq->minaddr == VMEM_ADDR_MIN &&
+           rq->maxaddr == VMEM_ADDR_MAX && frames_import(rq, addr) == 0;
+}
+
 /* Addresses for the request; aligned to a large page if one fits in, and if
  * such are to be had. */
 static int
@@ -271,6 +363,9 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     int err;
 
+    if (direct_import(rq, addr)) {
+        return 0;
+    }
     err = va_alloc(rq, addr);
     if (err == 0) {
         err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
@@ -284,6 +379,13 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 static void
 va_release(uintptr_t addr, size_t size)
 {
+    kva_pa_t pa;
+
+    if (kva__wire_direct(addr, &pa)) {
+        kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
+        unaccount(size);
+        return;
+    }
     detach(addr, size >> KVA_PAGE_SHIFT);
     unaccount(size); /* before the free wakes those who wait for the limit */
     vmem_xfree(kva_heap_va_arena, addr, size);
@@ -313,6 +415,14 @@ kva__wire_detach(uintptr_t va, size_t bytes)
 
 #else /* no address space: never called */
 
+bool
+kva__wire_direct(uintptr_t va, kva_pa_t *pa)
+{
+    (void)va;
+    *pa = 0;
+    return false;
+}
+
 static int
 va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
@@ -329,46 +439,6 @@ va_release(uintptr_t addr, size_t size)
 }
 
 #endif
-
-/* ---- frames as addresses ---------------------------------------------- */
-
-/*
- * Frames whose addresses satisfy the request: contiguous, and more of them
- * than needed if the first come out misaligned; what is over goes back.
- */
-static int
-frames_import(const struct kva_vmem_request *rq, uintptr_t *addr)
-{
-    size_t more = rq->size + (rq->align - KVA_PAGE_SIZE), size = rq->size;
-    uintptr_t base, end;
-    kva_pa_t pa;
-
-    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP, &pa) != 0) {
-        return KVA_ENOMEM;
-    }
-    base = (uintptr_t)pa;
-    if (!vmem_request_fits(rq, base, base + (size - 1), addr)) {
-        kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
-        size = more;
-        if (more < rq->size || kva_port_page_get(size >> KVA_PAGE_SHIFT,
-                                                 KVA_PAGE_NOSLEEP, &pa) != 0) {
-            return KVA_ENOMEM;
-        }
-        base = (uintptr_t)pa;
-        if (!vmem_request_fits(rq, base, base + (size - 1), addr)) {
-            kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
-            return KVA_ENOMEM;
-        }
-    }
-    end = *addr + rq->size;
-    if (*addr != base) {
-        kva_port_page_put((*addr - base) >> KVA_PAGE_SHIFT, pa);
-    }
-    if (end != base + size) {
-        kva_port_page_put((base + size - end) >> KVA_PAGE_SHIFT, end);
-    }
-    return 0;
-}
 
 /* ---- what the arenas call --------------------------------------------- */
 
@@ -450,6 +520,8 @@ int
 kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
                 size_t part_size)
 {
+    kva_pa_t pa;
+
     (void)source;
     switch (kva__mode) {
     case KVA_MODE_REGION:
@@ -458,6 +530,9 @@ kva__wire_split(kva_vmem_t *source, uintptr_t addr, size_t size, uintptr_t part,
     case KVA_MODE_FRAMES:
         return 0;
     default:
+        if (kva__wire_direct(addr, &pa)) {
+            return 0;
+        }
 #if KVA_DEMOTE
         if (!demote(addr, size, part, part_size)) {
             return KVA_EBUSY;

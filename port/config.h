@@ -88,6 +88,19 @@
 #endif
 #define KVA_DEMOTE (KVA_TIER >= 2 && KVA_CONFIG_DEMOTE)
 
+/* 1: the port has kva_port_page_contig, for kva_contig_alloc. */
+#ifndef KVA_CONFIG_PAGE_CONTIG
+#define KVA_CONFIG_PAGE_CONTIG 0
+#endif
+
+/* 1: all memory, or a part of it, is mapped in one piece, and the port says
+ * where (kva_port_direct): then wired memory whose frames lie in a row there is
+ * used through it.  From tier 2 on; below it all memory is identity mapped. */
+#ifndef KVA_CONFIG_DIRECT_MAP
+#define KVA_CONFIG_DIRECT_MAP 0
+#endif
+#define KVA_DIRECT_MAP (KVA_TIER >= 2 && KVA_CONFIG_DIRECT_MAP)
+
 /* 1: pools can have debug modes (pool/debug.h).  They cost nothing while they
  * are off; 0 leaves out what would be asked for them on slow paths. */
 #ifndef KVA_CONFIG_POOL_DEBUG

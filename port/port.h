@@ -10,6 +10,8 @@
  *   3  may-sleep, wait, wake, clock           VM_SLEEP, the reclaim daemon
  *      (read barrier)                         PR_PSERIALIZE, if there is one
  *      (demote, at tiers 2 and 3)             large pages, if it maps with them
+ *      (contiguous frames, at every tier)   devices; if wanted
+ *      (direct map, from tier 2 on)          if there is one
  *      (page owner, at every tier)            free without a size, if wanted
  *
  * Unless a hook says otherwise: it may be called in any context in which the
@@ -86,6 +88,18 @@ void kva_port_lock_fini(kva_lock_t *lock);
 #define KVA_PAGE_LARGE 0x8u   /* aligned to a large page, if it can be */
 int kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa);
 void kva_port_page_put(size_t n, kva_pa_t pa);
+
+#if KVA_CONFIG_PAGE_CONTIG
+/*
+ * The same for a device: all of the n frames within [low, high], the first at a
+ * multiple of align (0: any), and not across a multiple of boundary (0: none),
+ * all in bytes, powers of two.  KVA_EINVAL if no frames could ever be so.  They
+ * go back by kva_port_page_put.  Optional: without KVA_CONFIG_PAGE_CONTIG it is
+ * not referred to.  No lock held.  kva_pages_contig of port/pages does it.
+ */
+int kva_port_page_contig(size_t n, kva_pa_t low, kva_pa_t high, kva_pa_t align,
+                         kva_pa_t boundary, unsigned flags, kva_pa_t *pa);
+#endif
 
 #if KVA_SLABS_BY_OWNER
 /*
@@ -209,6 +223,23 @@ void kva_port_protect(uintptr_t va, size_t n, unsigned prot);
  *     { return (*pa = pt_lookup(va)) != 0; }
  */
 size_t kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa);
+
+#if KVA_DIRECT_MAP
+/*
+ * Where the n frames at pa are mapped for good, readable and writable, in a row:
+ * sets *va; false: nowhere, or not all of them.  kva_port_direct_pa is the way
+ * back: the frame behind va, which may be any address; false: va is not in that
+ * map.  Optional: without KVA_CONFIG_DIRECT_MAP they are not referred to.  In
+ * any context.
+ *
+ *     bool kva_port_direct(kva_pa_t pa, size_t n, uintptr_t *va)
+ *     { *va = DIRECT_MAP + pa; return pa + n * PAGE_SIZE <= DIRECT_BYTES; }
+ *     bool kva_port_direct_pa(uintptr_t va, kva_pa_t *pa)
+ *     { *pa = va - DIRECT_MAP; return *pa < DIRECT_BYTES; }
+ */
+bool kva_port_direct(kva_pa_t pa, size_t n, uintptr_t *va);
+bool kva_port_direct_pa(uintptr_t va, kva_pa_t *pa);
+#endif
 
 #if KVA_DEMOTE
 /*

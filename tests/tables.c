@@ -12,6 +12,7 @@ extern const struct test boot_tests[];
 extern const struct test bounds_tests[];
 extern const struct test check_tests[];
 extern const struct test contract_tests[];
+extern const struct test contig_tests[];
 extern const struct test evacuate_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
@@ -153,6 +154,7 @@ const struct test *const test_tables[] = {
     pages_tests,
     kva_tests,
     sizing_tests,
+    contig_tests,
     stack_tests,
     large_tests,
     pageable_tests,

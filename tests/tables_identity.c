@@ -3,6 +3,7 @@
 #include "tests/harness/test.h"
 
 extern const struct test boot_tests[];
+extern const struct test contig_tests[];
 extern const struct test exhaustive_import_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test budget_tests[];
@@ -35,6 +36,7 @@ const struct test *const test_tables[] = {
     resize_tests,
     budget_tests,
     kva_identity_tests,
+    contig_tests,
     boot_tests,
     vmem_add_span_tests,
     vmem_arguments_tests,

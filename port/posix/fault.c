@@ -23,6 +23,9 @@ static struct site sites[SITES_MAX] = {
     [KVA_POSIX_META_GET] = { .name = "meta_get" },
     [KVA_POSIX_WAIT] = { .name = "wait" },
     [KVA_POSIX_BARRIER] = { .name = "barrier" },
+#if KVA_CONFIG_PAGE_CONTIG
+    [KVA_POSIX_PAGE_CONTIG] = { .name = "page_contig" },
+#endif
 #if KVA_DEMOTE
     [KVA_POSIX_DEMOTE] = { .name = "demote" },
 #endif

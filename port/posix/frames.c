@@ -67,7 +67,7 @@ kva__posix_frames_fini(void)
 void
 kva_posix_supply_set(const struct kva_posix_supply *supply)
 {
-    const struct kva_posix_supply none = { NULL, NULL, NULL, NULL };
+    const struct kva_posix_supply none = { .get = NULL };
 
     kva__posix_supply = supply == NULL ? none : *supply;
 }
@@ -208,6 +208,78 @@ frames_take(size_t n, size_t align, size_t *frame)
     return true;
 }
 
+#if KVA_CONFIG_PAGE_CONTIG
+/* What a device wants, in bytes. */
+struct device {
+    size_t n;
+    kva_pa_t low, high, align, boundary;
+};
+
+/* Do n frames from there on serve. */
+static bool
+device_serves(const struct device *d, size_t frame)
+{
+    kva_pa_t first = kva__posix_frame_pa(frame);
+    kva_pa_t last = first + ((kva_pa_t)d->n << KVA_PAGE_SHIFT) - 1;
+
+    return first >= d->low && last <= d->high &&
+           (d->align == 0 || (first & (d->align - 1)) == 0) &&
+           (d->boundary == 0 || ((first ^ last) & ~(d->boundary - 1)) == 0);
+}
+
+/* The lowest frame of the free run [first, end) from which on they serve; end:
+ * none. */
+static size_t
+device_find(const struct device *d, size_t first, size_t end)
+{
+    while (end - first >= d->n && !device_serves(d, first)) {
+        first++;
+    }
+    return end - first >= d->n ? first : end;
+}
+
+/* Take them out of the run. */
+static void
+device_take(const struct device *d, size_t first, size_t end, size_t at)
+{
+    if (first < unused) {
+        run_remove(first);
+    } else {
+        end = unused = at + d->n;
+    }
+    if (at > first) {
+        run_insert(first, at - first);
+    }
+    if (end > at + d->n) {
+        run_insert(at + d->n, end - (at + d->n));
+    }
+    for (size_t i = 0; i < d->n; i++) {
+        state_of[at + i] = POSIX_FRAME_HELD;
+    }
+}
+
+/* The lowest frames that serve, by a look at each. */
+static bool
+device_search(const struct device *d, size_t *frame)
+{
+    size_t end;
+
+    for (size_t first = 0; first < frames_max; first = end) {
+        if (first < unused && state_of[first] != POSIX_FRAME_FREE) {
+            end = first + 1;
+            continue;
+        }
+        end = first < unused ? first + run_len[first] : frames_max;
+        *frame = device_find(d, first, end);
+        if (*frame != end) {
+            device_take(d, first, end, *frame);
+            return true;
+        }
+    }
+    return false;
+}
+#endif
+
 static void
 frames_give(size_t frame, size_t n)
 {
@@ -290,17 +362,13 @@ frames_get(size_t n, unsigned flags, size_t *frame)
     return NULL;
 }
 
-/* The same from the supply, which is asked with nothing locked. */
-static const char *
-supply_get(size_t n, unsigned flags, size_t *frame)
+/* What the supply gave; it was asked with nothing locked. */
+static void
+supply_enter(size_t n, kva_pa_t pa, size_t *frame)
 {
     bool good = true;
     kva_irq_t saved;
-    kva_pa_t pa;
 
-    if (kva__posix_supply.get(n, flags, &pa) != 0) {
-        return "page_get: the supply has no such run";
-    }
     if (!kva__posix_frame_find(pa, n, frame)) {
         kva__panic("page_get: expected frames of the machine from the supply, "
                    "found pa 0x%llx",
@@ -317,6 +385,17 @@ supply_get(size_t n, unsigned flags, size_t *frame)
         kva__panic("page_get: expected free frames from the supply, found one "
                    "in use");
     }
+}
+
+static const char *
+supply_get(size_t n, unsigned flags, size_t *frame)
+{
+    kva_pa_t pa;
+
+    if (kva__posix_supply.get(n, flags, &pa) != 0) {
+        return "page_get: the supply has no such run";
+    }
+    supply_enter(n, pa, frame);
     return NULL;
 }
 
@@ -384,6 +463,47 @@ kva_port_page_get(size_t n, unsigned flags, kva_pa_t *pa)
     return 0;
 }
 
+#if KVA_CONFIG_PAGE_CONTIG
+int
+kva_port_page_contig(size_t n, kva_pa_t low, kva_pa_t high, kva_pa_t align,
+                     kva_pa_t boundary, unsigned flags, kva_pa_t *pa)
+{
+    const struct device d = { n, low, high, align, boundary };
+    bool found = false;
+    size_t frame = 0;
+    kva_irq_t saved;
+
+    posix_yield("page_contig");
+    kva__posix_need(__func__);
+    if (kva_posix_fault(KVA_POSIX_PAGE_CONTIG)) {
+        kva__posix_error("page_contig: injected fault");
+        return KVA_ENOMEM;
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    kva__posix.stats.page_gets++;
+    found = limit_check(n, flags) == NULL;
+    if (found && kva__posix_supply.get == NULL) {
+        found = device_search(&d, &frame);
+        frames_count(found ? n : 0);
+    }
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    if (found && kva__posix_supply.get != NULL) {
+        found = kva__posix_supply.contig != NULL &&
+                kva__posix_supply.contig(n, low, high, align, boundary, flags,
+                                         pa) == 0;
+        if (found) {
+            supply_enter(n, *pa, &frame);
+        }
+    }
+    if (!found || (POSIX_IDENTITY && identity_attach(frame, n) != 0)) {
+        kva__posix_error("page_contig: no such run");
+        return KVA_ENOMEM;
+    }
+    *pa = kva__posix_frame_pa(frame);
+    return 0;
+}
+#endif
+
 /* The first of n frames that is not in this state; n if all are. */
 static size_t
 frames_all(size_t frame, size_t n, enum posix_frame_state state)
@@ -399,6 +519,7 @@ frames_all(size_t frame, size_t n, enum posix_frame_state state)
 static void
 frames_put(size_t frame, size_t n)
 {
+    kva__posix_direct_clear(frame, n);
     frames_give(frame, n);
     kva__posix.stats.frames -= n;
     kva__posix.stats.attached_pages -= POSIX_IDENTITY ? n : 0;

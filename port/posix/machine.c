@@ -161,6 +161,9 @@ parts_init(void)
     if (error == 0) {
         error = kva__posix_meta_init();
     }
+    if (error == 0) {
+        error = kva__posix_direct_init();
+    }
     return error;
 }
 
@@ -168,6 +171,7 @@ static void
 parts_fini(void)
 {
     kva__posix_owner_fini();
+    kva__posix_direct_fini();
     kva_posix_supply_set(NULL);
     kva__posix_meta_fini();
     kva__posix_large_fini();

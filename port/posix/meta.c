@@ -123,6 +123,41 @@ meta_count(int by)
     }
 }
 
+#if KVA_DIRECT_MAP
+/* A frame, where all are mapped; it is zeroed when it was given back. */
+static int
+direct_get(uintptr_t *va)
+{
+    kva_pa_t pa;
+    kva_irq_t saved;
+
+    if (kva_port_page_get(1, KVA_PAGE_NOSLEEP, &pa) != 0) {
+        return KVA_ENOMEM;
+    }
+    (void)kva_port_direct(pa, 1, va);
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    meta_count(1);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    return 0;
+}
+
+static void
+direct_put(uintptr_t va)
+{
+    kva_pa_t pa;
+    kva_irq_t saved;
+
+    if (!kva_port_direct_pa(va, &pa) || (va & KVA_PAGE_MASK) != 0) {
+        kva__misuse("kva_port_meta_put", "space", "meta", va,
+                    "expected a metadata page");
+    }
+    saved = kva__posix_enter(&kva__posix_space_lock);
+    meta_count(-1);
+    kva__posix_leave(&kva__posix_space_lock, saved);
+    kva_port_page_put(1, pa);
+}
+#endif
+
 static int
 supply_get(uintptr_t *va)
 {
@@ -162,6 +197,9 @@ kva_port_meta_get(uintptr_t *va)
         kva__posix_error("meta_get: injected fault");
         return KVA_ENOMEM;
     }
+#if KVA_DIRECT_MAP
+    return direct_get(va);
+#endif
     if (kva__posix_supply.meta_get != NULL) {
         return supply_get(va);
     }
@@ -194,6 +232,10 @@ kva_port_meta_put(uintptr_t va)
 
     posix_yield("meta_put");
     kva__posix_need(__func__);
+#if KVA_DIRECT_MAP
+    direct_put(va);
+    return;
+#endif
     if (kva__posix_supply.meta_put != NULL) {
         supply_put(va);
         return;

@@ -114,13 +114,17 @@ int kva_posix_resident(size_t *va_bytes, size_t *meta_bytes);
  * Somebody else hands out the machine's frames, whose addresses are known; NULL:
  * the port does.  Set before the first frame is given out.  What the hooks
  * promise is checked, limits and faults are as ever.  meta_get and meta_put may
- * be NULL, for the port's own room.
+ * be NULL, for the port's own room; without contig devices get nothing.
  */
 struct kva_posix_supply {
     int (*get)(size_t n, unsigned flags, kva_pa_t *pa);
     void (*put)(size_t n, kva_pa_t pa);
     int (*meta_get)(uintptr_t *va);
     void (*meta_put)(uintptr_t va);
+#if KVA_CONFIG_PAGE_CONTIG
+    int (*contig)(size_t n, kva_pa_t low, kva_pa_t high, kva_pa_t align,
+                  kva_pa_t boundary, unsigned flags, kva_pa_t *pa);
+#endif
 };
 void kva_posix_supply_set(const struct kva_posix_supply *supply);
 void kva_posix_frames(kva_pa_t *first, size_t *n);
@@ -235,6 +239,9 @@ enum kva_posix_site {
     KVA_POSIX_META_GET, /* "meta_get": KVA_ENOMEM */
     KVA_POSIX_WAIT,     /* "wait": KVA_EINTR */
     KVA_POSIX_BARRIER,  /* "barrier": KVA_ENOTSUP */
+#if KVA_CONFIG_PAGE_CONTIG
+    KVA_POSIX_PAGE_CONTIG, /* "page_contig": KVA_ENOMEM */
+#endif
 #if KVA_DEMOTE
     KVA_POSIX_DEMOTE, /* "demote": KVA_ENOMEM */
 #endif

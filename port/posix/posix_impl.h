@@ -155,6 +155,13 @@ void kva__posix_large_map(uintptr_t va, kva_pa_t pa, size_t n);
  * reaches out of them, and nothing is changed.  Space lock held. */
 size_t kva__posix_large_unmap(uintptr_t va, size_t n);
 
+/* ---- direct.c ---------------------------------------------------------- */
+
+int kva__posix_direct_init(void);
+void kva__posix_direct_fini(void);
+/* Frames that nobody uses lose what they have in the direct map. */
+void kva__posix_direct_clear(size_t frame, size_t n);
+
 /* ---- frames.c ---------------------------------------------------------- */
 
 enum posix_frame_state {

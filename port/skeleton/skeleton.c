@@ -143,6 +143,43 @@ kva_port_page_put(size_t n, kva_pa_t pa)
     }
 }
 
+/* Optional: a run for a device, here with a look at one position after the
+ * other. */
+#if KVA_CONFIG_PAGE_CONTIG
+static bool
+run_serves(size_t at, size_t n, kva_pa_t align, kva_pa_t boundary)
+{
+    kva_pa_t first = (uintptr_t)memory[at];
+    kva_pa_t last = first + ((kva_pa_t)n << KVA_PAGE_SHIFT) - 1;
+
+    for (size_t i = at; i < at + n; i++) {
+        if (in_use[i]) {
+            return false;
+        }
+    }
+    return (align == 0 || (first & (align - 1)) == 0) &&
+           (boundary == 0 || ((first ^ last) & ~(boundary - 1)) == 0);
+}
+
+int
+kva_port_page_contig(size_t n, kva_pa_t low, kva_pa_t high, kva_pa_t align,
+                     kva_pa_t boundary, unsigned flags, kva_pa_t *pa)
+{
+    (void)flags;
+    for (size_t at = 0; n <= PAGES && at <= PAGES - n; at++) {
+        *pa = (uintptr_t)memory[at];
+        if (*pa >= low && *pa + ((kva_pa_t)n << KVA_PAGE_SHIFT) - 1 <= high &&
+            run_serves(at, n, align, boundary)) {
+            for (size_t i = at; i < at + n; i++) {
+                in_use[i] = true;
+            }
+            return 0;
+        }
+    }
+    return KVA_ENOMEM;
+}
+#endif
+
 /* Optional, see port/config.h: a word for each page of address space.  Best kept
  * with what the kernel has for each page already.  Here: for the first PAGES of
  * those that ever had an owner. */
@@ -353,6 +390,24 @@ kva_port_translate(uintptr_t va, size_t n, kva_pa_t *pa)
 
 /* Optional, see port/config.h: map the large pages at both ends of the range
  * page by page, if they reach out of it.  Here none are mapped. */
+#if KVA_DIRECT_MAP
+/* Optional: where all memory is mapped.  Here it is the array itself. */
+bool
+kva_port_direct(kva_pa_t pa, size_t n, uintptr_t *va)
+{
+    (void)n; /* yours: does the map reach that far */
+    *va = (uintptr_t)pa;
+    return true;
+}
+
+bool
+kva_port_direct_pa(uintptr_t va, kva_pa_t *pa)
+{
+    *pa = va;
+    return va - (uintptr_t)memory < sizeof(memory);
+}
+#endif
+
 #if KVA_DEMOTE
 int
 kva_port_demote(uintptr_t va, size_t n)

@@ -70,9 +70,10 @@ any_counts_all_sites(struct test_ctx *t)
 static void
 sites_have_names(struct test_ctx *t)
 {
-    static const char *const names[] = { "page_get",  "map",     "meta_get",
-                                         "wait",      "barrier", "demote",
-                                         "page_owner" };
+    static const char *const names[] = {
+        "page_get", "map",         "meta_get", "wait",
+        "barrier",  "page_contig", "demote",   "page_owner",
+    };
     int mine;
 
     (void)t;
