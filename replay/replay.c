@@ -64,6 +64,7 @@ raise_all(struct state *max, const struct state *s)
     raise(&max->live_bytes, s->live_bytes);
     raise(&max->va_live_bytes, s->va_live_bytes);
     raise(&max->wired_bytes, s->wired_bytes);
+    raise(&max->large_bytes, s->large_bytes);
     raise(&max->tags, s->tags);
     raise(&max->tag_bytes, s->tag_bytes);
     raise(&max->map_entries, s->map_entries);

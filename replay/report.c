@@ -160,6 +160,24 @@ phase_table(const struct trace *t, const struct run *run, unsigned n,
     }
 }
 
+/* What large pages map, where the stack has real pages. */
+static void
+large_line(const struct run *r)
+{
+    const struct state *s[] = { &r->peak, &r->free50_drained,
+                                &r->free90_drained };
+    static const char *const when[] = { "at the peak", "half freed, drained",
+                                        "nine tenths" };
+
+    printf("  %s: wired under large pages:", r->ops->name);
+    for (unsigned i = 0; i < 3; i++) {
+        printf("%s %s %.2f %% (%s)", i == 0 ? "" : ",", when[i],
+               100 * ratio(s[i]->large_bytes, s[i]->wired_bytes),
+               report_bytes(s[i]->large_bytes));
+    }
+    printf("\n");
+}
+
 static void
 own_lines(const struct run *run, unsigned n)
 {
@@ -175,6 +193,9 @@ own_lines(const struct run *run, unsigned n)
         if (r->totals.free_allocates > 0) {
             printf("  %s: %llu frees had to allocate an entry\n", r->ops->name,
                    (unsigned long long)r->totals.free_allocates);
+        }
+        if (r->ops->resident) {
+            large_line(r);
         }
         if (r->resident_bytes > 0) {
             uint64_t want = r->peak.wired_bytes + report_meta(&r->peak);

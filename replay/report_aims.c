@@ -72,6 +72,10 @@ aims_files(const struct run *ours, const struct run *a, const struct run *map,
                 "");
     }
     at_most("wired / live at the peak", wired_ratio(ours), 1.10, "");
+    at_least("wired memory under large pages at the peak",
+             100 * (double)ours->peak.large_bytes /
+                 (double)ours->peak.wired_bytes,
+             90, " %");
     if (!pattern) {
         at_least("million records a second",
                  (double)ours->trace->nreplay / ours->seconds / 1e6, 3, "");

@@ -14,6 +14,7 @@ state_members(struct json *j, const struct state *s)
     json_number(j, "live_bytes", s->live_bytes);
     json_number(j, "va_live_bytes", s->va_live_bytes);
     json_number(j, "wired_bytes", s->wired_bytes);
+    json_number(j, "large_bytes", s->large_bytes);
     json_number(j, "tags", s->tags);
     json_number(j, "tag_bytes", s->tag_bytes);
     json_number(j, "map_entries", s->map_entries);

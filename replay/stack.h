@@ -26,6 +26,7 @@ struct state {
     uint64_t live_bytes;    /* of objects, as asked for */
     uint64_t va_live_bytes; /* of areas */
     uint64_t wired_bytes;
+    uint64_t large_bytes; /* of those, under large pages */
     uint64_t tags; /* all arenas: busy, free, span */
     uint64_t tag_bytes;
     uint64_t map_entries;

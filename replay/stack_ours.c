@@ -279,9 +279,12 @@ static void
 ours_state(struct stack *st, struct state *s)
 {
     struct ours *o = (struct ours *)st;
+    struct kva_posix_stats port;
     struct kva_stat now;
 
     kva_stat(&now);
+    kva_posix_stats_get(&port);
+    s->large_bytes = (uint64_t)port.large_pages << KVA_PAGE_SHIFT;
     s->movable_objects = o->nmovable;
     s->moves = o->nmoved;
     s->spans_emptied = o->nspans;

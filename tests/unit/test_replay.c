@@ -564,6 +564,9 @@ replay_through(const struct trace *t, const struct stack_ops *ops,
     CHECK_EQ(run->max.live_bytes, t->peak_live_bytes);
     CHECK_GE(run->max.wired_bytes, run->peak.wired_bytes);
     CHECK_GE(run->peak.wired_bytes, run->peak.live_bytes);
+    CHECK_LE(run->peak.large_bytes, run->peak.wired_bytes);
+    CHECK_LE(run->free90_drained.large_bytes, run->free90_drained.wired_bytes);
+    CHECK_EQ(run->drained.large_bytes, 0);
     CHECK_LE(run->free50_drained.wired_bytes, run->free50.wired_bytes);
     CHECK_LE(run->free90_drained.wired_bytes, run->free90.wired_bytes);
     CHECK_LT(run->free90.live_bytes, run->free50.live_bytes);
@@ -1023,6 +1026,7 @@ json_is_written(struct test_ctx *t)
                                           "\"live_bytes\"",
                                           "\"va_live_bytes\"",
                                           "\"wired_bytes\"",
+                                          "\"large_bytes\"",
                                           "\"tags\"",
                                           "\"tag_bytes\"",
                                           "\"map_entries\"",
