@@ -411,10 +411,13 @@ objects_fail_at_each_site(struct test_ctx *t)
                        site[k % KVA_COUNT(site)], meta);
         }
     }
-    /* Every site that there is was made to fail, both ways.  Nobody waits. */
+    /* Every site that there is was made to fail, both ways.  Nobody waits; and
+     * nothing is large in runs of 3, so there is nothing to demote (test_large.c
+     * and test_split.c have that fail). */
     for (unsigned sticky = 0; sticky < 2; sticky++) {
         for (int k = 0; k < KVA_POSIX_SITES + 2; k++) {
-            if (k != KVA_POSIX_WAIT && fired_at[sticky][k] == 0) {
+            if (k != KVA_POSIX_WAIT && k != KVA_POSIX_DEMOTE &&
+                fired_at[sticky][k] == 0) {
                 FAIL("nothing failed at site %d", k);
             }
         }
