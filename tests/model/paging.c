@@ -457,44 +457,49 @@ trap(volatile uint32_t *word, unsigned access, uint32_t content)
     return trap_error;
 }
 
+/* The page can be accessed: it had a frame, or has a blank one now. */
+static const char *
+touched(struct paging *g, size_t i, bool write)
+{
+    struct page *page = &g->page[i];
+    volatile uint32_t *word = (volatile uint32_t *)(g->base + i * P);
+    const char *bad;
+
+    page->content = page->resident ? page->content : 0;
+    page->resident = true;
+    bad = compare_content(g, i);
+    if (write) {
+        page->content = ++g->stamp;
+        word[0] = word[P / 4 - 1] = page->content;
+    }
+    return bad;
+}
+
 static const char *
 step_touch(struct paging *g)
 {
     static const unsigned accesses[] = { W, R, X };
     unsigned access = accesses[g->draw(g->arg, 3)];
-    size_t i, n;
-    struct page *page;
-    volatile uint32_t *word;
     bool fired, traps = g->traps && g->draw(g->arg, 2) != 0 && access != X;
+    struct page *page;
+    size_t i, n;
     int err, want;
 
     pick(g, &i, &n);
     i = g->draw(g->arg, 8) == 7 ? g->draw(g->arg, (uint32_t)g->npages) : i;
     page = &g->page[i];
-    word = (volatile uint32_t *)(g->base + i * P);
     want = !page->there || (page->prot & access) == 0 ? KVA_EFAULT : 0;
     arm(g);
-    err = traps ? trap(word, access, page->resident ? page->content : 0)
+    err = traps ? trap((volatile uint32_t *)(g->base + i * P), access,
+                       page->resident ? page->content : 0)
                 : kva_fault(g->base + i * P + g->draw(g->arg, P), access);
     fired = disarm(g);
-    if (err != want) {
-        return err == KVA_ENOMEM && want == 0 && fired && !page->resident
-                   ? NULL
-                   : FAIL_WITH(g, "a fault at page %zu gave %d", i, err);
+    if (err == want) {
+        return err == 0 ? touched(g, i, access == W) : NULL;
     }
-    if (err != 0) {
-        return NULL;
-    }
-    page->content = page->resident ? page->content : 0;
-    page->resident = true;
-    if (access == W) {
-        const char *bad = compare_content(g, i);
-
-        page->content = ++g->stamp;
-        word[0] = word[P / 4 - 1] = page->content;
-        return bad;
-    }
-    return compare_content(g, i);
+    return err == KVA_ENOMEM && want == 0 && fired && !page->resident
+               ? NULL
+               : FAIL_WITH(g, "a fault at page %zu gave %d", i, err);
 }
 
 /* ---- the driver's side -------------------------------------------------- */
