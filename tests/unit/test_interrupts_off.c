@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "kva/contig.h"
 #include "kva/sizing.h"
 #include "kva/stack.h"
 #include "malloc_compat/kmalloc.h"
@@ -293,6 +294,7 @@ tower(struct test_ctx *t)
     struct kva_cleaner cl = { .clean = clean_nothing, .name = "none" };
     struct kva_stacks *hit;
     struct kva_sizing sizing;
+    kva_pa_t pa;
     struct kva_stat st;
     vmem_addr_t a = 0, b = 0;
 
@@ -310,6 +312,9 @@ tower(struct test_ctx *t)
     pageable();
     DO(stat(&st));
     DO(sizing((uint64_t)1 << 30, (uint64_t)1 << 36, 64, &sizing));
+    GET(err, contig_alloc(2 * P, 0, ~(kva_pa_t)0, 0, 0, VM_NOSLEEP, &a, &pa));
+    CHECK_EQ(err, 0);
+    DO(contig_free(a, 2 * P));
     GET(err, stacks_init(&ks, "stacks", 4 * P, 0));
     GET(err, stack_alloc(&ks, VM_NOSLEEP, &a));
     CHECK_EQ(err, 0);
