@@ -20,6 +20,7 @@ extern const struct test budget_tests[];
 extern const struct test fault_kva_tests[];
 extern const struct test fault_object_tests[];
 extern const struct test fault_vmem_tests[];
+extern const struct test floor_tests[];
 extern const struct test footprint_tests[];
 extern const struct test harness_tests[];
 extern const struct test import_tests[];
@@ -173,6 +174,7 @@ const struct test *const test_tables[] = {
     kmem_string_tests,
     malloc_tests,
     malloc_limit_tests,
+    floor_tests,
     malloc_realloc_tests,
     listing_tests,
     supply_tests,

@@ -357,7 +357,7 @@ bool
 kva__mag_slot_enter(struct kva__magcache *mc, struct mag_entry *e)
 {
     e->cpu = kva_cpu_enter();
-    e->row = mc->row[e->cpu + 1u];
+    e->row = __atomic_load_n(&mc->row[e->cpu + 1u], __ATOMIC_ACQUIRE);
     e->open =
         (uintptr_t *)__atomic_load_n(&e->row[KVA__MAG_OPEN], __ATOMIC_RELAXED);
     e->in = e->open != mc->nobodys;
@@ -645,12 +645,38 @@ round_take(struct kva__magcache *mc, struct kva__magazine *mag,
     round_copy(mc, round, kva__mag_round(mag, at_of(mc, mag->rounds)));
 }
 
+/* Bytes of a row of one cache: a cache line. */
+#define ROW_BYTES                                           \
+    ((1u + KVA__MAG_PARTS) * KVA__MAG_WORD < KVA_CACHE_LINE \
+         ? (size_t)KVA_CACHE_LINE                           \
+         : (1u + KVA__MAG_PARTS) * KVA__MAG_WORD)
+
+/*
+ * The cache's own rows, at its first miss.  A kmem of which a machine uses a few
+ * sizes would have rows for 76 caches otherwise, 5 KB for each CPU.
+ */
+static void
+own_rows_make(struct kva__magcache *mc)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&mc->lock);
+    if (mc->ncpu == 0 &&
+        kva__mag_rows_make(mc->row, store_for(ROW_BYTES), 1, ncpu_default)) {
+        __atomic_store_n(&mc->ncpu, (uint16_t)ncpu_default, __ATOMIC_RELAXED);
+    }
+    kva_port_unlock(&mc->lock, irq);
+}
+
 bool
 kva__mag_get_slow(struct kva__magcache *mc, unsigned flags, uintptr_t *round)
 {
     struct kva__magazine *mag = NULL;
     unsigned want = 1, got;
 
+    if (KVA_UNLIKELY(slots_of(mc) == 0 && mc->ntable != 0)) {
+        own_rows_make(mc);
+    }
     if (get_cached(mc, round, &mag, &want)) {
         return true;
     }
@@ -748,26 +774,30 @@ kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
 
 bool
 kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
-                   uintptr_t *nobodys, unsigned width, unsigned ncpu)
+                   unsigned width, unsigned ncpu)
 {
+    uintptr_t *blocks = NULL, *next; /* each has the next in its first word */
+
     for (unsigned c = 0; c < ncpu; c++) {
         uintptr_t *block = kva__meta_get(store);
 
         if (block == NULL) {
-            kva__mag_rows_free(table, store, nobodys, c);
+            for (; blocks != NULL; blocks = next) {
+                next = (uintptr_t *)*blocks;
+                kva__meta_put(store, blocks);
+            }
             return false;
         }
-        table[c + 1u] = block + 1;
-        kva__mag_row_init(table[c + 1u], width);
+        *block = (uintptr_t)blocks;
+        blocks = block;
+    }
+    for (unsigned c = 0; c < ncpu; c++, blocks = next) {
+        next = (uintptr_t *)*blocks;
+        kva__mag_row_init(blocks + 1, width);
+        __atomic_store_n(&table[c + 1u], blocks + 1, __ATOMIC_RELEASE);
     }
     return true;
 }
-
-/* Bytes of a row of one cache: a cache line. */
-#define ROW_BYTES                                           \
-    ((1u + KVA__MAG_PARTS) * KVA__MAG_WORD < KVA_CACHE_LINE \
-         ? (size_t)KVA_CACHE_LINE                           \
-         : (1u + KVA__MAG_PARTS) * KVA__MAG_WORD)
 
 /* Bytes of a table of n rows, nobody's open and row included. */
 static size_t
@@ -797,9 +827,9 @@ kva__magcache_show(struct kva__magcache *mc, struct kva__mag_rows **hit)
     rows_use(mc, mc->rows);
 }
 
-/* Rows of the cache's own, and a table of them. */
+/* A table for rows of the cache's own, which come with the first miss. */
 static void
-own_rows_make(struct kva__magcache *mc)
+own_table_make(struct kva__magcache *mc)
 {
     size_t bytes = rows_bytes(ncpu_named + 1u);
     struct kva__mag_rows *rows;
@@ -819,10 +849,6 @@ own_rows_make(struct kva__magcache *mc)
     rows = (struct kva__mag_rows *)(void *)(block + 1);
     rows_init(rows, ncpu_named + 1u);
     mc->ntable = (uint16_t)(ncpu_named + 1u);
-    if (kva__mag_rows_make(rows->row, store_for(ROW_BYTES), rows->nobodys, 1,
-                           ncpu_default)) {
-        mc->ncpu = (uint16_t)ncpu_default;
-    }
     rows_use(mc, rows);
 }
 
@@ -855,7 +881,7 @@ rows_renew(struct kva__magcache *mc, void *arg)
     if (mc->own_rows && mc->ntable < ncpu_named + 1u) {
         kva__magcache_empty(mc);
         own_rows_free(mc);
-        own_rows_make(mc);
+        own_table_make(mc);
     }
 }
 
@@ -905,7 +931,7 @@ kva__magcache_init(struct kva__magcache *mc,
             mc->part[p] = (uint16_t)p;
         }
         mc->hit[0] = config->hit;
-        own_rows_make(mc);
+        own_table_make(mc);
     } else {
         mc->row = config->row;
         mc->nobodys = config->nobodys;

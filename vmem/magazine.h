@@ -130,7 +130,7 @@ struct kva__magcache {
     struct kva__mag_rows **hit[2]; /* (c) where hit paths find them, or NULL */
     uint16_t part[KVA__MAG_PARTS]; /* (c) where in a row its words are */
     uint16_t words;                /* (c) of a round */
-    uint16_t ncpu;   /* rows in use, 0: no CPU layer; grows once */
+    uint16_t ncpu;   /* rows in use, 0: no CPU layer, or none yet; grows once */
     uint16_t ntable; /* (c) pointers in a table of its own */
     bool own_rows;   /* (c) */
     const struct kva__mag_supplier *supplier; /* (c) */
@@ -184,8 +184,8 @@ struct kva__mag_config {
 };
 
 /*
- * Make the layer.  Magazines are made on the way of a get only, so a put never
- * allocates.  Works without CPU slots when there is no memory for them: then
+ * Make the layer.  Rows of its own and magazines are made on the way of a get
+ * only, so a put never allocates, and a cache that is not used is small.  Works without CPU slots when there is no memory for them: then
  * every request goes to the supplier.
  */
 void kva__mag_bootstrap(void);
@@ -200,14 +200,15 @@ void kva__magcache_show(struct kva__magcache *mc, struct kva__mag_rows **hit);
 void kva__magcache_fini(struct kva__magcache *mc);
 
 /*
- * Rows for several caches.  table has room for KVA_CPU_MAX + 1 of them and is
- * full of nobody's; store has blocks of a row and open.  A row has width
- * counters first, then as many magazines.  False, and nothing done, if there is
- * no memory for all.
+ * Rows for a cache or several.  table has room for one more and is full of
+ * nobody's; store has blocks of a row and open.  A row has width counters first,
+ * then as many magazines.  Hit paths may be at the table already: they find
+ * nobody's or a row that is ready.  False, and nothing done, if there is no
+ * memory for all.
  */
 struct kva__meta_store;
 bool kva__mag_rows_make(uintptr_t **table, struct kva__meta_store *store,
-                        uintptr_t *nobodys, unsigned width, unsigned ncpu);
+                        unsigned width, unsigned ncpu);
 void kva__mag_rows_free(uintptr_t **table, struct kva__meta_store *store,
                         uintptr_t *nobodys, unsigned ncpu);
 /* A row's first words: open, nothing in any slot. */
@@ -394,7 +395,7 @@ kva__mag_leave(const struct kva__mag_hit *hit)
 static inline uintptr_t *
 kva__mag_row(const struct kva__magcache *mc, unsigned cpu)
 {
-    return mc->row[cpu + 1u];
+    return KVA__ONCE(mc->row[cpu + 1u]);
 }
 
 /* The same for caches with rows of their own, where at is a row's first word
@@ -405,7 +406,7 @@ kva__mag_enter_own(struct kva__mag_hit *hit, struct kva__mag_rows *rows,
 {
     uintptr_t mag;
 
-    hit->row = rows->row[cpu + 1u];
+    hit->row = KVA__ONCE(rows->row[cpu + 1u]);
     hit->at = KVA__MAG_AT;
     hit->open = (uintptr_t *)__atomic_load_n(&hit->row[KVA__MAG_OPEN],
                                              __ATOMIC_RELAXED);

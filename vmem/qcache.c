@@ -836,7 +836,7 @@ gate_make(struct kva__qcache *qc)
     }
     gate = &block->gate;
     gate_init(gate, vm->quantum_shift);
-    if (!kva__mag_rows_make(gate->row, &rows, gate->nobodys, ROW_WIDTH, ncpu)) {
+    if (!kva__mag_rows_make(gate->row, &rows, ROW_WIDTH, ncpu)) {
         ncpu = 0;
     }
     irq = kva_port_lock(&qc->lock);

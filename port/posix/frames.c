@@ -317,7 +317,8 @@ limit_check(size_t n, unsigned flags)
 {
     const struct kva_posix_config *c = &kva__posix.config;
     size_t limit = c->page_limit == 0 ? frames_max : c->page_limit;
-    size_t used = kva__posix.stats.frames;
+    size_t used = kva__posix.stats.frames +
+                  (c->meta_counts ? kva__posix.stats.meta_pages : 0);
 
     if (c->run_max != 0 && n > c->run_max) {
         return "page_get: no run of this length (run_max)";

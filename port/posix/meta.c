@@ -90,6 +90,10 @@ meta_take(size_t *page)
     enum meta_result result = META_GOT;
 
     s->meta_gets++;
+    if (kva__posix.config.meta_counts &&
+        s->frames + s->meta_pages >= kva__posix.config.page_limit) {
+        return META_FULL;
+    }
     if (nfree > 0) {
         *page = free_page[--nfree];
     } else {

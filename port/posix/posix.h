@@ -35,6 +35,7 @@ struct kva_posix_config {
     size_t meta_bytes;    /* room for metadata pages; 0: 4 GiB, or 128 MiB */
     uintptr_t va_hint;    /* where to put it; 0: a fixed place if it is free */
     size_t page_limit;    /* most frames in use at once; 0: as many as fit */
+    bool meta_counts;     /* of page_limit, which metadata pages are part of */
     size_t reserve_pages; /* the last of them, for KVA_PAGE_RESERVE only */
     size_t run_max;       /* longest contiguous run given out; 0: any */
     unsigned cpus;        /* slots, 1 to KVA_CPU_MAX; 0: 2 */
