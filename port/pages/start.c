@@ -252,7 +252,7 @@ start_direct(const struct kva_pages_boot *b, const struct kva__frame_map *map)
 int
 kva_pages_init(const struct kva_pages_boot *b)
 {
-    struct kva__frame_map map;
+    static struct kva__frame_map map; /* a kilobyte: too much for a stack */
     int err;
 
     if (pages.up) {
