@@ -108,7 +108,7 @@ kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
                   enum btag_state state, const char *func)
 {
     size_t quantum = (size_t)1 << vm->quantum_shift;
-    enum btag_state found = BT_UNUSED;
+    enum btag_state found = BT_FREE;
     uintptr_t start = 0;
     size_t found_size = 0;
     struct kva_vmem_btag *bt, *span;
@@ -128,11 +128,16 @@ kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
                     "misaligned address",
                     quantum);
     }
-    switch (found) {
-    case BT_UNUSED:
+    if (bt == NULL) {
         kva__misuse(func, "arena", vm->name, addr,
                     "expected a live range, found an address outside every "
                     "span");
+    }
+    switch (found) {
+    case BT_DEFERRED:
+        kva__misuse(func, "arena", vm->name, addr,
+                    "expected a live range, found one that was freed and is "
+                    "kept back");
     case BT_FREE:
     case BT_FREE_HASHED:
     case BT_PIECE: /* a live range there would have been seen before */

@@ -20,6 +20,7 @@
  *       which knows its number; T5 the store's unused tags are counted
  *   T6  the stock has what is reserved
  *   C1  tags are counted, C2 bytes are
+ *   D1, D2  what is kept back is not in the hash, and counted (defer.c)
  *   X1, X2  the indexes are in order, and what they say is so
  *   P1  cursors stand at tags of the rings
  *   W1 to W5  windows (window.c); Q1 the quantum cache's counts, Q2 each piece
@@ -35,7 +36,7 @@
 
 /* What is counted on the way, to be compared with the statistics. */
 struct tally {
-    size_t busy, free, hashed, spans, imported;
+    size_t busy, free, hashed, deferred, spans, imported;
     size_t inuse, total, import;
 };
 
@@ -81,12 +82,19 @@ check_sums(const kva_vmem_t *vm)
     return NULL;
 }
 
+/* In no ring, which deferred ones are; no range starts at its reference. */
+static bool
+is_unused(struct kva_vmem_btag *bt)
+{
+    return bt_state(bt) == BT_UNUSED && bt_unused_ref(bt) == bt_ref(bt);
+}
+
 static const char *
 check_cursors(const kva_vmem_t *vm)
 {
     for (const struct kva__cursor *c = vm->cursors; c != NULL; c = c->next) {
-        if (c->vm != vm || (c->at != NULL && (!kva__btag_is_ours(c->at) ||
-                                              bt_state(c->at) == BT_UNUSED))) {
+        if (c->vm != vm || (c->at != NULL &&
+                            (!kva__btag_is_ours(c->at) || is_unused(c->at)))) {
             return "P1: a cursor stands at a tag of a ring";
         }
     }
@@ -361,7 +369,10 @@ static const char *
 check_busy(const kva_vmem_t *vm, const struct kva_vmem_btag *bt,
            struct tally *t)
 {
-    if (!bt_is_busy(bt) || (bt_state(bt) == BT_PIECE && vm->qcache == NULL)) {
+    if (bt_state(bt) == BT_DEFERRED) {
+        t->deferred++;
+    } else if (!bt_is_busy(bt) ||
+               (bt_state(bt) == BT_PIECE && vm->qcache == NULL)) {
         return "I2: a segment is free or busy";
     }
     t->busy++;
@@ -381,7 +392,7 @@ check_segment(kva_vmem_t *vm, struct kva_vmem_btag *span,
     if (bad != NULL) {
         return bad;
     }
-    if (bt_state(bt) != BT_FREE) {
+    if (bt_state(bt) != BT_FREE && bt_state(bt) != BT_DEFERRED) {
         t->hashed++;
         if (look_up(vm, bt->start) != bt) {
             return "I3: a segment is in the hash if it says so";
@@ -486,6 +497,9 @@ check_counts(const kva_vmem_t *vm, const struct tally *t)
     if (t->busy + t->free != vm->nsegments || t->hashed != vm->hash_count) {
         return "C1: segments are counted";
     }
+    if (t->deferred != vm->deferred) {
+        return "D2: ranges that are kept back are counted";
+    }
     if (t->free != vm->stat.tags_free || t->spans != vm->stat.tags_span ||
         t->spans != vm->stat.spans || t->imported != vm->stat.spans_import) {
         return "C1: free tags and spans are counted";
@@ -518,7 +532,7 @@ check_indexes(const kva_vmem_t *vm)
 static const char *
 check_locked(kva_vmem_t *vm)
 {
-    struct tally t = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    struct tally t = { .busy = 0 };
     const char *bad = check_arena(vm);
 
     if (bad == NULL) {

@@ -556,6 +556,12 @@ kva__vmem_set_split(kva_vmem_t *vm, kva__vmem_split_t *splitfn)
     vm->splitfn = splitfn;
 }
 
+void
+kva__vmem_set_settle(kva_vmem_t *vm, size_t (*fn)(bool now))
+{
+    vm->settlefn = fn;
+}
+
 int
 vmem_rimport(kva_vmem_t *source, const struct kva_vmem_request *rq,
              vmem_size_t *actual, vmem_addr_t *addr)

@@ -177,6 +177,8 @@ kind_of(enum btag_state state)
         return KVA_VMEM_KIND_XALLOC;
     case BT_PIECE:
         return KVA_VMEM_KIND_PIECE;
+    case BT_DEFERRED:
+        return KVA_VMEM_KIND_KEPT;
     default:
         return KVA_VMEM_KIND_FREE;
     }

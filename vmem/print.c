@@ -99,6 +99,8 @@ state_name(enum btag_state state)
         return "xalloc";
     case BT_PIECE:
         return "qcache";
+    case BT_DEFERRED:
+        return "defer ";
     default:
         return "?     ";
     }

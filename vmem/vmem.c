@@ -918,6 +918,13 @@ released(kva_vmem_t *vm)
     return bytes;
 }
 
+/* Where what was released arrives at last; now: without delay. */
+static size_t
+arrived(kva_vmem_t *vm, bool now)
+{
+    return vm->settlefn != NULL ? vm->settlefn(now) : released(vm);
+}
+
 size_t
 vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain)
 {
@@ -927,9 +934,9 @@ vmem_drain(kva_vmem_t *vm, size_t bytes, size_t retain)
     if (vm->qcache == NULL || bytes == 0) {
         return 0;
     }
-    before = released(vm);
+    before = arrived(vm, false);
     kva__qcache_drain(vm, bytes, retain, KVA__DRAIN_SLOTS);
-    return released(vm) - before;
+    return arrived(vm, true) - before;
 }
 
 void

@@ -410,7 +410,8 @@ enum kva_vmem_kind {
     KVA_VMEM_KIND_XALLOC, /* from vmem_xalloc */
     KVA_VMEM_KIND_PIECE,  /* the quantum caches have it, in no item */
     KVA_VMEM_KIND_LIVE,   /* from vmem_alloc, an item of a quantum cache */
-    KVA_VMEM_KIND_CACHED  /* such an item, freed */
+    KVA_VMEM_KIND_CACHED, /* such an item, freed */
+    KVA_VMEM_KIND_KEPT    /* freed, and kept back for a while (kva.h) */
 };
 
 struct kva_vmem_segment {

@@ -36,6 +36,7 @@ enum btag_state {
     BT_ALLOC = 4,       /* from vmem_alloc */
     BT_XALLOC = 5,      /* from vmem_xalloc */
     BT_PIECE = 6,       /* held by the quantum caches */
+    BT_DEFERRED = 7,    /* in a ring: freed, and kept back (defer.h) */
     BT_UNUSED = 7       /* in no ring */
 };
 #define BT_BUSY_BIT ((uintptr_t)4)
@@ -601,6 +602,11 @@ kva__vmem_split_t kva__vmem_rsplit;
 typedef void
 kva__vmem_press_t(kva_vmem_t *vm, const struct kva__vmem_request *rq);
 void kva__vmem_set_press(kva_vmem_t *vm, kva__vmem_press_t *fn);
+
+/* releasefn may keep back what it gets: fn tells the bytes that ever arrived
+ * behind it, and with now has it let go of all first.  For drains, whose bytes
+ * are to have arrived when they end.  No lock held. */
+void kva__vmem_set_settle(kva_vmem_t *vm, size_t (*fn)(bool now));
 
 /* A span that is not, or no longer, the arena's goes back.  No lock held. */
 void kva__import_return(kva_vmem_t *vm, uintptr_t addr, size_t size);

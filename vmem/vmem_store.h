@@ -140,6 +140,7 @@ struct kva_vmem {
     kva_vmem_release_t *releasefn; /* (c) */
     int (*splitfn)(kva_vmem_t *, uintptr_t, size_t, uintptr_t,
                    size_t); /* (c) kva__vmem_split_t, or NULL */
+    size_t (*settlefn)(bool now);  /* (c) or NULL: releasefn keeps nothing */
     kva_vmem_t *source;     /* (c) */
     size_t import_quantum;  /* (c) imports are multiples of it; 0: none */
     size_t limit;           /* (a) of mem_total, for imports; 0: none */
@@ -151,6 +152,7 @@ struct kva_vmem {
         const struct kva__vmem_request *); /* (c) kva__vmem_press_t */
     struct kva_vmem_stat stat;             /* (a) */
     size_t released;         /* (a) bytes ever given to the source */
+    size_t deferred;         /* (a) ranges freed and kept back (defer.h) */
     struct kva__waitq waitq; /* of a root: who waits in its tree (wait.c) */
     size_t failures;         /* requests refused while anybody waited; atomic */
 

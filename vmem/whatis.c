@@ -19,6 +19,8 @@ kind_name(enum kva_vmem_kind kind)
         return "allocated, from a quantum cache";
     case KVA_VMEM_KIND_CACHED:
         return "free, in a quantum cache";
+    case KVA_VMEM_KIND_KEPT:
+        return "freed and kept back";
     default:
         return "free";
     }
@@ -66,7 +68,7 @@ of_tags(uintptr_t addr, kva_vmem_pr_t *pr)
         [BT_ALLOC] = "of a range from vmem_alloc",
         [BT_XALLOC] = "of a range from vmem_xalloc",
         [BT_PIECE] = "of the quantum caches",
-        [BT_UNUSED] = "not in use",
+        [BT_UNUSED] = "not in use, or of a range that is kept back",
     };
     struct kva_vmem_btag *bt;
     enum btag_state state = BT_UNUSED;
