@@ -170,6 +170,7 @@ parts_init(void)
 static void
 parts_fini(void)
 {
+    kva__posix_tlb_fini();
     kva__posix_owner_fini();
     kva__posix_direct_fini();
     kva_posix_supply_set(NULL);

@@ -71,6 +71,10 @@ void kva_posix_limit_set(size_t page_limit, size_t reserve_pages);
 /* Change run_max while running (0: any). */
 void kva_posix_run_max_set(size_t pages);
 
+/* From now on pages are booked, and have no memory: nothing may touch them.
+ * For loads of which only the books are of interest; while nothing is mapped. */
+void kva_posix_memory_off(bool off);
+
 struct kva_posix_stats {
     size_t attached_pages; /* pages with memory in the address space */
     size_t attached_peak;
@@ -144,6 +148,28 @@ void kva_posix_cpu_release(void);
 
 /* Turn membarrier(2) off or on again. */
 void kva_posix_barrier_enable(bool enable);
+#endif
+
+/* ---- TLBs -------------------------------------------------------------- */
+#if KVA_TIER >= 2
+
+/*
+ * A simulated TLB for each CPU slot, which keeps every translation until
+ * kva_port_flush.  What a test means to touch it asks for first, as the slot it
+ * is on: OK, it may touch it; FAULT: nothing is mapped; STALE: this slot still
+ * knows another frame there, or one where nothing is.  enable returns false if
+ * the host has no memory.  Off from kva_posix_init on.
+ */
+enum kva_posix_access {
+    KVA_POSIX_ACCESS_OK,
+    KVA_POSIX_ACCESS_FAULT,
+    KVA_POSIX_ACCESS_STALE
+};
+bool kva_posix_tlb_enable(bool enable);
+enum kva_posix_access kva_posix_access(uintptr_t va);
+
+/* A port without a flush: the call is counted, and TLBs stay as they are. */
+void kva_posix_flush_remove(bool remove);
 #endif
 
 /* ---- context: interrupts and locks ------------------------------------- */

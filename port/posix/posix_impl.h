@@ -142,6 +142,9 @@ void kva__posix_table_free(void *table, size_t count, size_t size);
 /* Give n pages at va memory, or take it away, one operation per range. */
 int kva__posix_attach(uintptr_t va, size_t n, int prot);
 void kva__posix_detach(uintptr_t va, size_t n);
+/* Of a page of the space, the frame that is mapped there, plus one; 0: none.
+ * Space locked. */
+uint32_t kva__posix_page_entry(size_t page);
 
 /* ---- large.c ----------------------------------------------------------- */
 
@@ -182,6 +185,12 @@ kva_pa_t kva__posix_frame_pa(size_t frame);
 bool kva__posix_frame_find(kva_pa_t pa, size_t n, size_t *frame);
 enum posix_frame_state kva__posix_frame_state(size_t frame);
 void kva__posix_frame_set(size_t frame, enum posix_frame_state state);
+
+/* ---- tlb.c ------------------------------------------------------------- */
+
+/* n pages from a page of the space on, in all slots.  Space locked. */
+void kva__posix_tlb_flush(size_t page, size_t n);
+void kva__posix_tlb_fini(void);
 
 /* ---- meta.c ------------------------------------------------------------ */
 

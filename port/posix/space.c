@@ -334,12 +334,20 @@ host_prot(unsigned prot)
            ((prot & KVA_PROT_EXEC) != 0 ? PROT_EXEC : 0);
 }
 
+static bool memory_off;
+
+void
+kva_posix_memory_off(bool off)
+{
+    memory_off = off;
+}
+
 /* Attach what the tables hold; take it out of them again if that fails. */
 static int
 map_attach(uintptr_t va, size_t page, size_t frame, size_t n, unsigned prot)
 {
     struct kva_posix_stats *s = &kva__posix.stats;
-    int error = kva__posix_attach(va, n, host_prot(prot));
+    int error = memory_off ? 0 : kva__posix_attach(va, n, host_prot(prot));
     kva_irq_t saved = kva__posix_enter(&kva__posix_space_lock);
 
     if (error != 0) {
@@ -429,9 +437,15 @@ kva_port_unmap(uintptr_t va, size_t n)
         kva__misuse(__func__, "space", "host", va + (done << KVA_PAGE_SHIFT),
                     "expected a mapped page, found an unmapped one");
     }
-    if (n > 0) {
+    if (n > 0 && !memory_off) {
         kva__posix_detach(va, n);
     }
+}
+
+uint32_t
+kva__posix_page_entry(size_t page)
+{
+    return (frame_of[page] & ENTRY_STALE) != 0 ? 0 : frame_of[page];
 }
 
 /* The flush may cover more than was unmapped: a batch with holes. */
@@ -446,6 +460,7 @@ kva_port_flush(uintptr_t va, size_t n)
     range_check(__func__, va, n, &page);
     saved = kva__posix_enter(&kva__posix_space_lock);
     s->flushes++;
+    kva__posix_tlb_flush(page, n);
     for (size_t i = page; i < page + n && s->stale_pages > 0; i++) {
         if ((frame_of[i] & ENTRY_STALE) != 0) {
             kva__posix_frame_set((frame_of[i] & ~ENTRY_STALE) - 1,
