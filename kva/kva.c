@@ -68,6 +68,22 @@ unit_release(kva_vmem_t *source, uintptr_t addr, size_t size)
 
 /* ---- starting --------------------------------------------------------- */
 
+/* Addresses that are kept back, where the context allows to unmap: as far as is
+ * known a thread's. */
+static void
+press_lazy(kva_vmem_t *vm, vm_flag_t flags)
+{
+    bool thread = (flags & VM_SLEEP) != 0;
+
+    (void)vm;
+#if KVA_TIER >= 3
+    thread = kva_port_may_sleep();
+#endif
+    if (thread) {
+        (void)kva__lazy_press();
+    }
+}
+
 /*
  * What an arena does when it has nothing left: whoever can wait has the caches
  * above it give back as much as he wants (pools register with reclaim); and if
@@ -99,6 +115,7 @@ press_map(kva_vmem_t *vm, vm_flag_t flags)
     if (kva__wait_possible(flags)) {
         kva__map_settle();
     }
+    press_lazy(vm, flags);
 }
 
 static size_t
@@ -140,6 +157,10 @@ wired_arena(kva_vmem_t **vm, struct kva_vmem *store, const char *name,
         kva__vmem_set_press(*vm, kva__press_caches);
         vmem_set_rimport(*vm, kva__wire_import, kva__wire_release, source, 0);
         kva__vmem_set_split(*vm, kva__wire_split);
+        if (kva__mode == KVA_MODE_VA) {
+            kva__vmem_set_settle(*vm, kva__lazy_settle);
+            vmem_set_reclaim(*vm, press_lazy);
+        }
     }
     return *vm != NULL;
 }
@@ -182,6 +203,8 @@ heap_arenas(void)
     if (kva_heap_arena == NULL || kva_heap_va_arena == NULL) {
         return KVA_ENOMEM;
     }
+    vmem_set_reclaim(kva_heap_arena, press_lazy);
+    vmem_set_reclaim(kva_heap_va_arena, press_lazy);
     kva__vmem_set_press(kva_heap_va_arena, kva__press_caches);
     vmem_set_rimport(kva_heap_arena, unit_import, unit_release,
                      kva_kernel_va_arena, 0);
@@ -248,6 +271,7 @@ kva_shutdown(void)
     }
     arena_idle(kva_kmem_arena);
     arena_idle(kva_kmem_movable_arena);
+    (void)kva__lazy_press();
     arena_idle(kva_heap_va_arena);
     arena_idle(kva_heap_arena);
     arena_idle(kva_kernel_va_arena);
@@ -398,6 +422,7 @@ kva_boot(const struct kva_boot *kb)
     kva__map_init();
     kva__stacks_boot();
     kva.intr_mark = 0; /* until kva_start */
+    kva__lazy_init(kb);
     kva.intr_bytes = kb->intr_bytes;
     if (KVA_TIER < 2) {
         kva__mode = KVA_MODE_FRAMES;
@@ -457,9 +482,13 @@ kva_intr_refill(void)
 size_t
 kva_intr_drain(void)
 {
+    size_t done;
+
     (void)vmem_drain(kva_kmem_intr_arena, SIZE_MAX, 0);
-    return kva__import_trim(kva_kmem_intr_arena, kva.intr_mark,
-                            kva__wire_release);
+    done =
+        kva__import_trim(kva_kmem_intr_arena, kva.intr_mark, kva__wire_release);
+    (void)kva_unmap_flush();
+    return done;
 }
 
 /* ---- what it holds ---------------------------------------------------- */
@@ -471,6 +500,7 @@ kva_stat(struct kva_stat *st)
     st->wired_bytes = kva__wire_bytes();
     st->wired_max = kva__wire_max();
     kva__map_stat(st);
+    kva__lazy_stat(st);
     for (kva_vmem_t *vm = kva_vmem_list; vm != NULL; vm = vm->next) {
         struct kva_vmem_stat vs;
 

@@ -64,6 +64,17 @@ struct kva_boot {
     unsigned ncpu;      /* CPU slots to use, 0: what the port says */
     size_t heap_bytes;  /* of addresses that are the heap's, see below */
     uint64_t ram_bytes; /* how much memory the machine has, 0: not said */
+    /* Lazy unmapping: the most bytes in the queue (0: 4 MiB, or a 64th of the
+     * addresses; 1: each free flushes), and how old the first may get (0: 100).
+     */
+    size_t lazy_bytes;
+    unsigned lazy_ms;
+    /* Quarantine: after the flush the addresses of what was wired stay unused
+     * and unmapped until so many ranges came behind, or so many bytes are in
+     * it; first in, first out.  0 and 0: none; one 0: no such bound.  Costs the
+     * addresses, and a tag of 32 bytes for each range. */
+    size_t quarantine_frees;
+    size_t quarantine_bytes;
 };
 
 /*
@@ -97,6 +108,35 @@ int kva_intr_refill(void);
 /* Spans of kmem_intr_arena that are all free go back, but for the mark.
  * Returns bytes.  Thread context. */
 size_t kva_intr_drain(void);
+
+/*
+ * Wired ranges: size bytes of addresses, rounded to pages, with pages attached
+ * that need not be contiguous; aligned to align (a power of two, or 0: a page).
+ * What vmap, vmalloc and uvm_km_alloc are for; small things come cheaper from
+ * kmem.  One boundary tag each.  flags: VM_SLEEP or VM_NOSLEEP, and no others.
+ * Returns 0 or KVA_ENOMEM; with VM_SLEEP it waits, as a request to kmem_arena.
+ * Thread context; linear in the runs of frames.
+ *
+ * Freeing takes no memory.  The range stays mapped in a queue, with its pages,
+ * until one flush of the TLBs is worth it: until kva_boot.lazy_bytes are in the
+ * queue, its first is lazy_ms old, or somebody is in want; neither addresses
+ * nor frames are used anew before.  What arenas of wired memory give back goes
+ * the same way.  At most that one flush; whoever comes at the bound does it for
+ * all.
+ */
+int kva_wired_alloc(size_t size, size_t align, kva_vm_flag_t flags,
+                    kva_vmem_addr_t *va);
+void kva_wired_free(kva_vmem_addr_t va, size_t size);
+
+/*
+ * Flush the queue now; or if its first range is too old, which is looked at
+ * when something is freed, so a kernel calls this from a timer's thread every
+ * lazy_ms or so (at tier 2, without a clock, it flushes whatever there is).
+ * Both return the bytes whose frames went back.  Thread context, no lock held:
+ * they interrupt other CPUs.
+ */
+size_t kva_unmap_flush(void);
+size_t kva_unmap_tick(void);
 
 /*
  * Pageable ranges: addresses from kernel_va_arena, described in kernel_map,
@@ -171,8 +211,14 @@ struct kva_stat {
     size_t tags;               /* of all arenas: busy, free and span */
     size_t tag_bytes;          /* of those */
     size_t spans;
-    size_t meta_pages_bytes; /* all metadata pages */
-    size_t meta_bytes[8];    /* by enum kva_meta_kind */
+    size_t meta_pages_bytes;  /* all metadata pages */
+    size_t meta_bytes[8];     /* by enum kva_meta_kind */
+    size_t lazy_bytes;        /* freed, and queued for a flush: still wired */
+    size_t lazy_ranges;       /* so many ranges */
+    size_t lazy_flushes;      /* flushes of queued ranges since kva_boot */
+    size_t lazy_flushed;      /* ranges that those were for */
+    size_t quarantine_bytes;  /* addresses in quarantine */
+    size_t quarantine_ranges; /* so many ranges */
 };
 void kva_stat(struct kva_stat *st);
 

@@ -26,6 +26,8 @@ void kva__wire_fini(void);
 void kva__wire_start(void);
 size_t kva__wire_bytes(void);
 size_t kva__wire_max(void);
+/* Bytes that were ever detached; may wrap. */
+size_t kva__wire_gone(void);
 
 /* kmem_arena's import and release, and those of kmem_intr_arena. */
 kva_vmem_rimport_t kva__wire_import;
@@ -55,6 +57,45 @@ void kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq);
 void kva__stacks_boot(void);
 /* Report a set of stacks that is not ended. */
 void kva__stacks_expect_none(const char *func);
+
+/* What kva__wire_release does, for func. */
+void kva__wire_free(uintptr_t va, size_t size, const char *func);
+
+/* ---- unmap.c --------------------------------------------------------- */
+#if KVA_TIER >= 2
+
+/* Runs of frames under pages that were unmapped, and are to be flushed. */
+#define KVA__UNMAP_FEW 8u
+
+struct kva__unmap {
+    kva_pa_t *run_pa;
+    uint32_t *run_n; /* in pages */
+    unsigned n, max;
+    uintptr_t first, last; /* addresses unmapped since the last flush */
+    size_t flushes;
+    kva_pa_t few_pa[KVA__UNMAP_FEW];
+    uint32_t few_n[KVA__UNMAP_FEW];
+};
+
+/* Pages off the n addresses at va, for all that are added between begin and
+ * end; flushed, and their frames the port's again, when that returns. */
+void kva__unmap_begin(struct kva__unmap *u);
+void kva__unmap_add(struct kva__unmap *u, uintptr_t va, size_t n);
+void kva__unmap_end(struct kva__unmap *u);
+#endif
+
+/* ---- lazy.c ---------------------------------------------------------- */
+
+void kva__lazy_init(const struct kva_boot *kb);
+/* A wired range of heap_va_arena, by func, which reports if it is none. */
+void kva__lazy_free(uintptr_t va, size_t size, const char *func);
+/* Somebody is in want: all that is kept back is flushed, and free.  True: there
+ * was something, so another try may do.  No lock held, and where the caller may
+ * unmap. */
+bool kva__lazy_press(void);
+/* Bytes whose frames ever went back; now: after a flush. */
+size_t kva__lazy_settle(bool now);
+void kva__lazy_stat(struct kva_stat *st);
 
 /* ---- map.c ----------------------------------------------------------- */
 

@@ -244,14 +244,21 @@ range_lock_again(struct range *r)
 /* Runs of frames noted before a flush; they lie on the stack, 128 bytes. */
 #define RUNS 8u
 
-/* A frame of zeros under the page at va: 0 or KVA_ENOMEM. */
+static bool
+frame_get(kva_pa_t *pa)
+{
+    return kva_port_page_get(1, KVA_PAGE_NOSLEEP | KVA_PAGE_ZERO, pa) == 0;
+}
+
+/* A frame of zeros under the page at va: 0 or KVA_ENOMEM.  If there is none,
+ * frames may wait for a flush. */
 static int
 frame_in(uintptr_t va, unsigned prot)
 {
     kva_pa_t pa;
 
     if (!map.started ||
-        kva_port_page_get(1, KVA_PAGE_NOSLEEP | KVA_PAGE_ZERO, &pa) != 0) {
+        (!frame_get(&pa) && !(kva__lazy_press() && frame_get(&pa)))) {
         return KVA_ENOMEM;
     }
     if (kva_port_map(va, pa, 1, prot) != 0) {

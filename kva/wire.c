@@ -15,9 +15,8 @@
  * the ends before anything is changed (kva__wire_split), and if it cannot the
  * part stays.
  *
- * Detaching: the frames of a range are noted run by run and unmapped, the TLBs
- * flushed once, and only then the frames given back: a frame must not be
- * somebody else's while a stale translation still leads to it.
+ * Detaching: what is freed waits for a flush that many share (lazy.c); what
+ * must go now is unmapped and flushed at once (unmap.c).
  *
  * Addresses come from heap_va_arena past its quantum caches, so that a span can
  * go back in parts: a tag for each, and whoever wires a page here and there
@@ -46,15 +45,15 @@ wire_limit(void)
     return wired.limit;
 }
 
-static size_t
-wire_released(void)
+size_t
+kva__wire_gone(void)
 {
     return __atomic_load_n(&wired.gone, __ATOMIC_RELAXED);
 }
 
 static const struct kva_supply wired_supply = { .used = kva__wire_bytes,
                                                 .limit = wire_limit,
-                                                .released = wire_released };
+                                                .released = kva__wire_gone };
 
 void
 kva__wire_fini(void)
@@ -214,34 +213,14 @@ frames_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 
 #if KVA_TIER >= 2
 
-/* Runs of frames noted before a flush; they lie on the stack, 128 bytes. */
-#define RUNS 8u
-
 static void
 detach(uintptr_t va, size_t n)
 {
-    kva_pa_t pa[RUNS];
-    size_t len[RUNS];
+    struct kva__unmap u;
 
-    while (n > 0) {
-        uintptr_t first = va;
-        unsigned runs = 0;
-
-        for (; n > 0 && runs < RUNS; runs++) {
-            len[runs] = kva_port_translate(va, n, &pa[runs]);
-            if (len[runs] == 0) {
-                kva__panic("kva: 0x%lx: expected an attached page, found none",
-                           (unsigned long)va);
-            }
-            kva_port_unmap(va, len[runs]);
-            va += len[runs] << KVA_PAGE_SHIFT;
-            n -= len[runs];
-        }
-        kva_port_flush(first, (va - first) >> KVA_PAGE_SHIFT);
-        for (unsigned i = 0; i < runs; i++) {
-            kva_port_page_put(len[i], pa[i]);
-        }
-    }
+    kva__unmap_begin(&u);
+    kva__unmap_add(&u, va, n);
+    kva__unmap_end(&u);
 }
 
 /* No more than whole large pages, if that is one or more. */
@@ -377,26 +356,24 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 }
 
 static void
-va_release(uintptr_t addr, size_t size)
+va_release(uintptr_t addr, size_t size, const char *func)
 {
     kva_pa_t pa;
 
     if (kva__wire_direct(addr, &pa)) {
         kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
         unaccount(size);
-        return;
+    } else {
+        kva__lazy_free(addr, size, func);
     }
-    detach(addr, size >> KVA_PAGE_SHIFT);
-    unaccount(size); /* before the free wakes those who wait for the limit */
-    vmem_xfree(kva_heap_va_arena, addr, size);
 }
 
-int
-kva__wire_attach(uintptr_t va, size_t bytes)
+static int
+attach_accounted(uintptr_t va, size_t bytes)
 {
     int err;
 
-    if (!wired.started || !account(bytes)) {
+    if (!account(bytes)) {
         return KVA_ENOMEM;
     }
     err = attach(va, bytes >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
@@ -406,11 +383,23 @@ kva__wire_attach(uintptr_t va, size_t bytes)
     return err;
 }
 
+int
+kva__wire_attach(uintptr_t va, size_t bytes)
+{
+    int err;
+
+    if (!wired.started) {
+        return KVA_ENOMEM;
+    }
+    err = attach_accounted(va, bytes);
+    return err != 0 && kva__lazy_press() ? attach_accounted(va, bytes) : err;
+}
+
 void
 kva__wire_detach(uintptr_t va, size_t bytes)
 {
     detach(va, bytes >> KVA_PAGE_SHIFT);
-    unaccount(bytes);
+    kva__wire_unaccount(bytes);
 }
 
 #else /* no address space: never called */
@@ -432,27 +421,25 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 }
 
 static void
-va_release(uintptr_t addr, size_t size)
+va_release(uintptr_t addr, size_t size, const char *func)
 {
     (void)addr;
     (void)size;
+    (void)func;
 }
 
 #endif
 
 /* ---- what the arenas call --------------------------------------------- */
 
-int
-kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
-                 size_t *actual, uintptr_t *addr)
+static int
+import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     int err;
 
-    (void)source;
-    if (!wired.started || !account(rq->size)) {
+    if (!account(rq->size)) {
         return KVA_ENOMEM;
     }
-    *actual = rq->size;
     switch (kva__mode) {
     case KVA_MODE_REGION:
         err =
@@ -466,27 +453,50 @@ kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
         err = va_import(rq, addr);
     }
     if (err != 0) {
-        unaccount(rq->size);
+        kva__wire_unaccount(rq->size);
     }
     return err;
+}
+
+/* What fails for want of frames, of addresses, or at the limit, may do when all
+ * that was freed is so. */
+int
+kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
+                 size_t *actual, uintptr_t *addr)
+{
+    int err;
+
+    (void)source;
+    if (!wired.started) {
+        return KVA_ENOMEM;
+    }
+    *actual = rq->size;
+    err = import(rq, addr);
+    return err != 0 && kva__lazy_press() ? import(rq, addr) : err;
+}
+
+void
+kva__wire_free(uintptr_t va, size_t size, const char *func)
+{
+    switch (kva__mode) {
+    case KVA_MODE_REGION:
+        kva__wire_unaccount(size);
+        vmem_xfree(kva_kernel_va_arena, va, size);
+        break;
+    case KVA_MODE_FRAMES:
+        kva_port_page_put(size >> KVA_PAGE_SHIFT, va);
+        kva__wire_unaccount(size);
+        break;
+    default:
+        va_release(va, size, func);
+    }
 }
 
 void
 kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
 {
     (void)source;
-    switch (kva__mode) {
-    case KVA_MODE_REGION:
-        unaccount(size);
-        vmem_xfree(kva_kernel_va_arena, addr, size);
-        break;
-    case KVA_MODE_FRAMES:
-        kva_port_page_put(size >> KVA_PAGE_SHIFT, addr);
-        unaccount(size);
-        break;
-    default:
-        va_release(addr, size);
-    }
+    kva__wire_free(addr, size, "vmem_free");
 }
 
 #if KVA_DEMOTE

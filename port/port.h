@@ -193,7 +193,9 @@ int kva_port_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot);
 /*
  * Remove the translations of the n pages at va.  Stale ones may stay in TLBs
  * until kva_port_flush, which is called once for a batch; the frames are given
- * back after it.  Neither can fail.  No lock held.
+ * back after it.  The batch of what was freed lately (kva/lazy.c) lies here and
+ * there in the n pages at va, and what is mapped between stays: if n is large,
+ * flush all.  Neither can fail.  No lock held.
  *
  *     void kva_port_unmap(uintptr_t va, size_t n) { pt_clear(va, n); }
  *     void kva_port_flush(uintptr_t va, size_t n) { tlb_shootdown(va, n); }

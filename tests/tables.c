@@ -32,6 +32,7 @@ extern const struct test kmem_exact_tests[];
 extern const struct test kmem_tests[];
 extern const struct test kva_tests[];
 extern const struct test large_tests[];
+extern const struct test lazy_tests[];
 extern const struct test listing_tests[];
 extern const struct test magazine_tests[];
 extern const struct test mark_tests[];
@@ -84,6 +85,7 @@ extern const struct test stack_tests[];
 extern const struct test steps_tests[];
 extern const struct test supply_tests[];
 extern const struct test stress_intr_tests[];
+extern const struct test stress_lazy_tests[];
 extern const struct test stress_object_tests[];
 extern const struct test stress_paging_tests[];
 extern const struct test stress_trade_tests[];
@@ -159,6 +161,7 @@ const struct test *const test_tables[] = {
     stack_tests,
     large_tests,
     pageable_tests,
+    lazy_tests,
     boot_tests,
     boot_order_tests,
     move_tests,
@@ -220,6 +223,7 @@ const struct test *const test_tables[] = {
     model_paging_tests,
     single_step_tests,
     stress_vmem_tests,
+    stress_lazy_tests,
     stress_object_tests,
     stress_intr_tests,
     stress_paging_tests,

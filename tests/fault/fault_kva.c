@@ -178,6 +178,34 @@ put_intr(vmem_addr_t addr)
     (void)kva_intr_drain();
 }
 
+static int
+get_wired(vmem_addr_t *addr)
+{
+    return kva_wired_alloc(12 * P, 4 * P, VM_NOSLEEP, addr);
+}
+
+static void
+put_wired(vmem_addr_t addr)
+{
+    kva_wired_free(addr, 12 * P);
+    (void)kva_unmap_flush();
+}
+
+/* Another range waits, so that want has something to flush. */
+static int
+get_wired_behind(vmem_addr_t *addr)
+{
+    vmem_addr_t first;
+    int err = kva_wired_alloc(5 * P, 0, VM_NOSLEEP, &first);
+
+    if (err == 0) {
+        kva_wired_free(first, 5 * P);
+        err = kva_wired_alloc(12 * P, 0, VM_NOSLEEP, addr);
+        (void)kva_unmap_flush();
+    }
+    return err;
+}
+
 static const struct operation operations[] = {
     { "a page", get_small, put_small },
     { "50 pages", get_large, put_large },
@@ -186,6 +214,8 @@ static const struct operation operations[] = {
     { "a pageable range", get_pageable, put_pageable },
     { "wired pageable pages", get_pageable_wired, put_pageable_wired },
     { "pages for interrupts", get_intr, put_intr },
+    { "a wired range", get_wired, put_wired },
+    { "a wired range, and one queued", get_wired_behind, put_wired },
 };
 
 static uint64_t

@@ -19,14 +19,19 @@ machine(void)
 }
 
 static void
-boot(void)
+boot_here(void)
 {
-    struct kva_boot kb;
+    struct kva_boot kb = machine();
 
-    PORT(NULL);
-    kb = machine();
     CHECK_EQ(kva_boot(&kb), 0);
     CHECK_EQ(kva_start(), 0);
+}
+
+static void
+boot(void)
+{
+    PORT(NULL);
+    boot_here();
 }
 
 static void
@@ -220,8 +225,88 @@ frees_to_the_wrong_floor(struct test_ctx *t)
     kva_shutdown();
 }
 
+static void
+wired_requests(struct test_ctx *t)
+{
+    vmem_addr_t a = 0;
+
+    (void)t;
+    PORT(NULL);
+    CHECK_PANIC((void)kva_wired_alloc(P, 0, VM_NOSLEEP, &a),
+                "kva_wired_alloc: arena heap_va: 0x0: expected a tower that "
+                "was booted, found none");
+    CHECK_PANIC(kva_wired_free(P, P),
+                "kva_wired_free: arena heap_va: 0x1000: expected a tower that "
+                "was booted, found none");
+    boot_here();
+    CHECK_MISUSE(heap_va_arena, (void)kva_wired_alloc(P, 0, VM_BESTFIT, &a),
+                 "kva_wired_alloc: arena heap_va: 0x0: expected either "
+                 "VM_SLEEP or VM_NOSLEEP, found flags 0x%x",
+                 VM_BESTFIT);
+    CHECK_MISUSE(heap_va_arena, (void)kva_wired_alloc(P, 3 * P, VM_NOSLEEP, &a),
+                 "kva_wired_alloc: arena heap_va: 0x0: expected a power of "
+                 "two for the alignment, found %zu",
+                 3 * P);
+    CHECK_MISUSE(heap_va_arena, (void)kva_wired_alloc(0, 0, VM_NOSLEEP, &a),
+                 "kva_wired_alloc: arena kmem: 0x0: expected a size above 0, "
+                 "found size 0");
+    kva_shutdown();
+}
+
+/* What was freed is told apart while it is queued, and when it lies in
+ * quarantine; nothing of it is lost by that. */
+static void
+wired_frees(struct test_ctx *t)
+{
+    vmem_addr_t a = 0, b = 0, c = 0;
+
+    (void)t;
+    boot();
+#define BAD_WIRED(addr, size, ...)                          \
+    CHECK_MISUSE(heap_va_arena, kva_wired_free(addr, size), \
+                 "kva_wired_free: arena heap_va: 0x%lx: "   \
+                 "expected " __VA_ARGS__)
+    CHECK_EQ(kva_wired_alloc(4 * P, 0, VM_NOSLEEP, &a), 0);
+    CHECK_EQ(vmem_alloc(kmem_arena, 64 * P, VM_NOSLEEP, &b), 0);
+    CHECK_EQ(vmem_alloc(heap_va_arena, 64 * P, VM_NOSLEEP, &c), 0);
+    BAD_WIRED(a, 3 * P, "size 16384, found size 12288", (unsigned long)a);
+    BAD_WIRED(a + P, P,
+              "the start of a range, found an address inside the one at 0x%lx",
+              (unsigned long)(a + P), (unsigned long)a);
+    BAD_WIRED(b, 64 * P, "a range of kva_wired_alloc, found one of arena kmem",
+              (unsigned long)b);
+    BAD_WIRED(c, 64 * P, "a range of vmem_xalloc, found one of vmem_alloc",
+              (unsigned long)c);
+    kva_wired_free(a, 4 * P);
+    BAD_WIRED(a, 4 * P,
+              "a live range, found one that was freed and is kept back",
+              (unsigned long)a);
+    BAD_WIRED(a + P, P,
+              "a live range, found one that was freed and is kept back",
+              (unsigned long)(a + P));
+    CHECK_MISUSE(heap_va_arena, vmem_xfree(heap_va_arena, a, 4 * P),
+                 "vmem_xfree: arena heap_va: 0x%lx: expected a live range, "
+                 "found one that was freed and is kept back",
+                 (unsigned long)a);
+    CHECK_EQ(kva_unmap_flush(), 4 * P);
+    BAD_WIRED(a, 4 * P, "a live range, found a free one", (unsigned long)a);
+    vmem_free(kmem_arena, b, 64 * P);
+    vmem_free(heap_va_arena, c, 64 * P);
+    CHECK_EQ(kva_wired_alloc(4 * P, 0, VM_NOSLEEP, &a), 0);
+    CHECK_PANIC(kva_shutdown(),
+                "kva_shutdown: arena heap_va: 0x%lx: expected no live range, "
+                "found 16384 bytes live, the first 16384 here",
+                (unsigned long)a);
+    kva_wired_free(a, 4 * P);
+    kva_shutdown();
+}
+
 const struct test misuse_kva_tests[] = {
-    TEST("misuse", booting_in_the_wrong_order), TEST("misuse", pageable_ranges),
-    TEST("misuse", ending_in_use), TEST("misuse", frees_to_the_wrong_floor),
+    TEST("misuse", booting_in_the_wrong_order),
+    TEST("misuse", pageable_ranges),
+    TEST("misuse", ending_in_use),
+    TEST("misuse", frees_to_the_wrong_floor),
+    TEST("misuse", wired_requests),
+    TEST("misuse", wired_frees),
     TEST_END
 };

@@ -15,7 +15,7 @@
 static void
 boot_there(void)
 {
-    struct kva_boot kb = { .intr_bytes = 0 };
+    struct kva_boot kb = { .lazy_bytes = 1 /* what is freed goes at once */ };
 
     kb.va_base = kva_posix_va_base();
     kb.va_bytes = kva_posix_va_bytes();

@@ -180,7 +180,8 @@ static void
 boot(void)
 {
     struct kva_boot kb = { .va_base = kva_posix_va_base(),
-                           .va_bytes = kva_posix_va_bytes() };
+                           .va_bytes = kva_posix_va_bytes(),
+                           .lazy_bytes = 1 /* what is freed goes at once */ };
 
     CHECK_EQ(kva_boot(&kb), 0);
     CHECK_EQ(kva_start(), 0);
