@@ -249,6 +249,26 @@ va_bytes(const struct trace *t)
     return va;
 }
 
+/* Fewer areas than this say nothing of flushes. */
+#define AREAS_FOR_SHOOTDOWNS 500u
+
+/* The library's machine runs when it has run the load. */
+static bool
+count_shootdowns(const struct trace *t, size_t va, struct run *run)
+{
+    const char *reason;
+
+    if (run->ops != &stack_ours || run->max.areas < AREAS_FOR_SHOOTDOWNS) {
+        return true;
+    }
+    if (!shootdowns_run(t, va, run->shootdowns, &reason)) {
+        fprintf(stderr, "%s, flushes: %s\n", t->name, reason);
+        return false;
+    }
+    run->nshootdowns = SHOOTDOWN_ROWS;
+    return true;
+}
+
 static unsigned
 run_stacks(const struct options *o, const struct trace *t, struct run *run)
 {
@@ -265,6 +285,12 @@ run_stacks(const struct options *o, const struct trace *t, struct run *run)
         if (!replay_run(t, stacks[i], &c, &run[n++])) {
             fprintf(stderr, "%s, stack %s: %s\n", t->name, stacks[i]->name,
                     run[n - 1].error);
+            for (unsigned k = 0; k < n; k++) {
+                run_free(&run[k]);
+            }
+            return 0;
+        }
+        if (!count_shootdowns(t, c.stack.va_bytes, &run[n - 1])) {
             for (unsigned k = 0; k < n; k++) {
                 run_free(&run[k]);
             }

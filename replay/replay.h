@@ -9,6 +9,7 @@
 #ifndef REPLAY_REPLAY_H
 #define REPLAY_REPLAY_H
 
+#include "replay/shootdowns.h"
 #include "replay/stack.h"
 
 #define RUN_SERIES_MAX 600u
@@ -43,6 +44,9 @@ struct run {
     double drain_seconds; /* of a processor, the longest drain */
     /* Stacks with real memory: how the process grew up to the peak. */
     uint64_t resident_bytes;
+    /* ours, if there are areas enough: their flushes as wired ranges */
+    struct shootdowns shootdowns[SHOOTDOWN_ROWS];
+    unsigned nshootdowns;
     struct listing *listing; /* at the end of pass 1, or NULL */
     char error[512];
 };

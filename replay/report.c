@@ -231,6 +231,9 @@ report_trace(const struct trace *t, const struct run *run, unsigned n)
          k++) {
         phase_table(t, run, n, (enum phase_column)k);
     }
+    for (unsigned i = 0; i < n; i++) {
+        shootdowns_print(run[i].shootdowns, run[i].nshootdowns);
+    }
 }
 
 /* ---- the last table --------------------------------------------------- */

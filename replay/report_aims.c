@@ -155,6 +155,19 @@ aims_drained(const struct run *ours)
             "");
 }
 
+/* With the library's own bounds, and with the widest that were tried. */
+static void
+aim_shootdowns(const struct run *ours)
+{
+    if (ours->nshootdowns > 1) {
+        at_most("flushes for a thousand frees of areas",
+                shootdowns_rate(&ours->shootdowns[1]), 5, "");
+        at_most("the same with 64 MiB queued, of any age",
+                shootdowns_rate(&ours->shootdowns[ours->nshootdowns - 1]), 5,
+                "");
+    }
+}
+
 void
 report_aims(const struct run *run, unsigned n, bool pattern)
 {
@@ -174,6 +187,7 @@ report_aims(const struct run *run, unsigned n, bool pattern)
         at_most("tags at the peak", (double)ours->peak.tags, 3483, "");
         at_most("tags at most, sampled", (double)ours->max.tags, 3483, "");
         at_most("wired / live at the peak", wired_ratio(ours), 1.2, "");
+        aim_shootdowns(ours);
     } else if (strcmp(name, "build") == 0) {
         at_most("wired / live at the peak", wired_ratio(ours), 1.35, "");
     }

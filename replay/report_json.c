@@ -81,6 +81,25 @@ phases(struct json *j, const struct run *run)
     json_end_array(j);
 }
 
+static void
+shootdowns(struct json *j, const struct run *run)
+{
+    json_array(j, "shootdowns");
+    for (unsigned i = 0; i < run->nshootdowns; i++) {
+        const struct shootdowns *s = &run->shootdowns[i];
+
+        json_object(j, NULL);
+        json_number(j, "bound_bytes", s->bound_bytes);
+        json_number(j, "bound_ms", s->bound_ms);
+        json_number(j, "frees", s->frees);
+        json_number(j, "freed_bytes", s->freed_bytes);
+        json_number(j, "flushes", s->flushes);
+        json_number(j, "queued_max_bytes", s->queued_max_bytes);
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
 void
 report_json(struct json *j, const struct run *run)
 {
@@ -105,6 +124,9 @@ report_json(struct json *j, const struct run *run)
         phases(j, run);
     }
     series(j, run);
+    if (run->nshootdowns > 0) {
+        shootdowns(j, run);
+    }
     if (run->listing != NULL) {
         json_object(j, "listing");
         listing_json(j, run->listing);
