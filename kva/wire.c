@@ -32,11 +32,13 @@
 
 static struct {
     kva_lock_t lock;
-    size_t bytes; /* (w) attached */
-    size_t gone;  /* (w) ever detached; may wrap */
-    size_t max;   /* (w) most there ever was */
-    size_t limit; /* (c) 0: none */
-    bool started; /* (c) from kva_start on */
+    size_t bytes;       /* (w) attached */
+    size_t gone;        /* (w) ever detached; may wrap */
+    size_t max;         /* (w) most there ever was */
+    size_t limit;       /* (c) 0: none */
+    bool started;       /* (c) from kva_start on */
+    unsigned importing; /* (w) attempts under way */
+    bool crowded;       /* (w) one failed beside another */
 } wired;
 
 static size_t
@@ -71,6 +73,8 @@ kva__wire_init(size_t limit)
     wired.limit = limit;
     wired.started = false;
     kva_reclaim_set_supply(&wired_supply);
+    wired.importing = 0;
+    wired.crowded = false;
 }
 
 void
@@ -432,6 +436,40 @@ va_release(uintptr_t addr, size_t size, const char *func)
 
 /* ---- what the arenas call --------------------------------------------- */
 
+/*
+ * Two attempts may each take what the other lacks, and both fail and give it
+ * back, with nobody left who would wake them.  So one that fails beside another
+ * says so, and if that fails too whoever waits tries again.  It comes to an end:
+ * who fails alone wakes nobody.
+ */
+static void
+attempt_begin(void)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    wired.importing++;
+    kva_port_unlock(&wired.lock, irq);
+}
+
+static void
+attempt_end(bool failed)
+{
+    bool wake = false;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    wired.importing--;
+    if (failed) {
+        wake = wired.crowded;
+        wired.crowded = wired.importing != 0;
+    }
+    kva_port_unlock(&wired.lock, irq);
+    if (wake) {
+        kva__wait_more(kva_kmem_arena);
+    }
+}
+
 static int
 import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
@@ -471,8 +509,13 @@ kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
         return KVA_ENOMEM;
     }
     *actual = rq->size;
+    attempt_begin();
     err = import(rq, addr);
-    return err != 0 && kva__lazy_press() ? import(rq, addr) : err;
+    if (err != 0 && kva__lazy_press()) {
+        err = import(rq, addr);
+    }
+    attempt_end(err != 0);
+    return err;
 }
 
 void
