@@ -24,7 +24,7 @@
 #define THREADS 3u
 #define HELD 12u             /* ranges of a thread, and of its interrupts */
 #define PAGES 8192u          /* of address space */
-#define MARK (48u * P)       /* wired ahead */
+#define MARK (8u * P)        /* wired ahead: mostly too little */
 #define LIMIT (1024u * P)    /* that may be wired */
 #define SENT_NS 5000         /* between signals */
 #define STEPS_PER_SIGNAL 500 /* or they do not get through */
@@ -173,8 +173,8 @@ worker_run(void *arg)
             range_put(r);
         } else {
             range_get(r,
-                      test_random_one_in(&w->random, 3) ? kmem_arena
-                                                        : kmem_intr_arena,
+                      test_random_one_in(&w->random, 16) ? kmem_intr_arena
+                                                         : kmem_arena,
                       1 + (unsigned)test_random_below(&w->random, 6));
         }
     }
