@@ -20,8 +20,8 @@ KIB = 1024
 # Highest tier, x86-64: a tenth above what it was when this was written.
 LIMITS = {
     "port": 4 * KIB, "port/pages": 10 * KIB, "vmem": 110 * KIB,
-    "reclaim": 1 * KIB, "kva": 16 * KIB, "pool": 40 * KIB, "kmem": 6 * KIB,
-    "malloc_compat": 8 * KIB, "all": 184 * KIB,
+    "reclaim": 9 * KIB, "kva": 18 * KIB, "pool": 40 * KIB, "kmem": 6 * KIB,
+    "malloc_compat": 8 * KIB, "all": 204 * KIB,
     "linked: vmem": 80 * KIB, "linked: kmem": 116 * KIB,
 }
 AIMS = {"vmem": 24 * KIB, "all": 64 * KIB}
@@ -137,17 +137,17 @@ PLANTS = {
               '{ __asm__ volatile(".skip 6200, 0x90"); }\n'),
         "kmem: 6"),
     "constants": (
-        plant("reclaim", "extern const char kva_a[1100];\n"
-              "const char kva_a[1100] = { 1 };\n"),
-        "reclaim: 11"),
+        plant("reclaim", "extern const char kva_a[9300];\n"
+              "const char kva_a[9300] = { 1 };\n"),
+        "reclaim: 93"),
     "many-layers": (
         {**plant("vmem", "void kva_a(void);\nvoid kva_a(void)\n"
                  '{ __asm__ volatile(".skip 110000, 0x90"); }\n'),
          **plant("pool", "void kva_b(void);\nvoid kva_b(void)\n"
                  '{ __asm__ volatile(".skip 40000, 0x90"); }\n'),
          **plant("kva", "void kva_c(void);\nvoid kva_c(void)\n"
-                 '{ __asm__ volatile(".skip 30000, 0x90"); }\n')},
-        "all: 18"),
+                 '{ __asm__ volatile(".skip 60000, 0x90"); }\n')},
+        f"bytes of text, more than {LIMITS['all']}"),
 }
 
 if __name__ == "__main__":

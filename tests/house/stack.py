@@ -149,7 +149,7 @@ LIMITS = {
     "vmem, one arena": 3072,
     "vmem, an arena more": 2304,
     "a free": 2944, "not waiting": 8192,
-    "port": 704, "port/pages": 2816, "vmem": 11264, "reclaim": 11776,
+    "port": 704, "port/pages": 2816, "vmem": 11264, "reclaim": 11264,
     "kva": 11264, "pool": 11776, "kmem": 11776, "malloc_compat": 11776,
     "a report": 704,
 }
@@ -373,9 +373,10 @@ class Walk:
             best[here] = (depth, [here, *way])
 
     def deepest_of(self, layer, arenas=ARENAS):
-        """From any function of a layer; None: it has none."""
+        """From any function of a layer that others may call; None: it has
+        none."""
         names = [name for name, file in sorted(self.graph.file.items())
-                 if layer_of(file) == layer]
+                 if layer_of(file) == layer and ":" not in name]
         return self.deepest_among(names, arenas)
 
     def deepest_among(self, names, arenas=ARENAS):
