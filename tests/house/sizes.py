@@ -20,8 +20,8 @@ KIB = 1024
 # Highest tier, x86-64: a tenth above what it was when this was written.
 LIMITS = {
     "port": 4 * KIB, "port/pages": 10 * KIB, "vmem": 110 * KIB,
-    "reclaim": 9 * KIB, "kva": 18 * KIB, "pool": 40 * KIB, "kmem": 6 * KIB,
-    "malloc_compat": 8 * KIB, "all": 204 * KIB,
+    "reclaim": 9 * KIB, "kva": 20 * KIB, "pool": 40 * KIB, "kmem": 6 * KIB,
+    "malloc_compat": 8 * KIB, "all": 206 * KIB,
     "linked: vmem": 80 * KIB, "linked: kmem": 116 * KIB,
 }
 AIMS = {"vmem": 24 * KIB, "all": 64 * KIB}
