@@ -307,6 +307,11 @@ tower(struct test_ctx *t)
     kva_posix_fini();
 
     boot(16 * P);
+    GET(err, wired_alloc(3 * P, 0, VM_NOSLEEP, &a));
+    CHECK_EQ(err, 0);
+    DO(wired_free(a, 3 * P));
+    GET(n, unmap_tick());
+    GET(n, unmap_flush());
     GET(err, intr_refill());
     GET(n, intr_drain());
     pageable();
