@@ -27,7 +27,7 @@ struct state {
     uint64_t va_live_bytes; /* of areas */
     uint64_t wired_bytes;
     uint64_t large_bytes; /* of those, under large pages */
-    uint64_t tags; /* all arenas: busy, free, span */
+    uint64_t tags;        /* all arenas: busy, free, span */
     uint64_t tag_bytes;
     uint64_t map_entries;
     uint64_t map_entry_bytes;

@@ -139,13 +139,13 @@ struct kva_vmem {
     kva_vmem_rimport_t *rimportfn; /* (c) by requests, if there is one */
     kva_vmem_release_t *releasefn; /* (c) */
     int (*splitfn)(kva_vmem_t *, uintptr_t, size_t, uintptr_t,
-                   size_t); /* (c) kva__vmem_split_t, or NULL */
-    size_t (*settlefn)(bool now);  /* (c) or NULL: releasefn keeps nothing */
-    kva_vmem_t *source;     /* (c) */
-    size_t import_quantum;  /* (c) imports are multiples of it; 0: none */
-    size_t limit;           /* (a) of mem_total, for imports; 0: none */
-    size_t importing;       /* (a) bytes on their way */
-    bool crowded;           /* (a) they were too many for somebody's import */
+                   size_t);       /* (c) kva__vmem_split_t, or NULL */
+    size_t (*settlefn)(bool now); /* (c) or NULL: releasefn keeps nothing */
+    kva_vmem_t *source;           /* (c) */
+    size_t import_quantum;        /* (c) imports are multiples of it; 0: none */
+    size_t limit;                 /* (a) of mem_total, for imports; 0: none */
+    size_t importing;             /* (a) bytes on their way */
+    bool crowded; /* (a) they were too many for somebody's import */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
     void (*pressfn)(
         kva_vmem_t *,
