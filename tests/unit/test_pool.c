@@ -161,7 +161,7 @@ lowest_slab_serves(struct test_ctx *t)
 
 #define SPAN ((uintptr_t)512 * KVA_PAGE_SIZE)
 #define SPANS 3u
-#define SPAN_OBJECTS 12000u /* more than three spans hold */
+#define SPAN_OBJECTS 18000u /* more than three spans hold */
 
 /* All objects of three whole spans and some more, by address. */
 struct scene {
