@@ -254,6 +254,10 @@ as_a_thread(struct test_ctx *t)
     hoard_add(&h);
     kva_pagedaemon_stat(&before);
     CHECK_EQ(pthread_create(&thread, NULL, daemon_thread, NULL), 0);
+    do { /* until it runs, or there is nobody to be stopped */
+        kva_port_relax();
+        kva_pagedaemon_stat(&after);
+    } while (after.turns == before.turns);
     for (unsigned long n = 0; n < t->count; n++) {
         vmem_addr_t addr;
 
