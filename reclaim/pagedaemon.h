@@ -40,7 +40,11 @@ void kva_pagedaemon_set_patience(unsigned passes);
  */
 void kva_pagedaemon(void);
 
-/* Have kva_pagedaemon return, and wait until it did, if it runs. */
+/*
+ * Have kva_pagedaemon return, and wait until it did, if it runs.  A thread that
+ * was made and has not come so far yet is not seen, and runs on: who stops it
+ * that early first sees it turn (kva_pagedaemon_stat).
+ */
 void kva_pagedaemon_stop(void);
 
 /*
