@@ -94,6 +94,9 @@ at_tick(struct replay *r, uint32_t ms)
 {
     struct run *run = r->run;
 
+    if (r->st->ops->tick != NULL) {
+        r->st->ops->tick(r->st, ms - (uint32_t)r->now.t_ms);
+    }
     r->now.t_ms = ms;
     if (!r->record_series) {
         return;

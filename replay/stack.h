@@ -102,6 +102,8 @@ struct stack_ops {
     bool (*free_object)(struct stack *st, struct thing *th, unsigned cpu);
     bool (*alloc_area)(struct stack *st, struct thing *th, unsigned cpu);
     bool (*free_area)(struct stack *st, struct thing *th, unsigned cpu);
+    /* The load's clock moved on by that much; or NULL. */
+    void (*tick)(struct stack *st, uint32_t ms);
     /* The recorded kernel gave its lazily freed areas back. */
     void (*purge)(struct stack *st);
     /* Fill in what the stack holds: not t_ms, live bytes, areas. */

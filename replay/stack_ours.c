@@ -6,7 +6,9 @@
  *     kmalloc          malloc(9), the site as type
  *     areas            VA of heap_va_arena, which has quantum caches; no pages
  *
- * Each call works on the CPU slot that the record names.
+ * Each call works on the CPU slot that the record names, and time is the
+ * load's: what the library does by age does not depend on how fast this
+ * machine is.
  *
  * The stack `movers' is the same, but the caches that the command line names
  * have a move callback, and a drain evacuates spans first.
@@ -49,6 +51,7 @@ struct ours {
 #define MACHINE_VA_SMALL ((size_t)1 << 30)
 #define MACHINE_VA_LARGE ((size_t)1 << 36)
 #define MACHINE_CPUS_MIN 2u
+#define NS_PER_MS 1000000u
 static unsigned machine_cpus; /* 0: not started */
 
 static bool
@@ -253,6 +256,15 @@ ours_purge(struct stack *st)
     (void)st;
 }
 
+/* As a kernel's timer would. */
+static void
+ours_tick(struct stack *st, uint32_t ms)
+{
+    (void)st;
+    kva_posix_clock_advance((uint64_t)ms * NS_PER_MS);
+    (void)kva_unmap_tick();
+}
+
 /* ---- what it holds ---------------------------------------------------- */
 
 _Static_assert((int)META_KINDS == (int)KVA_META_KINDS &&
@@ -384,6 +396,7 @@ machine_down(struct ours *o)
     if (o->kva_up) {
         kva_shutdown();
     }
+    kva_posix_clock_virtual(false);
 }
 
 /* After a failure objects are still live, and to end the arenas would be a
@@ -434,6 +447,7 @@ machine_up(struct ours *o, const struct stack_config *c)
         return false;
     }
     boot.va_base = kva_posix_va_base();
+    kva_posix_clock_virtual(true);
     o->kva_up = kva_boot(&boot) == 0 && kva_start() == 0;
     if (o->kva_up) {
         kva_kmem_init();
@@ -537,6 +551,7 @@ const struct stack_ops stack_ours = {
     .free_object = ours_free_object,
     .alloc_area = ours_alloc_area,
     .free_area = ours_free_area,
+    .tick = ours_tick,
     .purge = ours_purge,
     .state = ours_state,
     .totals = ours_totals,
@@ -556,6 +571,7 @@ const struct stack_ops stack_movers = {
     .free_object = ours_free_object,
     .alloc_area = ours_alloc_area,
     .free_area = ours_free_area,
+    .tick = ours_tick,
     .purge = ours_purge,
     .state = ours_state,
     .totals = ours_totals,
