@@ -1139,7 +1139,7 @@ friend_trims(struct world *w)
 
 /*
  * A request is about to sleep; what others do meanwhile is done here.  He must
- * not sleep while there is room, and be woken once there is.
+ * not sleep while there is room, and tags for it, and be woken once there are.
  */
 static void
 on_wait(void *arg, const void *channel)
@@ -1150,7 +1150,7 @@ on_wait(void *arg, const void *channel)
     (void)channel;
     w->count[WORLD_WAITED]++;
     while (kva_posix_waiters() > 0 && !w->wrong) {
-        if (check(w) == NULL && !w->faults &&
+        if (check(w) == NULL && !may_lack_tags(w, w->waiter) &&
             has_room(w, w->waiter, *w->wanted)) {
             (void)wrong(w, "%u: a request for %zu sleeps %s, and there is room",
                         number(w, w->waiter), w->wanted->size,
@@ -1479,6 +1479,7 @@ request(struct world *w, struct arena *a, enum call call,
     bool served = call == CALL_ALLOC && a->cached && !w->prepared &&
                   rq->size <= QCACHE * a->quantum;
     unsigned long waited = w->count[WORLD_WAITED];
+    unsigned long reclaimed = w->count[WORLD_RECLAIMED];
     unsigned long fired = kva_posix_fault_fired(KVA_POSIX_ANY);
     struct forecast f = { 0, false, 0 };
     uintptr_t addr = rq->min;
@@ -1504,6 +1505,9 @@ request(struct world *w, struct arena *a, enum call call,
     }
     if (fired != kva_posix_fault_fired(KVA_POSIX_ANY)) {
         f = (struct forecast){ 0, false, 0 }; /* others gave what they could */
+    }
+    if (reclaimed != w->count[WORLD_RECLAIMED] && may_lack_tags(w, a)) {
+        f = (struct forecast){ 0, false, 0 }; /* it had room, and no tags */
     }
     if (w->wrong) {
         return w->text;
