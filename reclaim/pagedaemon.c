@@ -8,7 +8,8 @@
  *             none?  -> sleep until woken
  *             pass   -> something came back?  the next turn at once
  *                       nothing?  10 ms, 20 ms, ... 640 ms from now
- *                       nothing for the 8th time?  who waits is refused
+ *                       the 8th time that somebody who waits sees that in a
+ *                       row?  he is refused
  *
  * The bounds of the medium level are the daemon's own: it begins when that is
  * entered (90 % of the limit) and goes on until it is left (87 %), so it has
@@ -18,8 +19,10 @@
  * from there by the free that serves him: the daemon wakes nobody, it only has
  * others free.  It needs no memory itself.
  *
- * A pass that gives nothing will not give more if it is made again at once; so
- * it backs off, says so once, and presses harder (KVA_URGENCY_OOM: nothing is
+ * A pass that gives nothing will not give more if it is made again at once,
+ * whoever wakes the daemon meanwhile, as each request that fails does.  If
+ * something comes back beside it, from clients that take their time, that was
+ * not in vain.  So it backs off, says so once, and presses harder (KVA_URGENCY_OOM: nothing is
  * retained).  If still nothing comes, nothing ever may: all who wait may hold
  * what the others want.  Then they are refused, and it is theirs to let go of
  * what they have.
@@ -40,6 +43,9 @@ static struct {
     bool stop;                       /* (d) */
     bool runs;                       /* (d) somebody is in kva_pagedaemon */
     unsigned patience;               /* (d) */
+    uint64_t not_before;             /* (d) the next pass */
+    uint64_t soonest;                /* (d) if something comes back first */
+    size_t released;                 /* (d) by the supply, when one was made */
     struct kva_pagedaemon_stat stat; /* (d) */
     bool ready;
 } daemon = { .patience = KVA_PAGEDAEMON_PATIENCE };
@@ -150,13 +156,13 @@ say_stuck(size_t bytes)
     }
 }
 
-/* After a pass that gave nothing.  When to try again. */
+/* After a pass that gave nothing.  How long until the next one. */
 static uint64_t
-back_off(size_t bytes)
+back_off(size_t bytes, uint64_t now)
 {
     uint64_t pause = KVA_PAGEDAEMON_BACKOFF;
     unsigned n, patience;
-    size_t refused = 0;
+    size_t refused;
     kva_irq_t irq;
 
     irq = kva_port_lock(&daemon.lock);
@@ -167,15 +173,15 @@ back_off(size_t bytes)
     if (n == 1u) {
         say_stuck(bytes);
     }
-    if (patience != 0 && n >= patience) {
-        refused = kva__wait_refuse_all();
-    }
-    irq = kva_port_lock(&daemon.lock);
-    daemon.stat.refused += refused;
-    kva_port_unlock(&daemon.lock, irq);
     for (; n > 1u && pause < KVA_PAGEDAEMON_BACKOFF_MAX; n--) {
         pause *= 2u;
     }
+    refused = kva__wait_in_vain(patience);
+    irq = kva_port_lock(&daemon.lock);
+    daemon.stat.refused += refused;
+    daemon.not_before = now + pause;
+    daemon.soonest = now + KVA_PAGEDAEMON_BACKOFF;
+    kva_port_unlock(&daemon.lock, irq);
     return pause;
 }
 
@@ -184,44 +190,75 @@ static void
 note_progress(bool passed)
 {
     kva_irq_t irq = kva_port_lock(&daemon.lock);
+    bool in_vain = daemon.stat.in_vain != 0;
 
     daemon.stat.in_vain = 0;
     daemon.stat.passes += passed;
+    daemon.soonest = passed ? 0 : daemon.soonest;
+    daemon.not_before = daemon.soonest;
     kva_port_unlock(&daemon.lock, irq);
+    if (in_vain) {
+        kva__wait_progress();
+    }
 }
 
+/* How many passes were in vain so far; none if something came back since, and
+ * how long the pause takes yet. */
 static unsigned
-begin_turn(void)
+begin_turn(uint64_t now, uint64_t *left)
 {
+    const struct kva_supply *supply = kva__reclaim_supply();
+    size_t released = supply != NULL ? supply->released() : 0;
     kva_irq_t irq = kva_port_lock(&daemon.lock);
     unsigned in_vain = daemon.stat.in_vain;
 
     daemon.stat.turns++;
+    if (released != daemon.released) {
+        daemon.released = released;
+        daemon.not_before = daemon.soonest;
+        in_vain = 0;
+    }
+    *left = now < daemon.not_before ? daemon.not_before - now : 0;
     kva_port_unlock(&daemon.lock, irq);
     return in_vain;
+}
+
+/* The pass of a turn; returns how long until the next one. */
+static uint64_t
+reclaim(size_t bytes, unsigned in_vain, uint64_t now)
+{
+    size_t work = KVA_PAGEDAEMON_WORK;
+
+    if (kva_reclaim_pass(bytes, urgency(in_vain), &work) != 0) {
+        note_progress(true);
+        return 1;
+    }
+    return back_off(bytes, now);
 }
 
 uint64_t
 kva_pagedaemon_turn(void)
 {
-    size_t bytes, work = KVA_PAGEDAEMON_WORK;
-    uint64_t tell_at, now;
+    uint64_t now, tell_at, left;
     unsigned in_vain;
+    size_t bytes;
 
     init_once();
-    in_vain = begin_turn();
     now = kva_port_clock();
+    in_vain = begin_turn(now, &left);
     tell_at = kva_pressure_tell(now);
+    tell_at = tell_at != 0 ? tell_at - now : 0;
     bytes = wanted();
-    if (bytes == 0) {
+    if (bytes == 0 || in_vain == 0) {
         note_progress(false);
-        return tell_at != 0 ? tell_at - now : 0;
     }
-    if (kva_reclaim_pass(bytes, urgency(in_vain), &work) != 0) {
-        note_progress(true);
-        return 1;
+    if (bytes == 0) {
+        return tell_at;
     }
-    return back_off(bytes);
+    if (left == 0) {
+        left = reclaim(bytes, in_vain, now);
+    }
+    return tell_at != 0 && tell_at < left ? tell_at : left;
 }
 
 /* ---- the thread -------------------------------------------------------- */

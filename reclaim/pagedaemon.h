@@ -29,8 +29,9 @@ extern "C" {
 #define KVA_PAGEDAEMON_BACKOFF 10000000u
 #define KVA_PAGEDAEMON_BACKOFF_MAX 640000000u
 
-/* So many passes in a row without anything, 1.3 s in all, and who waits for
- * memory is refused it (KVA_ENOMEM); 0: never. */
+/* Who waits for memory while so many passes in a row give nothing, 1.3 s or
+ * more, and nothing comes back beside them, is refused it (KVA_ENOMEM); 0:
+ * never. */
 #define KVA_PAGEDAEMON_PATIENCE 8u
 void kva_pagedaemon_set_patience(unsigned passes);
 

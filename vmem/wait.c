@@ -531,15 +531,19 @@ kva__wait_wanted(void)
 }
 
 size_t
-kva__wait_refuse_all(void)
+kva__wait_in_vain(unsigned patience)
 {
     size_t n = 0;
     kva_irq_t irq;
 
+    if (!kva__wait_any() || patience == 0) {
+        return 0;
+    }
     irq = kva_port_lock(&wait.lock);
     for (struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
         for (struct kva__waiter *w = q->first; w != NULL; w = w->next) {
-            if (w->vm != NULL && !w->cancelled && !w->woken) {
+            if (w->vm != NULL && ++w->despair >= patience && !w->cancelled &&
+                !w->woken) {
                 w->cancelled = w->refused = true;
                 kva_port_wake(w);
                 n++;
@@ -548,6 +552,23 @@ kva__wait_refuse_all(void)
     }
     kva_port_unlock(&wait.lock, irq);
     return n;
+}
+
+void
+kva__wait_progress(void)
+{
+    kva_irq_t irq;
+
+    if (!kva__wait_any()) {
+        return;
+    }
+    irq = kva_port_lock(&wait.lock);
+    for (struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
+        for (struct kva__waiter *w = q->first; w != NULL; w = w->next) {
+            w->despair = 0;
+        }
+    }
+    kva_port_unlock(&wait.lock, irq);
 }
 
 /* ---- being let in ------------------------------------------------------ */

@@ -56,6 +56,7 @@ struct kva__waiter {
     struct kva__hole hole;              /* (w) why, if woken */
     struct kva__hole tried;             /* (o) why it last woke up */
     bool trying;                        /* (o) tried is valid */
+    unsigned despair;                   /* (w) passes in vain, in a row */
     unsigned wakes, vain;               /* (o) wake-ups; of them, for nothing */
     struct kva__waiter *next;           /* (w) younger */
     struct kva__waiter *prev;           /* (w) older */
@@ -123,10 +124,15 @@ bool kva__wait_lacks(struct kva__waiter *w, bool tags, bool import);
 void kva__wait_failed(kva_vmem_t *vm);
 size_t kva__wait_failures(const struct kva__waiter *w);
 
-/* Bytes that those who wait for memory want, in all; may be SIZE_MAX.  And have
- * them all fail with KVA_ENOMEM: how many.  Linear in those who wait. */
+/*
+ * Bytes that those who wait for memory want, in all; may be SIZE_MAX.  Nothing
+ * came back once more: who has seen that `patience' times in a row fails with
+ * KVA_ENOMEM (0: nobody); how many.  Something came back: they have not seen it
+ * yet.  All linear in those who wait.
+ */
 size_t kva__wait_wanted(void);
-size_t kva__wait_refuse_all(void);
+size_t kva__wait_in_vain(unsigned patience);
+void kva__wait_progress(void);
 
 /* Leave with [addr, addr + size - 1], or with nothing (size 0). */
 void kva__wait_leave(struct kva__waiter *w, uintptr_t addr, size_t size);

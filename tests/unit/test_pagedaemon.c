@@ -209,6 +209,7 @@ no_hang(struct test_ctx *t)
     for (unsigned i = 0; i < 5; i++) {
         CHECK_EQ(turns(), pause); /* each time twice as long */
         CHECK_EQ(h.urgency, KVA_URGENCY_OOM);
+        kva_posix_clock_advance(pause);
         pause *= 2;
     }
     kva_pagedaemon_stat(&after);
@@ -225,9 +226,111 @@ no_hang(struct test_ctx *t)
     kva_pagedaemon_stat(&after);
     CHECK_EQ(after.refused - before.refused, 1);
     h.miser = false;
+    kva_posix_clock_advance(1000 * MS);
     (void)turns();
     kva_pagedaemon_stat(&after);
     CHECK_EQ(after.in_vain, 0);
+    hoard_end(&h);
+    end();
+}
+
+/*
+ * Each request that fails wakes the daemon.  However many do, it makes no pass
+ * before its pause is over; and nobody is refused who has just come, though
+ * passes were in vain for long.
+ */
+static void
+woken_early(void *arg, const void *channel)
+{
+    struct hoard *h = arg;
+    unsigned calls = h->calls;
+    uint64_t pause;
+
+    (void)channel;
+    hooked++;
+    CHECK_GT(kva_pagedaemon_turn(), 1);
+    for (unsigned i = 0; i < 100; i++) {
+        CHECK_GT(kva_pagedaemon_turn(), 1);
+    }
+    CHECK_EQ(h->calls, calls); /* in the pause of the one before */
+    for (unsigned i = 1; i < KVA_PAGEDAEMON_PATIENCE; i++) {
+        kva_posix_clock_advance(1000 * MS);
+        pause = kva_pagedaemon_turn();
+        CHECK_EQ(pause, KVA_PAGEDAEMON_BACKOFF_MAX);
+    }
+    h->miser = false; /* in time */
+    kva_posix_clock_advance(1000 * MS);
+    CHECK_EQ(kva_pagedaemon_turn(), 1);
+}
+
+static void
+pauses_are_kept(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat before, after;
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    hoard_up_to(&h, LIMIT);
+    h.miser = true;
+    for (unsigned i = 0; i < 3 * KVA_PAGEDAEMON_PATIENCE; i++) {
+        kva_posix_clock_advance(1000 * MS);
+        (void)kva_pagedaemon_turn();
+    }
+    kva_pagedaemon_stat(&before);
+    CHECK_GE(before.in_vain, 3 * KVA_PAGEDAEMON_PATIENCE);
+    hooked = 0;
+    kva_posix_wait_hook(woken_early, &h);
+    CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_SLEEP, &addr),
+             0);
+    kva_posix_wait_hook(NULL, NULL);
+    CHECK_EQ(hooked, 1);
+    kva_pagedaemon_stat(&after);
+    CHECK_EQ(after.refused, before.refused);
+    vmem_xfree(kmem_arena, addr, P);
+    hoard_end(&h);
+    end();
+}
+
+/* A client that gives a page between two passes, and none in any: who waits for
+ * more than it has given so far is not refused. */
+static void
+one_page_more(void *arg, const void *channel)
+{
+    struct hoard *h = arg;
+
+    (void)channel;
+    hooked++;
+    for (unsigned i = 0; i < 4 * KVA_PAGEDAEMON_PATIENCE; i++) {
+        kva_posix_clock_advance(1000 * MS);
+        (void)kva_pagedaemon_turn();
+        vmem_xfree(kmem_arena, h->page[--h->n], P);
+        (void)kva_unmap_flush();
+    }
+}
+
+static void
+what_comes_beside(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    hoard_up_to(&h, LIMIT);
+    h.miser = true;
+    hooked = 0;
+    kva_posix_wait_hook(one_page_more, &h);
+    CHECK_EQ(vmem_xalloc(kmem_arena, 4 * KVA_PAGEDAEMON_PATIENCE * P, 0, 0, 0,
+                         VMEM_ADDR_MIN, VMEM_ADDR_MAX, VM_SLEEP, &addr),
+             0);
+    kva_posix_wait_hook(NULL, NULL);
+    CHECK_GE(hooked, 1);
+    vmem_xfree(kmem_arena, addr, 4 * KVA_PAGEDAEMON_PATIENCE * P);
     hoard_end(&h);
     end();
 }
@@ -279,8 +382,11 @@ as_a_thread(struct test_ctx *t)
 
 const struct test pagedaemon_tests[] = {
 #if KVA_TIER >= 3
-    TEST("pagedaemon", from_level_to_level), TEST("pagedaemon", for_a_waiter),
+    TEST("pagedaemon", from_level_to_level),
+    TEST("pagedaemon", for_a_waiter),
     TEST("pagedaemon", no_hang),
+    TEST("pagedaemon", pauses_are_kept),
+    TEST("pagedaemon", what_comes_beside),
     TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
 #endif
     TEST_END
