@@ -117,7 +117,7 @@ excess(void)
     const struct kva_supply *supply = kva__reclaim_supply();
     size_t used, floor;
 
-    if (supply == NULL || kva_pressure() < KVA_PRESSURE_MEDIUM) {
+    if (supply == NULL || kva__pressure_of_pages() < KVA_PRESSURE_MEDIUM) {
         return 0;
     }
     used = supply->used();

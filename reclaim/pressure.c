@@ -13,20 +13,30 @@
  * end is: the pause of a level postpones its event and does not lose it.
  *
  * The bounds are kept in bytes, and only computed when the limit is another.
+ *
+ * There are two scales: of the pages that are taken here, and of what somebody
+ * says of the machine beneath.  Each has a level of its own, with its own
+ * hysteresis; the level that there is is the higher one.
  */
 #include "reclaim/pressure.h"
 
 #include "port/check.h"
 
-static struct {
-    kva_lock_t lock;
+struct scale {
     enum kva_pressure level;     /* (p); read without */
-    enum kva_pressure told;      /* (p) in the last event */
     size_t limit;                /* (p) that the bounds are for */
-    size_t enter[KVA_PRESSURES]; /* (p) bytes */
-    size_t leave[KVA_PRESSURES]; /* (p) */
+    size_t enter[KVA_PRESSURES]; /* (p) in units of the limit's */
+    size_t leave[KVA_PRESSURES]; /* (p); read without */
     unsigned percent_enter[KVA_PRESSURES];
     unsigned percent_leave[KVA_PRESSURES];
+};
+
+static struct {
+    kva_lock_t lock;
+    enum kva_pressure level; /* (p) of the two; read without */
+    enum kva_pressure told;  /* (p) in the last event */
+    struct scale pages;
+    struct scale outside;
     uint64_t last[KVA_PRESSURES]; /* (p) when it was told; 0: never */
     struct kva_pressure_listener *listeners; /* (p) */
     unsigned event;                          /* (p) counts them */
@@ -45,39 +55,45 @@ percent_of(size_t limit, unsigned n)
 }
 
 static void
-bounds_for(size_t limit)
+bounds_for(struct scale *sc, size_t limit)
 {
-    pressure.limit = limit;
+    sc->limit = limit;
     for (unsigned i = KVA_PRESSURE_LOW; i < KVA_PRESSURES; i++) {
-        pressure.enter[i] = percent_of(limit, pressure.percent_enter[i]);
-        __atomic_store_n(&pressure.leave[i],
-                         percent_of(limit, pressure.percent_leave[i]),
+        sc->enter[i] = percent_of(limit, sc->percent_enter[i]);
+        __atomic_store_n(&sc->leave[i], percent_of(limit, sc->percent_leave[i]),
                          __ATOMIC_RELAXED);
+    }
+}
+
+static void
+scale_init(struct scale *sc, unsigned low, unsigned medium, unsigned oom)
+{
+    const unsigned enter[KVA_PRESSURES] = { 0, low, medium, oom };
+
+    for (unsigned i = KVA_PRESSURE_LOW; i < KVA_PRESSURES; i++) {
+        sc->percent_enter[i] = enter[i];
+        sc->percent_leave[i] = enter[i] - KVA_PRESSURE_LEAVE;
     }
 }
 
 static void
 init_once(void)
 {
-    static const unsigned enter[KVA_PRESSURES] = { 0, KVA_PRESSURE_LOW_PERCENT,
-                                                   KVA_PRESSURE_MEDIUM_PERCENT,
-                                                   KVA_PRESSURE_OOM_PERCENT };
-
     if (pressure.ready) {
         return;
     }
     kva_port_lock_init(&pressure.lock, "pressure", KVA_IPL_VM,
                        KVA_RANK_META + 1);
-    for (unsigned i = KVA_PRESSURE_LOW; i < KVA_PRESSURES; i++) {
-        pressure.percent_enter[i] = enter[i];
-        pressure.percent_leave[i] = enter[i] - KVA_PRESSURE_LEAVE;
-    }
+    scale_init(&pressure.pages, KVA_PRESSURE_LOW_PERCENT,
+               KVA_PRESSURE_MEDIUM_PERCENT, KVA_PRESSURE_OOM_PERCENT);
+    scale_init(&pressure.outside, KVA_PRESSURE_STALL_LOW,
+               KVA_PRESSURE_STALL_MEDIUM, KVA_PRESSURE_STALL_OOM);
     pressure.ready = true;
 }
 
-int
-kva_pressure_configure(const unsigned enter[KVA_PRESSURES],
-                       const unsigned leave[KVA_PRESSURES])
+static int
+configure(struct scale *sc, const unsigned enter[KVA_PRESSURES],
+          const unsigned leave[KVA_PRESSURES])
 {
     kva_irq_t irq;
 
@@ -91,12 +107,26 @@ kva_pressure_configure(const unsigned enter[KVA_PRESSURES],
     init_once();
     irq = kva_port_lock(&pressure.lock);
     for (unsigned i = KVA_PRESSURE_LOW; i < KVA_PRESSURES; i++) {
-        pressure.percent_enter[i] = enter[i];
-        pressure.percent_leave[i] = leave[i];
+        sc->percent_enter[i] = enter[i];
+        sc->percent_leave[i] = leave[i];
     }
-    bounds_for(pressure.limit);
+    bounds_for(sc, sc->limit);
     kva_port_unlock(&pressure.lock, irq);
     return 0;
+}
+
+int
+kva_pressure_configure(const unsigned enter[KVA_PRESSURES],
+                       const unsigned leave[KVA_PRESSURES])
+{
+    return configure(&pressure.pages, enter, leave);
+}
+
+int
+kva_pressure_configure_outside(const unsigned enter[KVA_PRESSURES],
+                               const unsigned leave[KVA_PRESSURES])
+{
+    return configure(&pressure.outside, enter, leave);
 }
 
 /* ---- the level --------------------------------------------------------- */
@@ -107,41 +137,50 @@ kva_pressure(void)
     return __atomic_load_n(&pressure.level, __ATOMIC_RELAXED);
 }
 
+enum kva_pressure
+kva__pressure_of_pages(void)
+{
+    return __atomic_load_n(&pressure.pages.level, __ATOMIC_RELAXED);
+}
+
 size_t
 kva__pressure_floor(enum kva_pressure level)
 {
-    return __atomic_load_n(&pressure.leave[level], __ATOMIC_RELAXED);
+    return __atomic_load_n(&pressure.pages.leave[level], __ATOMIC_RELAXED);
 }
 
 /* From the level that there is up as far as entered, or else down as far as
  * left. */
 static enum kva_pressure
-level_for(enum kva_pressure level, size_t used)
+level_for(const struct scale *sc, size_t used)
 {
-    unsigned i = level;
+    unsigned i = sc->level;
 
-    while (i + 1u < KVA_PRESSURES && used >= pressure.enter[i + 1u]) {
+    while (i + 1u < KVA_PRESSURES && used >= sc->enter[i + 1u]) {
         i++;
     }
-    while (i > KVA_PRESSURE_NONE && used < pressure.leave[i]) {
+    while (i > KVA_PRESSURE_NONE && used < sc->leave[i]) {
         i--;
     }
     return (enum kva_pressure)i;
 }
 
-bool
-kva_pressure_update(size_t used, size_t limit)
+static bool
+update(struct scale *sc, size_t used, size_t limit)
 {
     enum kva_pressure level;
     kva_irq_t irq;
     bool news;
 
-    init_once();
     irq = kva_port_lock(&pressure.lock);
-    if (limit != pressure.limit) {
-        bounds_for(limit);
+    if (limit != sc->limit) {
+        bounds_for(sc, limit);
     }
-    level = limit == 0 ? KVA_PRESSURE_NONE : level_for(pressure.level, used);
+    level = limit == 0 ? KVA_PRESSURE_NONE : level_for(sc, used);
+    __atomic_store_n(&sc->level, level, __ATOMIC_RELAXED);
+    level = pressure.pages.level > pressure.outside.level
+                ? pressure.pages.level
+                : pressure.outside.level;
     if (level != pressure.level) {
         for (unsigned i = pressure.level + 1u; i <= level; i++) {
             pressure.stat.entered[i]++;
@@ -151,6 +190,20 @@ kva_pressure_update(size_t used, size_t limit)
     news = level != pressure.told;
     kva_port_unlock(&pressure.lock, irq);
     return news;
+}
+
+bool
+kva_pressure_update(size_t used, size_t limit)
+{
+    init_once();
+    return update(&pressure.pages, used, limit);
+}
+
+bool
+kva_pressure_outside(size_t part, size_t whole)
+{
+    init_once();
+    return update(&pressure.outside, part, whole);
 }
 
 /* ---- events ------------------------------------------------------------ */

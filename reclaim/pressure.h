@@ -34,6 +34,12 @@ enum kva_pressure {
 #define KVA_PRESSURE_MEDIUM_PERCENT 90u
 #define KVA_PRESSURE_OOM_PERCENT 97u
 #define KVA_PRESSURE_LEAVE 3u /* points below, where a level is left */
+/* Percent of the time that somebody waited for memory, of the machine beneath:
+ * about where Android's low memory killer takes it for partial and for complete
+ * stalls (70 and 700 ms a second; 200 where there is little memory). */
+#define KVA_PRESSURE_STALL_LOW 7u
+#define KVA_PRESSURE_STALL_MEDIUM 20u
+#define KVA_PRESSURE_STALL_OOM 70u
 /* Nanoseconds between two events of a level. */
 #define KVA_PRESSURE_PAUSE 1000000000u
 
@@ -66,7 +72,12 @@ void kva_pressure_unlisten(struct kva_pressure_listener *l);
 int kva_pressure_configure(const unsigned enter[KVA_PRESSURES],
                            const unsigned leave[KVA_PRESSURES]);
 
-/* The level that there is.  Any context. */
+/* The same for kva_pressure_outside. */
+int kva_pressure_configure_outside(const unsigned enter[KVA_PRESSURES],
+                                   const unsigned leave[KVA_PRESSURES]);
+
+/* The level that there is: by the pages in use, or by what was said from
+ * outside, whichever is higher.  Any context. */
 enum kva_pressure kva_pressure(void);
 
 /*
@@ -77,6 +88,16 @@ enum kva_pressure kva_pressure(void);
 bool kva_pressure_update(size_t used, size_t limit);
 
 /*
+ * How the machine beneath does, a host's or a hypervisor's: part of a whole, as
+ * of the time that was spent waiting for memory; whole 0: nobody says any more.
+ * The same logic with bounds of its own (KVA_PRESSURE_STALL_*).  It is told to
+ * listeners; the pagedaemon's amounts are by the pages alone.  True if there is
+ * an event to be told.  Any context, as above; a few compares.  What feeds it
+ * on Linux: port/posix/pressure.h.
+ */
+bool kva_pressure_outside(size_t part, size_t whole);
+
+/*
  * Tell the listeners, if there is something to be told and its level's pause is
  * over.  now: the port's clock in nanoseconds; 0 where there is none, and no
  * pause is kept.  Returns the nanosecond from which on it is to be called again,
@@ -84,7 +105,9 @@ bool kva_pressure_update(size_t used, size_t limit);
  */
 uint64_t kva_pressure_tell(uint64_t now);
 
-/* Bytes at which a level is left, with the limit that there was last. */
+/* The level by the pages alone; bytes at which a level is left, with the limit
+ * that there was last. */
+enum kva_pressure kva__pressure_of_pages(void);
 size_t kva__pressure_floor(enum kva_pressure level);
 
 struct kva_pressure_stat {

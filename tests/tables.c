@@ -72,6 +72,7 @@ extern const struct test port_memory_tests[];
 extern const struct test port_seam_tests[];
 extern const struct test port_sleep_tests[];
 extern const struct test print_tests[];
+extern const struct test pressure_file_tests[];
 extern const struct test pressure_tests[];
 extern const struct test shrinker_tests[];
 extern const struct test lru_tests[];
@@ -150,6 +151,7 @@ const struct test *const test_tables[] = {
     mark_tests,
     split_tests,
     pressure_tests,
+    pressure_file_tests,
     shrinker_tests,
     lru_tests,
     pagedaemon_tests,

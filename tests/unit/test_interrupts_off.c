@@ -221,8 +221,10 @@ reclaiming(struct test_ctx *t)
     DO(reclaim_set_supply(NULL));
     DO(reclaim_stat(&rs));
     GET(err, pressure_configure(enter, leave));
+    GET(err, pressure_configure_outside(enter, leave));
     DO(pressure_listen(&l));
     GET(yes, pressure_update(0, 1));
+    GET(yes, pressure_outside(0, 1));
     GET(ns, pressure_tell(0));
     CHECK_EQ(ns, 0);
     GET(n, pressure());
