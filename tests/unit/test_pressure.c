@@ -163,6 +163,75 @@ once_a_second(struct test_ctx *t)
     calm();
 }
 
+/*
+ * Levels at random moments: what is told is what there is, at once if that level
+ * was told a second ago or never, else when its second is over and not later;
+ * and from every level to every other one.
+ */
+struct diary {
+    struct kva_pressure_listener listener;
+    uint64_t now;
+    uint64_t last[KVA_PRESSURES]; /* 0: never */
+    enum kva_pressure told;
+    bool seen[KVA_PRESSURES][KVA_PRESSURES];
+};
+
+static void
+write_down(void *arg, enum kva_pressure level)
+{
+    struct diary *d = arg;
+
+    CHECK_EQ(level, kva_pressure());
+    CHECK_NE(level, d->told);
+    CHECK(d->last[level] == 0 || d->now - d->last[level] >= SECOND);
+    d->seen[d->told][level] = true;
+    d->last[level] = d->now;
+    d->told = level;
+}
+
+static void
+pass_on(struct diary *d, unsigned level)
+{
+    static const size_t used[] = { 0, 850, 930, 1000 };
+    uint64_t again;
+
+    (void)kva_pressure_update(used[level], LIMIT);
+    CHECK_EQ(kva_pressure(), level);
+    again = kva_pressure_tell(d->now);
+    if (again == 0) {
+        CHECK_EQ(d->told, level);
+    } else {
+        CHECK_EQ(again, d->last[level] + SECOND);
+        CHECK_GT(again, d->now);
+        CHECK_NE(d->told, level);
+    }
+}
+
+static void
+events_of_every_transition(struct test_ctx *t)
+{
+    struct diary d = { .listener = { .fn = write_down, .arg = &d },
+                       .now = 1000 * SECOND };
+
+    calm();
+    kva_pressure_listen(&d.listener);
+    for (unsigned i = 0; i < KVA_PRESSURES; i++) {
+        for (unsigned j = 0; j < KVA_PRESSURES; j++) {
+            d.now += 2 * SECOND;
+            pass_on(&d, i);
+            d.now += 2 * SECOND;
+            pass_on(&d, j);
+            CHECK(i == j || d.seen[i][j]);
+        }
+    }
+    for (unsigned long n = 0; n < t->count; n++) {
+        d.now += test_rand_below(t, SECOND / 2);
+        pass_on(&d, (unsigned)test_rand_below(t, KVA_PRESSURES));
+    }
+    kva_pressure_unlisten(&d.listener);
+    calm();
+}
+
 static void
 bounds_of_ones_own(struct test_ctx *t)
 {
@@ -246,6 +315,7 @@ const struct test pressure_tests[] = {
     TEST_COUNT("pressure", every_transition, 3000, 100000, 1000000),
     TEST("pressure", events),
     TEST("pressure", once_a_second),
+    TEST_COUNT("pressure", events_of_every_transition, 3000, 100000, 10000000),
     TEST("pressure", bounds_of_ones_own),
     TEST_COUNT("pressure", unlisten_while_told, 300, 10000, 1000000),
     TEST_END,

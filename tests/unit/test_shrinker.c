@@ -177,6 +177,127 @@ accounts_agree(struct test_ctx *t)
     CHECK(c.hand > 0);
 }
 
+/*
+ * Several clients at once, each with a thread that allocates and frees by
+ * itself and one that answers; one of them never does.  Two more threads ask.
+ */
+#define CLIENTS 3u
+
+struct busy {
+    struct kva_shrinker shrinker;
+    struct test_random random;
+    unsigned long steps;
+    size_t live; /* (o) chunks that the pair has, by its own count */
+    bool answers;
+    pthread_t user, answerer;
+};
+
+static unsigned asking;
+
+static void *
+asker_thread(void *arg)
+{
+    size_t bytes = 1;
+
+    while (__atomic_load_n(&asking, __ATOMIC_RELAXED) != 0) {
+        (void)kva_reclaim(bytes);
+        bytes = bytes < 64 * CHUNK ? bytes * 3 : 1;
+    }
+    return arg;
+}
+
+static void *
+user_thread(void *arg)
+{
+    struct busy *b = arg;
+
+    for (unsigned long n = 0; n < b->steps; n++) {
+        size_t some = (size_t)test_random_below(&b->random, 4);
+
+        kva_shrinker_add(&b->shrinker, some);
+        (void)__atomic_add_fetch(&b->live, some, __ATOMIC_RELAXED);
+        if (test_random_one_in(&b->random, 4)) {
+            size_t n_taken = kva_shrinker_take(&b->shrinker);
+
+            (void)__atomic_sub_fetch(&b->live, n_taken, __ATOMIC_RELAXED);
+        }
+    }
+    return NULL;
+}
+
+static void *
+answerer_thread(void *arg)
+{
+    struct busy *b = arg;
+    size_t n;
+    int err;
+
+    do {
+        err = kva_shrinker_wait(&b->shrinker, 0, &n);
+        if (n > 2) { /* one of many is in use */
+            kva_shrinker_add(&b->shrinker, 1);
+            n--;
+        }
+        (void)__atomic_sub_fetch(&b->live, n, __ATOMIC_RELAXED);
+    } while (err == 0);
+    return NULL;
+}
+
+static void
+busy_start(struct busy *b, struct test_ctx *t, bool answers)
+{
+    *b = (struct busy){ .shrinker = { .chunk = CHUNK, .name = "busy" },
+                        .random = { test_rand(t) },
+                        .steps = t->count,
+                        .answers = answers };
+    kva_shrinker_register(&b->shrinker);
+    CHECK_EQ(pthread_create(&b->user, NULL, user_thread, b), 0);
+    if (answers) {
+        CHECK_EQ(pthread_create(&b->answerer, NULL, answerer_thread, b), 0);
+    }
+}
+
+static void
+busy_end(struct busy *b)
+{
+    size_t held, asked;
+
+    kva_shrinker_unregister(&b->shrinker);
+    if (b->answers) {
+        CHECK_EQ(pthread_join(b->answerer, NULL), 0);
+    }
+    kva_shrinker_count(&b->shrinker, &held, &asked);
+    CHECK_EQ(held + asked, b->live);
+    CHECK_EQ(kva_shrinker_take(&b->shrinker), asked);
+    kva_shrinker_remove(&b->shrinker, held);
+    kva_shrinker_fini(&b->shrinker);
+}
+
+static void
+accounts_of_many(struct test_ctx *t)
+{
+    struct busy busy[CLIENTS];
+    pthread_t asker[2];
+
+    __atomic_store_n(&asking, 1, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        busy_start(&busy[i], t, i != 0);
+    }
+    for (unsigned i = 0; i < KVA_COUNT(asker); i++) {
+        CHECK_EQ(pthread_create(&asker[i], NULL, asker_thread, NULL), 0);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        CHECK_EQ(pthread_join(busy[i].user, NULL), 0);
+    }
+    __atomic_store_n(&asking, 0, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < KVA_COUNT(asker); i++) {
+        CHECK_EQ(pthread_join(asker[i], NULL), 0);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        busy_end(&busy[i]);
+    }
+}
+
 static void
 wait_times_out(struct test_ctx *t)
 {
@@ -199,6 +320,7 @@ const struct test shrinker_tests[] = {
     TEST("shrinker", asked_for_once),
     TEST("shrinker", some_stay),
     TEST_COUNT("shrinker", accounts_agree, 1000, 30000, 3000000),
+    TEST_COUNT("shrinker", accounts_of_many, 1000, 30000, 1000000),
     TEST("shrinker", wait_times_out),
     TEST_END,
 };
