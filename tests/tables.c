@@ -15,6 +15,7 @@ extern const struct test contract_tests[];
 extern const struct test contig_tests[];
 extern const struct test evacuate_tests[];
 extern const struct test exhaustive_import_tests[];
+extern const struct test experiment_tests[];
 extern const struct test exhaustive_tests[];
 extern const struct test budget_tests[];
 extern const struct test fault_kva_tests[];
@@ -217,6 +218,7 @@ const struct test *const test_tables[] = {
     trace_tests,
     replay_tests,
 #endif
+    experiment_tests,
     exhaustive_tests,
     exhaustive_import_tests,
     model_vmem_tests,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The experiments, in the order of the documents that they come from.
+ */
+#include "bench/reclaim/experiment.h"
+
+/* A line for each. */
+/* clang-format off */
+const struct experiment *const experiments[] = {
+    &experiment_nanos,
+    NULL
+};
+/* clang-format on */
