@@ -57,6 +57,16 @@ PAGES = {
         "stat": "kva_stat|kva_boot|kva_sizing",
         "own": "kva_",
     },
+    "docs/man/reclaim.9": {
+        "headers": ["reclaim/lru.h", "reclaim/pagedaemon.h",
+                    "reclaim/pressure.h", "reclaim/reclaim.h",
+                    "reclaim/shrinker.h"],
+        "names": ["reclaim/reclaim.h"],
+        "flags": r"(?!\w+_H\b)\w+",
+        "stat": "kva_want|kva_reclaim_stat|kva_pagedaemon_stat"
+                "|kva_pressure_stat",
+        "own": "kva_",
+    },
     "docs/man/port.9": {
         "headers": ["port/port.h"],
         "names": ["port/port.h"],
@@ -69,6 +79,7 @@ PAGE = "docs/man/vmem.9"
 MALLOC = "docs/man/malloc.9"
 KVA = "docs/man/kva.9"
 PORT = "docs/man/port.9"
+RECLAIM = "docs/man/reclaim.9"
 CACHE = "docs/man/pool_cache.9"
 LABELS = ["Errors", "Context", "Work"]
 
@@ -238,6 +249,13 @@ PLANTS = {
         plant([("port/port.h", "void kva_port_relax(void);",
                 "void kva_port_relax(void);\nvoid kva_port_nap(void);")]),
         "port.9: kva_port_nap is not in the synopsis"),
+    "a-page-of-five-headers": (
+        plant([("reclaim/lru.h", "size_t kva_lru_pages(",
+                "void kva_lru_nap(void);\nsize_t kva_lru_pages(")]),
+        "reclaim.9: kva_lru_nap is not in the synopsis"),
+    "what-is-wanted": (
+        plant([(RECLAIM, ".It Va promised", ".It Va premised")]),
+        "reclaim.9: the statistic promised has no item"),
     "a-constant-of-its-own": (
         plant([("kva/kva.h", "#define KVA_BOOT_SIMPLE_MIN",
                 "#define KVA_NAP 1\n#define KVA_BOOT_SIMPLE_MIN")]),
