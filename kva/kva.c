@@ -87,7 +87,10 @@ press_lazy(kva_vmem_t *vm, vm_flag_t flags)
 /*
  * What an arena does when it has nothing left: whoever can wait has the caches
  * above it give back as much as he wants (pools register with reclaim); and if
- * that did not do, and he is in the queue, all that they have.
+ * that did not do, and he is in the queue, all that they have.  From there on it
+ * is the pagedaemon's too, which sees him only now: what was missing may be
+ * addresses, or frames of the port's, which are nobody's event, and the pass that
+ * was made for him may have been none, as another one was under way.
  */
 void
 kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq)
@@ -102,6 +105,9 @@ kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq)
     }
     if (kva__wait_for(vm)) {
         (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
+#if KVA_TIER >= 3
+        kva_pagedaemon_wake();
+#endif
     } else {
         (void)kva_reclaim_pass(rq->size, KVA_URGENCY_MEDIUM, &work);
     }

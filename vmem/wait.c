@@ -55,6 +55,8 @@
  * for him there are timeouts and vmem_cancel.
  *
  * All queues have one lock.  It is taken only when somebody waits.
+ *
+ * tests/spin/wait.pml is this as a model, which Spin searches.
  */
 #include "vmem/vmem_impl.h"
 

@@ -5,8 +5,8 @@
  * Claims: it begins when the medium level is entered, and stops where that is
  * left; it stops as soon as enough is free, and frees what a waiter wants; when
  * nothing comes back it says so once, waits longer each time, and in the end
- * those who wait are refused; and as a thread it keeps a load below its limit
- * that without it would fail.
+ * those who wait are refused; whoever waits has it woken, whatever he lacks; and
+ * as a thread it keeps a load below its limit that without it would fail.
  */
 #include <pthread.h>
 #include <string.h>
@@ -28,7 +28,7 @@ struct hoard {
     unsigned n;
     unsigned calls;
     enum kva_urgency urgency; /* of the last call */
-    bool miser;               /* gives nothing */
+    bool miser;               /* gives nothing; set by other threads too */
 };
 
 static size_t
@@ -39,7 +39,8 @@ hoard_clean(void *arg, struct kva_want *want)
 
     h->calls++;
     h->urgency = want->urgency;
-    while (!h->miser && done < want->bytes && h->n > 0) {
+    while (!__atomic_load_n(&h->miser, __ATOMIC_RELAXED) &&
+           done < want->bytes && h->n > 0) {
         vmem_xfree(kmem_arena, h->page[--h->n], P);
         done += P;
     }
@@ -343,6 +344,61 @@ daemon_thread(void *arg)
     return NULL;
 }
 
+/* Somebody is about to sleep: time goes by, and there is something to be had. */
+static void
+give_from_hook(void *arg, const void *channel)
+{
+    struct hoard *h = arg;
+
+    (void)channel;
+    __atomic_store_n(&h->miser, false, __ATOMIC_RELAXED);
+    kva_posix_clock_advance(1000 * MS);
+}
+
+static void
+hoard_all(struct hoard *h, vmem_t *vm)
+{
+    while (vmem_xalloc(vm, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX, VM_NOSLEEP,
+                       &h->page[h->n]) == 0) {
+        h->n++;
+        CHECK_LT(h->n, KVA_COUNT(h->page));
+    }
+}
+
+/*
+ * No limit, so no level and no refusal that the daemon is told of: the port has
+ * no frames left.  It sleeps when somebody comes to wait, and must be woken by
+ * that; else this never ends.
+ */
+static void
+woken_by_who_waits(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    pthread_t thread;
+    struct hoard h;
+
+    (void)t;
+    start(0);
+    hoard_add(&h);
+    kva_posix_limit_set(256, 0);
+    hoard_all(&h, kmem_arena);
+    CHECK_EQ(pthread_create(&thread, NULL, daemon_thread, NULL), 0);
+    while (kva_posix_waiters() != 1) { /* until it sleeps */
+        kva_port_relax();
+    }
+    h.miser = true;
+    kva_posix_wait_hook(give_from_hook, &h);
+    CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_SLEEP, &addr),
+             0);
+    vmem_xfree(kmem_arena, addr, P);
+    kva_pagedaemon_stop();
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    kva_posix_wait_hook(NULL, NULL); /* nobody else is there */
+    hoard_end(&h);
+    end();
+}
+
 /* A cache that grows with each look and gives back the oldest when asked. */
 static void
 as_a_thread(struct test_ctx *t)
@@ -387,6 +443,7 @@ const struct test pagedaemon_tests[] = {
     TEST("pagedaemon", no_hang),
     TEST("pagedaemon", pauses_are_kept),
     TEST("pagedaemon", what_comes_beside),
+    TEST("pagedaemon", woken_by_who_waits),
     TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
 #endif
     TEST_END
