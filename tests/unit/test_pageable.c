@@ -207,7 +207,7 @@ pieces_are_not_seen(struct test_ctx *t)
 /*
  * A-2 and A-3: every range comes apart into single pages while metadata, frames
  * and mappings are refused and nothing was set apart: what the map has, in
- * bytes, is the same before a free in the middle and after it.
+ * bytes, is no more after a free in the middle than before it.
  */
 static void
 free_needs_no_memory(struct test_ctx *t)
@@ -232,7 +232,7 @@ free_needs_no_memory(struct test_ctx *t)
                 kva_pageable_free(va[i] + k * P, P);
             }
         }
-        CHECK_EQ(now().map_entry_bytes, bytes);
+        CHECK_LE(now().map_entry_bytes, bytes); /* a last piece of one page */
         for (unsigned i = 0; i < RANGES; i++) {
             for (size_t k = 0; k < n[i]; k += 2) {
                 kva_pageable_free(va[i] + k * P, P);
