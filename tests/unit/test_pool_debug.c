@@ -4,9 +4,9 @@
  * it finds, in these words, and leaves alone what it says that it leaves alone;
  * what is legal is never complained of; and a report leaves the pool as it was.
  */
-#include <signal.h>
 
 #include "pool/debug_impl.h"
+#include "tests/unit/faults.h"
 #include "tests/unit/tower.h"
 
 #define UL(p) ((unsigned long)(uintptr_t)(p))
@@ -472,35 +472,10 @@ leaks_by_name(struct test_ctx *t)
 
 /* ---- firewalls --------------------------------------------------------- */
 
-static sigjmp_buf fault_env;
-
-static void
-on_fault(int number)
-{
-    (void)number;
-    siglongjmp(fault_env, 1);
-}
-
-/* Does the machine refuse one byte? */
-static __attribute__((no_sanitize("address"))) bool
+static bool
 faults(const char *p, bool write)
 {
-    struct sigaction action = { .sa_handler = on_fault }, before;
-    volatile bool refused = true;
-
-    CHECK_EQ(sigaction(SIGSEGV, &action, &before), 0);
-    if (sigsetjmp(fault_env, 1) == 0) {
-        volatile char *v = (volatile char *)(uintptr_t)p;
-
-        if (write) {
-            *v = 1;
-        } else {
-            (void)*v;
-        }
-        refused = false;
-    }
-    CHECK_EQ(sigaction(SIGSEGV, &before, NULL), 0);
-    return refused;
+    return touch_faults((uintptr_t)p, write);
 }
 
 static void

@@ -5,13 +5,11 @@
  * checked.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "tests/harness/test.h"
+#include "tests/unit/faults.h"
 
 #define MIB ((size_t)1 << 20)
 #define MEMORY_PAGES 16384
@@ -74,37 +72,6 @@ resident(void)
 }
 
 /* ---- does an access fault? --------------------------------------------- */
-
-static sigjmp_buf fault_env;
-
-static void
-on_fault(int number)
-{
-    (void)number;
-    siglongjmp(fault_env, 1);
-}
-
-/* Touch one byte: true if the machine refuses. */
-static bool
-touch_faults(uintptr_t va, bool write)
-{
-    struct sigaction action = { .sa_handler = on_fault }, before;
-    volatile bool refused = true;
-
-    CHECK_EQ(sigaction(SIGSEGV, &action, &before), 0);
-    if (sigsetjmp(fault_env, 1) == 0) {
-        volatile char *p = (volatile char *)va;
-
-        if (write) {
-            *p = 1;
-        } else {
-            (void)*p;
-        }
-        refused = false;
-    }
-    CHECK_EQ(sigaction(SIGSEGV, &before, NULL), 0);
-    return refused;
-}
 
 /* The same through the kernel, which walks the same page tables: no sanitizer
  * takes it for a mistake. */
@@ -263,7 +230,7 @@ trap_denied(uintptr_t va, unsigned access, int error)
 {
     (void)access;
     trapped.denied = error == KVA_EFAULT ? va : 0;
-    siglongjmp(fault_env, 1);
+    siglongjmp(faults_env, 1);
 }
 
 /* An access that traps is made once more when there is a page; one that is
@@ -287,7 +254,7 @@ traps_are_told(struct test_ctx *t)
     CHECK_EQ(p[KVA_PAGE_SIZE], 0); /* odd: a read */
     CHECK_EQ(trapped.n, 2);
     CHECK_EQ(trapped.access[1], KVA_PROT_READ);
-    if (sigsetjmp(fault_env, 1) == 0) {
+    if (sigsetjmp(faults_env, 1) == 0) {
         p[KVA_PAGE_SIZE + 9] = 1;
         FAIL("a write to a page for reading went through");
     }

@@ -4,13 +4,13 @@
  * real; freed ones are cached per CPU and come back by a drain or by reclaim;
  * whatever fails on the way, nothing is lost; what is no stack is told so.
  */
-#include <signal.h>
 #include <string.h>
 #include <ucontext.h>
 
 #include "kva/stack.h"
 #include "tests/harness/test.h"
 #include "tests/misuse/digest.h"
+#include "tests/unit/faults.h"
 
 #define P KVA_PAGE_SIZE
 
@@ -59,7 +59,6 @@ boot(void)
 /* What the handler saw. */
 static struct {
     sigjmp_buf env;
-    uintptr_t va;
     struct kva_stacks *set;
     uintptr_t base;
 } fault;
@@ -69,45 +68,21 @@ on_fault(int number, siginfo_t *info, void *context)
 {
     (void)number;
     (void)context;
-    fault.va = (uintptr_t)info->si_addr;
     fault.base = 0;
-    fault.set = kva_stack_overflow(fault.va, &fault.base);
+    fault.set = kva_stack_overflow((uintptr_t)info->si_addr, &fault.base);
     siglongjmp(fault.env, 1);
 }
 
-static void
-handle_faults(struct sigaction *before, int flags)
-{
-    struct sigaction action = { .sa_sigaction = on_fault,
-                                .sa_flags = SA_SIGINFO | flags };
-
-    CHECK_EQ(sigaction(SIGSEGV, &action, before), 0);
-}
-
-/* Does the machine refuse to write a byte? */
-static __attribute__((no_sanitize("address"))) bool
-faults(uintptr_t va)
-{
-    volatile bool refused = true;
-    struct sigaction before;
-
-    handle_faults(&before, 0);
-    if (sigsetjmp(fault.env, 1) == 0) {
-        *(volatile char *)va = 1;
-        refused = false;
-    }
-    CHECK_EQ(sigaction(SIGSEGV, &before, NULL), 0);
-    return refused;
-}
-
-/* A byte beside a stack: it faults, and the handler knows whose it is. */
+/* A byte beside a stack: it faults, and can be told to be that stack's. */
 static void
 check_guard(struct kva_stacks *ks, uintptr_t base, uintptr_t va)
 {
-    CHECK(faults(va));
-    CHECK_EQ(fault.va, va);
-    CHECK_PTR(fault.set, ks);
-    CHECK_EQ(fault.base, base);
+    uintptr_t whose;
+
+    CHECK(touch_faults(va, true));
+    CHECK_EQ(faults_va, va);
+    CHECK_PTR(kva_stack_overflow(faults_va, &whose), ks);
+    CHECK_EQ(whose, base);
 }
 
 static void
@@ -182,7 +157,8 @@ overflow_is_caught(struct test_ctx *t)
     static _Alignas(64) char alternate[65536];
     static ucontext_t here, there;
     stack_t old, alt = { .ss_sp = alternate, .ss_size = sizeof(alternate) };
-    struct sigaction before;
+    struct sigaction before, action = { .sa_sigaction = on_fault,
+                                        .sa_flags = SA_SIGINFO | SA_ONSTACK };
     uintptr_t base[3] = { 0 };
 
     (void)t;
@@ -196,7 +172,7 @@ overflow_is_caught(struct test_ctx *t)
         memset((void *)base[i], (int)i, 8 * P);
     }
     CHECK_EQ(sigaltstack(&alt, &old), 0);
-    handle_faults(&before, SA_ONSTACK);
+    CHECK_EQ(sigaction(SIGSEGV, &action, &before), 0);
     CHECK_EQ(getcontext(&there), 0);
     there.uc_stack.ss_sp = (void *)base[1];
     there.uc_stack.ss_size = 8 * P;
