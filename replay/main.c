@@ -235,20 +235,6 @@ limit_records(struct trace *t, uint64_t limit)
     }
 }
 
-/* The same address space for all stacks: a power of two, four times what can
- * be live, so that neither its size nor its end decides anything. */
-static size_t
-va_bytes(const struct trace *t)
-{
-    uint64_t want = 4 * (t->peak_taken_bytes + t->peak_area_bytes);
-    size_t va = (size_t)64 << 20;
-
-    while (va < want && va < (size_t)1 << 42) {
-        va *= 2;
-    }
-    return va;
-}
-
 /* Fewer areas than this say nothing of flushes. */
 #define AREAS_FOR_SHOOTDOWNS 500u
 
@@ -277,7 +263,7 @@ run_stacks(const struct options *o, const struct trace *t, struct run *run)
 
     c.seed = o->seed;
     c.verify = true;
-    c.stack.va_bytes = va_bytes(t);
+    c.stack.va_bytes = trace_va_bytes(t);
     for (unsigned i = 0; i < REPORT_STACKS_MAX; i++) {
         if (!o->use[i]) {
             continue;
@@ -352,7 +338,7 @@ replay_moving(const struct options *o, const struct trace *t,
     c.verify = true;
     c.listing = false;
     c.back = true;
-    c.stack.va_bytes = va_bytes(t);
+    c.stack.va_bytes = trace_va_bytes(t);
     ok = replay_run(t, &stack_movers, &c, &movers);
     if (!ok) {
         fprintf(stderr, "%s, stack movers: %s\n", t->name, movers.error);
@@ -457,7 +443,7 @@ run_calibration(const struct options *o)
     ok = trace_scan(&t);
     c.seed = o->seed;
     c.verify = true;
-    c.stack.va_bytes = va_bytes(&t);
+    c.stack.va_bytes = trace_va_bytes(&t);
     c.stack.slabs = SLABS_SINGLE;
     ok = ok && calibrate(&t, &c, error, sizeof(error));
     trace_free(&t);

@@ -272,3 +272,15 @@ trace_free(struct trace *t)
     free(t->first_site);
     memset(t, 0, sizeof(*t));
 }
+
+size_t
+trace_va_bytes(const struct trace *t)
+{
+    uint64_t want = 4 * (t->peak_taken_bytes + t->peak_area_bytes);
+    size_t va = (size_t)64 << 20;
+
+    while (va < want && va < (size_t)1 << 42) {
+        va *= 2;
+    }
+    return va;
+}

@@ -126,6 +126,11 @@ trace_site(const struct trace *t, const struct record *r)
     return i;
 }
 
+/* Address space for a run of it, the same for all stacks: a power of two, four
+ * times what can be live, so that neither its size nor its end decides
+ * anything. */
+size_t trace_va_bytes(const struct trace *t);
+
 /* Alignment of an area, in bytes; a power of two, at least a page. */
 size_t trace_area_align(const struct trace *t, unsigned type);
 

@@ -43,10 +43,10 @@ void claim(struct claims *c, const struct claim *cl);
 struct experiment {
     const char *name, *about; /* "nanos", one line */
     /*
-     * percent: 100 is the size that the documents give; what it scales is said
-     * at the head of the experiment's file.  Tests run less; every claim holds
-     * at any percent from 1 on and for any seed.  false: it could not run, and
-     * said why on stderr.
+     * percent: 100 is the size that the documents give, 0 the least that says
+     * something; what it scales is said at the head of the experiment's file.
+     * Tests run less; every claim holds at any percent and for any seed.
+     * false: it could not run, and said why on stderr.
      */
     bool (*run)(struct claims *c, unsigned percent, uint64_t seed);
 };
@@ -54,7 +54,8 @@ struct experiment {
 /* All of them, NULL at the end. */
 extern const struct experiment *const experiments[];
 
-extern const struct experiment experiment_nanos;
+extern const struct experiment experiment_nanos, experiment_rump;
+extern const struct experiment experiment_three; /* with the replay only */
 
 /* ---- what runs them ---------------------------------------------------- */
 

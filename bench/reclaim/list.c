@@ -8,6 +8,10 @@
 /* clang-format off */
 const struct experiment *const experiments[] = {
     &experiment_nanos,
+    &experiment_rump,
+#ifdef EXPERIMENTS_REPLAY
+    &experiment_three,
+#endif
     NULL
 };
 /* clang-format on */

@@ -33,7 +33,7 @@ static struct {
 
 static const struct argp_option options[] = {
     { "percent", 'p', "N", 0,
-      "Size: 100 (the default) is what the documents give, 1 the least", 0 },
+      "Size: 100 (the default) is what the documents give, 0 the least", 0 },
     { "seed", 's', "N", 0, "Of the random numbers (default 1)", 0 },
     { "json", 'j', "FILE", 0, "Write the same there", 0 },
     { "list", OPTION_LIST, NULL, 0, "List the experiments", 0 },
@@ -87,7 +87,7 @@ parse(int key, char *arg, struct argp_state *state)
 {
     switch (key) {
     case 'p':
-        arguments.percent = (unsigned)number(state, arg, 1, 1000);
+        arguments.percent = (unsigned)number(state, arg, 0, 1000);
         return 0;
     case 's':
         arguments.seed = number(state, arg, 0, UINT64_MAX);

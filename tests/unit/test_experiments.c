@@ -8,13 +8,16 @@
 #include "bench/reclaim/experiment.h"
 #include "tests/harness/test.h"
 
+/* The least that an experiment does. */
+#define LEAST 1
+
 static void
 holds(struct test_ctx *t, const struct experiment *e)
 {
     static struct claims c;
 
     c = (struct claims){ .experiment = e->name };
-    if (!e->run(&c, (unsigned)t->count, t->seed)) {
+    if (!e->run(&c, t->count == LEAST ? 0 : (unsigned)t->count, t->seed)) {
         FAIL("%s could not run", e->name);
     }
     CHECK_GT(c.n, 0);
@@ -63,7 +66,28 @@ nanos(struct test_ctx *t)
     holds(t, &experiment_nanos);
 }
 
+static void
+rump(struct test_ctx *t)
+{
+    holds(t, &experiment_rump);
+}
+
+#if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
+static void
+three(struct test_ctx *t)
+{
+    holds(t, &experiment_three);
+}
+#endif
+
+/* clang-format off */
 const struct test experiment_tests[] = {
     TEST("experiments", a_claim_can_be_missed),
-    TEST_COUNT("experiments", nanos, 2, 10, 100), TEST_END
+    TEST_COUNT("experiments", nanos, LEAST, 10, 100),
+    TEST_COUNT("experiments", rump, LEAST, 2, 1000),
+#if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
+    TEST_COUNT("experiments", three, LEAST, 5, 100),
+#endif
+    TEST_END
 };
+/* clang-format on */
