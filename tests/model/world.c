@@ -1471,6 +1471,16 @@ call_it(struct arena *a, enum call call, const struct request *rq, size_t size,
                        addr);
 }
 
+/* Since the counts were so: a fault fired, and others gave what they could; or
+ * it had room, and no tags, and so reclaimed. */
+static bool
+took_another_way(const struct world *w, const struct arena *a,
+                 unsigned long fired, unsigned long reclaimed)
+{
+    return fired != kva_posix_fault_fired(KVA_POSIX_ANY) ||
+           (reclaimed != w->count[WORLD_RECLAIMED] && may_lack_tags(w, a));
+}
+
 static const char *
 request(struct world *w, struct arena *a, enum call call,
         const struct request *rq)
@@ -1503,11 +1513,8 @@ request(struct world *w, struct arena *a, enum call call,
         w->count[WORLD_WOKEN] += err == 0;
         f = (struct forecast){ 0, false, 0 }; /* others were busy meanwhile */
     }
-    if (fired != kva_posix_fault_fired(KVA_POSIX_ANY)) {
-        f = (struct forecast){ 0, false, 0 }; /* others gave what they could */
-    }
-    if (reclaimed != w->count[WORLD_RECLAIMED] && may_lack_tags(w, a)) {
-        f = (struct forecast){ 0, false, 0 }; /* it had room, and no tags */
+    if (took_another_way(w, a, fired, reclaimed)) {
+        f = (struct forecast){ 0, false, 0 };
     }
     if (w->wrong) {
         return w->text;
