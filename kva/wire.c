@@ -57,10 +57,21 @@ static const struct kva_supply wired_supply = { .used = kva__wire_bytes,
                                                 .limit = wire_limit,
                                                 .released = kva__wire_gone };
 
+/* While a pass is under way, free pieces of both arenas go as it asks. */
+static void
+wire_hold(bool on)
+{
+    if (kva_kmem_movable_arena != NULL) { /* the later one */
+        kva__qcache_hold(kva_kmem_arena, on);
+        kva__qcache_hold(kva_kmem_movable_arena, on);
+    }
+}
+
 void
 kva__wire_fini(void)
 {
     kva_reclaim_set_supply(NULL);
+    kva__reclaim_set_hold(NULL);
     (void)kva_pressure_update(0, 0);
 }
 
@@ -73,6 +84,7 @@ kva__wire_init(size_t limit)
     wired.limit = limit;
     wired.started = false;
     kva_reclaim_set_supply(&wired_supply);
+    kva__reclaim_set_hold(wire_hold);
     wired.importing = 0;
     wired.crowded = false;
 }

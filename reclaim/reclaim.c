@@ -19,8 +19,12 @@
  * What came back is what the page supply counts.  What a cleaner says beside
  * that went no further than to an arena (or nowhere): it is asked of nobody else
  * in this round, but of all in the next one, of which there are only so many
- * without anything that is counted.  Where nobody counts, cleaners are believed,
- * and one that gives for ever ends with what was wanted or with the work.
+ * without anything that is counted.  A round that ends early since somebody said
+ * that he gave enough goes on behind him in the next one, so that whoever says so
+ * for nothing stands in nobody's way.  Nor does one that promises: when what was
+ * freed did not do (KVA_URGENCY_OOM), promises do not count.  Where nobody
+ * counts, cleaners are believed, and one that gives for ever ends with what was
+ * wanted or with the work.
  *
  * A cleaner is called without the lock; running says that it is.  Unregistering
  * takes it off its list and waits until no call of it runs, so that its owner
@@ -36,6 +40,7 @@
 struct stage {
     struct kva_cleaner *first; /* (r) */
     struct kva_cleaner *last;  /* (r) */
+    unsigned count;            /* (r) */
 };
 
 static struct {
@@ -43,6 +48,7 @@ static struct {
     struct stage stage[KVA_STAGES];
     unsigned round; /* (r) counts rounds */
     const struct kva_supply *supply;
+    void (*hold)(bool on);
     struct kva_reclaim_stat stat; /* (r) */
     bool passing;                 /* (r) a pass is under way */
     bool ready;
@@ -75,6 +81,7 @@ append(struct stage *stage, struct kva_cleaner *cl)
         stage->first = cl;
     }
     stage->last = cl;
+    stage->count++;
 }
 
 static void
@@ -90,6 +97,7 @@ detach(struct stage *stage, struct kva_cleaner *cl)
     } else {
         stage->last = cl->prev;
     }
+    stage->count--;
 }
 
 static void
@@ -161,6 +169,12 @@ const struct kva_supply *
 kva__reclaim_supply(void)
 {
     return __atomic_load_n(&reclaim.supply, __ATOMIC_ACQUIRE);
+}
+
+void
+kva__reclaim_set_hold(void (*hold)(bool on))
+{
+    __atomic_store_n(&reclaim.hold, hold, __ATOMIC_RELEASE);
 }
 
 void
@@ -245,7 +259,9 @@ call(struct kva_cleaner *cl, struct pass *p, struct kva_want *want)
     if (want->work < p->work) {
         spend(p, p->work - want->work);
     }
-    p->promised = sum_up(p->promised, want->promised);
+    if (p->urgency < KVA_URGENCY_OOM) {
+        p->promised = sum_up(p->promised, want->promised);
+    }
     if (said > counted) {
         p->loose = sum_up(p->loose, said - counted);
     }
@@ -253,16 +269,17 @@ call(struct kva_cleaner *cl, struct pass *p, struct kva_want *want)
     return counted;
 }
 
-/* Ask each of a stage once.  Locked, but not while they are called. */
-static void
+/* Ask each of a stage once; false: not all, as that was enough.  Locked, but
+ * not while they are called. */
+static bool
 round_of(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
 {
+    struct stage *st = &reclaim.stage[stage];
     unsigned round = ++reclaim.round;
     struct kva_cleaner *cl;
     size_t freed;
 
-    while (lacking(p) != 0 &&
-           (cl = next_of_round(&reclaim.stage[stage], round)) != NULL) {
+    while (lacking(p) != 0 && (cl = next_of_round(st, round)) != NULL) {
         struct kva_want want = {
             .bytes = lacking(p),
             .retain = p->urgency < KVA_URGENCY_OOM ? cl->retain : 0,
@@ -280,26 +297,45 @@ round_of(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
         }
         cl->running = false; /* from here on its owner may go */
     }
+    return st->first == NULL || st->first->round == round;
+}
+
+/* Have what becomes free go to the page supply as it is asked for, and not by
+ * itself. */
+static void
+hold(bool on)
+{
+    void (*fn)(bool) = __atomic_load_n(&reclaim.hold, __ATOMIC_ACQUIRE);
+
+    if (fn != NULL) {
+        fn(on);
+    }
 }
 
 /* Rounds of a stage, and the spans after each, until there is no more. */
 static void
 ask_stage(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
 {
-    unsigned vain = 0;
+    unsigned vain = 0, early = 0;
     size_t before;
-    bool any;
+    bool any, all;
 
     do {
         before = p->done;
-        round_of(stage, p, irq);
+        all = round_of(stage, p, irq);
         any = p->loose != 0 || p->done != before;
         p->loose = 0;
         if (stage != KVA_STAGE_SPANS) {
-            round_of(KVA_STAGE_SPANS, p, irq);
+            (void)round_of(KVA_STAGE_SPANS, p, irq);
             p->loose = 0;
         }
-        vain = p->done != before ? 0 : vain + 1u;
+        if (p->done != before) {
+            vain = early = 0;
+        } else if (!all && early < reclaim.stage[stage].count) {
+            early++; /* with as many of those, each was asked */
+        } else {
+            vain++;
+        }
     } while (any && vain < VAIN_ROUNDS && lacking(p) != 0);
 }
 
@@ -320,9 +356,15 @@ kva_reclaim_pass(size_t bytes, enum kva_urgency urgency, size_t *work)
         return 0;
     }
     reclaim.passing = true;
+    kva_port_unlock(&reclaim.lock, irq);
+    hold(true);
+    irq = kva_port_lock(&reclaim.lock);
     for (unsigned i = 0; i < KVA_COUNT(order) && lacking(&p) != 0; i++) {
         ask_stage(order[i], &p, &irq);
     }
+    kva_port_unlock(&reclaim.lock, irq);
+    hold(false);
+    irq = kva_port_lock(&reclaim.lock);
     reclaim.passing = false;
     reclaim.stat.passes++;
     reclaim.stat.vain += p.done == 0;

@@ -113,6 +113,11 @@ void kva_reclaim_set_supply(const struct kva_supply *supply);
 /* What was set; for the other files of the layer. */
 const struct kva_supply *kva__reclaim_supply(void);
 
+/* Who is told when a pass begins and when it ends: what becomes free in arenas
+ * meanwhile stays there until the pass asks for it, so that no more goes than is
+ * wanted.  kva's; NULL: nobody. */
+void kva__reclaim_set_hold(void (*hold)(bool on));
+
 /* What passes did so far. */
 struct kva_reclaim_stat {
     unsigned long passes;

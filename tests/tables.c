@@ -79,6 +79,7 @@ extern const struct test shrinker_tests[];
 extern const struct test lru_tests[];
 extern const struct test pagedaemon_tests[];
 extern const struct test reclaim_tests[];
+extern const struct test cleaners_tests[];
 extern const struct test resize_tests[];
 extern const struct test single_step_tests[];
 extern const struct test sizing_tests[];
@@ -157,6 +158,7 @@ const struct test *const test_tables[] = {
     lru_tests,
     pagedaemon_tests,
     reclaim_tests,
+    cleaners_tests,
     pages_tests,
     kva_tests,
     sizing_tests,

@@ -15,8 +15,10 @@
  * All sizes share the windows; so there is no slab for each size, of which a
  * small system would pay for every one.  A piece costs one tag whatever is in
  * it.  When a piece is all free it goes back, unless what would be left free is
- * less than a thirty-second of what is held.  A drain that wants more than that
- * has pieces go in parts (split.c).
+ * less than a thirty-second of what is held.  While somebody drains, it is held:
+ * he gives as many as are wanted, one by one, or all that his caches' last runs
+ * are in would go at once.  A drain that wants more than that has pieces go in
+ * parts (split.c).
  *
  * A window is found from an address through one level of pointers in the gate,
  * or, outside its reach, through two, without a lock: whoever looks owns a run
@@ -701,7 +703,7 @@ run_give(struct qsize *qs, uintptr_t addr)
     unsigned shift = vm->quantum_shift;
     struct window *w = kva__qcache_window(qc, addr);
     unsigned at = (unsigned)(addr >> shift) & (WINDOW_QUANTA - 1);
-    bool ours, wanted = false;
+    bool ours, wanted = false, all;
     size_t bytes = 0;
     uintptr_t piece;
     kva_irq_t irq;
@@ -716,8 +718,10 @@ run_give(struct qsize *qs, uintptr_t addr)
         qc->nfree += qs->n;
         kva__qcache_relist(qc, w);
         wanted = kva__wait_for(vm);
-        bytes =
-            piece_spare(qc, w, at, wanted || kva__mag_closed(&qs->mc), &piece);
+        all = wanted || kva__mag_closed(&qs->mc);
+        if (all || qc->hold == 0) {
+            bytes = piece_spare(qc, w, at, all, &piece);
+        }
         if (bytes == 0 && wanted) {
             run_offer(vm, w, at);
         }
@@ -1084,6 +1088,19 @@ windows_drain(struct kva__qcache *qc, size_t bytes, size_t retain,
     }
 }
 
+void
+kva__qcache_hold(kva_vmem_t *vm, bool on)
+{
+    struct kva__qcache *qc = vm->qcache;
+    kva_irq_t irq;
+
+    if (qc != NULL) {
+        irq = kva_port_lock(&qc->lock);
+        qc->hold = on ? qc->hold + 1u : qc->hold - (qc->hold != 0);
+        kva_port_unlock(&qc->lock, irq);
+    }
+}
+
 /* While magazines are closed nothing is retained: somebody waits for it. */
 void
 kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
@@ -1093,7 +1110,9 @@ kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
         bytes = SIZE_MAX;
         retain = 0;
     }
+    kva__qcache_hold(vm, true);
     magazines_drain(vm, retain, how);
+    kva__qcache_hold(vm, false);
     windows_drain(vm->qcache, bytes, retain, how);
 }
 

@@ -56,6 +56,7 @@ struct kva__qcache {
     size_t held;           /* (q) quanta of all pieces */
     size_t nfree;          /* (q) of them in no run */
     size_t given;          /* (q) bytes ever given to the arena */
+    unsigned hold;         /* (q) drains by which free pieces are kept */
     bool splitting;        /* (q) a piece, by split.c */
     struct window *list[WINDOW_ORDERS][WINDOW_FILLS]; /* (q) */
     uint32_t list_map[WINDOW_ORDERS];   /* (q) those that are not empty */

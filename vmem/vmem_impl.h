@@ -672,6 +672,9 @@ void kva__qcache_drain(kva_vmem_t *vm, size_t bytes, size_t retain,
                        enum kva__drain how);
 /* Bytes held and not live; bytes of windows; of state bytes. */
 size_t kva__qcache_cached(kva_vmem_t *vm);
+/* From here on pieces that become free stay, unless somebody waits for memory,
+ * until they are drained; and no longer.  It counts. */
+void kva__qcache_hold(kva_vmem_t *vm, bool on);
 void kva__qcache_stat(kva_vmem_t *vm, struct kva_vmem_stat *st);
 /* For the checker, which holds both locks: the quantum caches', then the
  * arena's.  held tells whether an arena has this piece. */
