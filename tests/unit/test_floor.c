@@ -87,24 +87,29 @@ struct object {
     size_t size;
 };
 
-/* Objects of 1 to 4,096 bytes until there is no memory, each filled; then all
- * are looked at, and go.  Bytes there were. */
+/*
+ * Objects of 1 to 4,096 bytes until there is no memory, each filled; then all
+ * are looked at, and go.  Bytes there were.  The first that is refused may be a
+ * large one for which there is no slab, while smaller ones have room in theirs,
+ * for an eighth of all: it goes on with half the size, until there is no byte.
+ */
 static size_t
 use_up(struct test_ctx *t, struct object *o)
 {
-    size_t n = 0, bytes = 0;
+    size_t n = 0, bytes = 0, cap = 4096;
 
-    for (;; n++) {
+    while (cap != 0) {
         uint64_t most = test_rand_below(t, 8) == 0 ? 4096 : 256;
 
         CHECK_LT(n, OBJECTS_MAX);
-        o[n].size = (size_t)(1 + test_rand_below(t, most));
+        o[n].size = (size_t)(1 + test_rand_below(t, most < cap ? most : cap));
         o[n].p = kva_kmem_alloc(o[n].size, KVA_KM_NOSLEEP);
         if (o[n].p == NULL) {
-            break;
+            cap = o[n].size / 2;
+            continue;
         }
         tower_fill(o[n].p, o[n].size, (unsigned)n);
-        bytes += o[n].size;
+        bytes += o[n++].size;
     }
     tower_check();
     for (size_t i = 0; i < n; i++) {
@@ -126,7 +131,7 @@ four_megabytes(struct test_ctx *t)
     struct object *o = calloc(OBJECTS_MAX, sizeof(*o));
     struct kva_posix_stats stats;
     struct test_random again;
-    size_t first = 0, best = 0;
+    size_t first = 0;
 
     CHECK(o != NULL);
     PORT(&config);
@@ -149,12 +154,8 @@ four_megabytes(struct test_ctx *t)
                    bytes, stats.frames_peak, stats.meta_peak);
         }
         CHECK_GE(bytes * 100, MACHINE_PAGES * P * 60);
-        CHECK_GE(bytes * 100, first * 75);
-        best = i >= t->count / 2 && bytes > best ? bytes : best;
+        CHECK_GE(bytes * 100, first * 90);
     }
-    /* Nothing is lost from round to round.  One round in thirty ends early, at
-     * 88 % and more, where spans happen to lie badly; hence the best of many. */
-    CHECK(t->count < 10 || best * 100 >= first * 95);
     tower_end();
     kva_posix_stats_get(&stats);
     CHECK_EQ(stats.frames, 0);
