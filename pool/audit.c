@@ -42,11 +42,7 @@ kva__audit_event(struct kva_pool_event *event, const void *caller)
     kva_cpu_exit(cpu);
     event->cpu = cpu;
     event->frames = frames_get(event->frame, (uintptr_t)caller);
-#if KVA_TIER >= 3
-    event->time = kva_port_clock();
-#else
-    event->time = 0;
-#endif
+    event->time = kva__now();
 }
 
 /* ---- telling --------------------------------------------------------- */

@@ -31,22 +31,12 @@ kva__limit_room(const struct kva_pool *pp, unsigned n)
     return room == 0 ? 0 : 1;
 }
 
-static uint64_t
-now_ns(void)
-{
-#if KVA_TIER >= 3
-    return kva_port_clock();
-#else
-    return 0;
-#endif
-}
-
 /* Print the warning, but not more often than the cap allows.  Without a clock:
  * once, unless there is no cap. */
 static void
 limit_warn(struct kva_pool *pp)
 {
-    uint64_t now = now_ns();
+    uint64_t now = kva__now();
     const char *warning;
     kva_irq_t irq = kva__pool_lock(pp);
     uint64_t cap = pp->ratecap <= 0 ? 0 : (uint64_t)pp->ratecap;

@@ -121,6 +121,17 @@ kva__memset(void *dst, int byte, size_t n)
     __builtin_memset(dst, byte, n);
 }
 
+/* The port's clock; below tier 3, where there is none, 0. */
+static inline uint64_t
+kva__now(void)
+{
+#if KVA_TIER >= 3
+    return kva_port_clock();
+#else
+    return 0;
+#endif
+}
+
 /* Lock ranks, outermost first (DESIGN: lock order). */
 enum kva_rank {
     KVA_RANK_DRAIN = 10,

@@ -14,16 +14,6 @@
 
 #include "port/check.h"
 
-static uint64_t
-now(void)
-{
-#if KVA_TIER >= 3
-    return kva_port_clock();
-#else
-    return 0;
-#endif
-}
-
 /* Quotient rounded up, without a division instruction; as far as max. */
 static size_t
 chunks_for(size_t bytes, size_t chunk, size_t max)
@@ -59,8 +49,9 @@ wake(struct kva_shrinker *sh)
 static size_t
 promise(const struct kva_shrinker *sh)
 {
-    return now() - sh->asked_at < KVA_SHRINKER_PATIENCE ? sh->asked * sh->chunk
-                                                        : 0;
+    return kva__now() - sh->asked_at < KVA_SHRINKER_PATIENCE
+               ? sh->asked * sh->chunk
+               : 0;
 }
 
 static size_t
@@ -80,7 +71,7 @@ clean(void *arg, struct kva_want *want)
     sh->held -= n;
     sh->asked += n;
     if (n != 0) {
-        sh->asked_at = now();
+        sh->asked_at = kva__now();
         wake(sh);
     }
     want->promised = promise(sh);
@@ -187,13 +178,13 @@ int
 kva_shrinker_wait(struct kva_shrinker *sh, uint64_t timeout_ns, size_t *chunks)
 {
     kva_irq_t irq = kva_port_lock(&sh->lock);
-    uint64_t end = now() + timeout_ns, left = timeout_ns, time;
+    uint64_t end = kva__now() + timeout_ns, left = timeout_ns, time;
     int err = 0;
 
     sh->waiting = true;
     while (sh->asked == 0 && !sh->gone && err == 0) {
         err = kva_port_wait(sh, &sh->lock, &irq, left);
-        time = now();
+        time = kva__now();
         if (timeout_ns != 0 && err == 0) {
             left = time < end ? end - time : 0;
             err = left == 0 ? KVA_ETIMEDOUT : 0;

@@ -91,10 +91,8 @@ entry_write(kva_vmem_t *vm, struct kva__audit_ticket ticket,
                                       .caller = caller,
                                       .number = ticket.number,
                                       .cpu = cpu,
-                                      .op = op };
-#if KVA_TIER >= 3
-    entry->time = kva_port_clock();
-#endif
+                                      .op = op,
+                                      .time = kva__now() };
     return entry;
 }
 

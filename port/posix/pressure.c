@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "port/check.h"
 #include "port/posix/posix_impl.h"
 #include "port/posix/pressure.h"
 
@@ -57,16 +58,6 @@ share(const struct kva_posix_psi_line *line, unsigned window)
     return avg[window];
 }
 
-static uint64_t
-now(void)
-{
-#if KVA_TIER >= 3
-    return kva_port_clock();
-#else
-    return 0;
-#endif
-}
-
 int
 kva_posix_pressure_look(const struct kva_posix_pressure_source *source)
 {
@@ -83,7 +74,7 @@ kva_posix_pressure_look(const struct kva_posix_pressure_source *source)
         return KVA_EINVAL;
     }
     if (kva_pressure_outside(share(line, source->window), 10000)) {
-        (void)kva_pressure_tell(now());
+        (void)kva_pressure_tell(kva__now());
     }
     return 0;
 }
