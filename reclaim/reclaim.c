@@ -48,7 +48,7 @@ static struct {
     struct stage stage[KVA_STAGES];
     unsigned round; /* (r) counts rounds */
     const struct kva_supply *supply;
-    void (*hold)(bool on);
+    void (*hold)(bool on);        /* (r) */
     struct kva_reclaim_stat stat; /* (r) */
     bool passing;                 /* (r) a pass is under way */
     bool ready;
@@ -174,7 +174,12 @@ kva__reclaim_supply(void)
 void
 kva__reclaim_set_hold(void (*hold)(bool on))
 {
-    __atomic_store_n(&reclaim.hold, hold, __ATOMIC_RELEASE);
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&reclaim.lock);
+    reclaim.hold = hold;
+    kva_port_unlock(&reclaim.lock, irq);
 }
 
 void
@@ -300,18 +305,6 @@ round_of(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
     return st->first == NULL || st->first->round == round;
 }
 
-/* Have what becomes free go to the page supply as it is asked for, and not by
- * itself. */
-static void
-hold(bool on)
-{
-    void (*fn)(bool) = __atomic_load_n(&reclaim.hold, __ATOMIC_ACQUIRE);
-
-    if (fn != NULL) {
-        fn(on);
-    }
-}
-
 /* Rounds of a stage, and the spans after each, until there is no more. */
 static void
 ask_stage(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
@@ -347,6 +340,7 @@ kva_reclaim_pass(size_t bytes, enum kva_urgency urgency, size_t *work)
         KVA_STAGE_CLIENTS, KVA_STAGE_MOVES, KVA_STAGE_SPANS,
     };
     struct pass p = { .bytes = bytes, .work = *work, .urgency = urgency };
+    void (*hold)(bool on);
     kva_irq_t irq;
 
     init_once();
@@ -356,14 +350,19 @@ kva_reclaim_pass(size_t bytes, enum kva_urgency urgency, size_t *work)
         return 0;
     }
     reclaim.passing = true;
+    hold = reclaim.hold; /* one for both ends: arenas count */
     kva_port_unlock(&reclaim.lock, irq);
-    hold(true);
+    if (hold != NULL) {
+        hold(true);
+    }
     irq = kva_port_lock(&reclaim.lock);
     for (unsigned i = 0; i < KVA_COUNT(order) && lacking(&p) != 0; i++) {
         ask_stage(order[i], &p, &irq);
     }
     kva_port_unlock(&reclaim.lock, irq);
-    hold(false);
+    if (hold != NULL) {
+        hold(false);
+    }
     irq = kva_port_lock(&reclaim.lock);
     reclaim.passing = false;
     reclaim.stat.passes++;

@@ -1096,7 +1096,8 @@ kva__qcache_hold(kva_vmem_t *vm, bool on)
 
     if (qc != NULL) {
         irq = kva_port_lock(&qc->lock);
-        qc->hold = on ? qc->hold + 1u : qc->hold - (qc->hold != 0);
+        KVA_ASSERT(on || qc->hold != 0);
+        qc->hold += on ? 1u : -1u;
         kva_port_unlock(&qc->lock, irq);
     }
 }
