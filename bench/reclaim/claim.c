@@ -85,12 +85,8 @@ claim(struct claims *c, const struct claim *cl)
     }
     (void)snprintf(kept->what, sizeof(kept->what), "%s", cl->what);
     (void)snprintf(kept->unit, sizeof(kept->unit), "%s", cl->unit);
-    /* Member by member: what lies between them stays 0, and may be written. */
-    kept->claim.has_before = cl->has_before;
-    kept->claim.before = cl->has_before ? cl->before : 0;
-    kept->claim.after = cl->after;
-    kept->claim.kind = cl->kind;
-    kept->claim.bound = cl->bound;
+    kept->claim = *cl;
+    kept->claim.what = kept->claim.unit = NULL;
     kept->held = claim_holds(cl);
     c->n++;
     c->missed += kept->held ? 0 : 1;

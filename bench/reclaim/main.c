@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,76 +109,38 @@ parse(int key, char *arg, struct argp_state *state)
 
 /* ---- one experiment, in a process of its own --------------------------- */
 
-static bool
-write_all(int fd, const void *data, size_t left)
-{
-    const char *at = data;
-
-    while (left > 0) {
-        ssize_t n = write(fd, at, left);
-
-        if (n < 0 && errno != EINTR) {
-            return false;
-        }
-        at += n > 0 ? n : 0;
-        left -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
-
-static bool
-read_all(int fd, void *data, size_t left)
-{
-    char *at = data;
-
-    while (left > 0) {
-        ssize_t n = read(fd, at, left);
-
-        if (n == 0 || (n < 0 && errno != EINTR)) {
-            return false;
-        }
-        at += n > 0 ? n : 0;
-        left -= n > 0 ? (size_t)n : 0;
-    }
-    return true;
-}
-
 static _Noreturn void
-child(const struct experiment *e, struct claims *c, int fd)
+child(const struct experiment *e, struct claims *c)
 {
     bool ran = e->run(c, arguments.percent, arguments.seed);
 
     if (ran && c->n == 0) {
         ran = experiment_failed(e->name, "no claim was made");
     }
-    exit(ran && write_all(fd, c, sizeof(*c)) ? 0 : 1);
+    exit(ran ? 0 : 1);
 }
 
-/* What it claimed is in *c; false: it could not run, or did not end well. */
+/* What it claimed is in *c, which both processes see; false: it could not run,
+ * or did not end well. */
 static bool
 run(const struct experiment *e, struct claims *c)
 {
-    int fd[2], status = 0;
-    bool got;
+    int status = 0;
     pid_t pid;
 
     memset(c, 0, sizeof(*c));
     c->experiment = e->name;
     c->out = stdout;
     (void)fflush(NULL);
-    if (pipe(fd) != 0 || (pid = fork()) < 0) {
+    if ((pid = fork()) < 0) {
         return experiment_failed(e->name, strerror(errno));
     }
     if (pid == 0) {
-        (void)close(fd[0]);
-        child(e, c, fd[1]);
+        child(e, c);
     }
-    (void)close(fd[1]);
-    got = read_all(fd[0], c, sizeof(*c));
-    (void)close(fd[0]);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (!got || status != 0) {
+    if (status != 0) {
         c->n = c->missed = 0;
         return experiment_failed(e->name, "it did not come to its end");
     }
@@ -229,18 +192,24 @@ json_experiment(struct json *j, const struct experiment *e,
 static size_t
 run_all(struct json *j)
 {
-    static struct claims c;
-    size_t bad = 0, n = 0;
+    struct claims *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    size_t bad = 0;
 
+    if (c == MAP_FAILED) {
+        (void)experiment_failed("claims", strerror(errno));
+        return 1;
+    }
     claims_heading(stdout);
-    for (; n < arguments.nchosen; n++) {
-        bool ran = run(arguments.chosen[n], &c);
+    for (size_t n = 0; n < arguments.nchosen; n++) {
+        bool ran = run(arguments.chosen[n], c);
 
-        bad += c.missed + (ran ? 0 : 1);
+        bad += c->missed + (ran ? 0 : 1);
         if (j->f != NULL) {
-            json_experiment(j, arguments.chosen[n], &c, ran);
+            json_experiment(j, arguments.chosen[n], c, ran);
         }
     }
+    (void)munmap(c, sizeof(*c));
     return bad;
 }
 
