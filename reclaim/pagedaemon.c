@@ -22,10 +22,10 @@
  * A pass that gives nothing will not give more if it is made again at once,
  * whoever wakes the daemon meanwhile, as each request that fails does.  If
  * something comes back beside it, from clients that take their time, that was
- * not in vain.  So it backs off, says so once, and presses harder (KVA_URGENCY_OOM: nothing is
- * retained).  If still nothing comes, nothing ever may: all who wait may hold
- * what the others want.  Then they are refused, and it is theirs to let go of
- * what they have.
+ * not in vain.  So it backs off, says so once, and presses harder
+ * (KVA_URGENCY_OOM: nothing is retained).  If still nothing comes, nothing ever
+ * may: all who wait may hold what the others want.  Then they are refused, and
+ * it is theirs to let go of what they have.
  *
  * No wake-up is lost: wake sets a flag under the lock, which the sleeper looks
  * at under it.

@@ -20,9 +20,9 @@
  *
  * The page is on an LRU (reclaim/lru.h), its object is the file; when it is put
  * out, all of the file goes.  While a name is looked up in a directory, that is
- * locked, and cannot be taken.  The directories of a path are mostly those of the last
- * one, and its name one of a few in that directory, or one that was never asked
- * for; a hit checks that the page is the file's.
+ * locked, and cannot be taken.  The directories of a path are mostly those of
+ * the last one, and its name one of a few in that directory, or one that was
+ * never asked for; a hit checks that the page is the file's.
  *
  * The pagedaemon has its turn after each path, as its thread would where there
  * is one CPU: it begins at 90 % of what may be wired.  Requests may sleep, so
