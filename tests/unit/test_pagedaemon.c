@@ -89,6 +89,16 @@ hoard_up_to(struct hoard *h, size_t bytes)
     }
 }
 
+/* All there is is held by somebody who gives nothing. */
+static void
+start_with_miser(struct hoard *h)
+{
+    start(LIMIT);
+    hoard_add(h);
+    hoard_up_to(h, LIMIT);
+    h->miser = true;
+}
+
 static void
 hoard_end(struct hoard *h)
 {
@@ -174,10 +184,7 @@ for_a_waiter(struct test_ctx *t)
     unsigned had;
 
     (void)t;
-    start(LIMIT);
-    hoard_add(&h);
-    hoard_up_to(&h, LIMIT);
-    h.miser = true; /* for direct reclaim; the daemon has more luck */
+    start_with_miser(&h); /* for direct reclaim; the daemon has more luck */
     had = h.n;
     hoarder = &h;
     hooked = 0;
@@ -202,10 +209,7 @@ no_hang(struct test_ctx *t)
     struct hoard h;
 
     (void)t;
-    start(LIMIT);
-    hoard_add(&h);
-    hoard_up_to(&h, LIMIT);
-    h.miser = true;
+    start_with_miser(&h);
     kva_pagedaemon_stat(&before);
     for (unsigned i = 0; i < 5; i++) {
         CHECK_EQ(turns(), pause); /* each time twice as long */
@@ -272,10 +276,7 @@ pauses_are_kept(struct test_ctx *t)
     struct hoard h;
 
     (void)t;
-    start(LIMIT);
-    hoard_add(&h);
-    hoard_up_to(&h, LIMIT);
-    h.miser = true;
+    start_with_miser(&h);
     for (unsigned i = 0; i < 3 * KVA_PAGEDAEMON_PATIENCE; i++) {
         kva_posix_clock_advance(1000 * MS);
         (void)kva_pagedaemon_turn();
@@ -320,10 +321,7 @@ what_comes_beside(struct test_ctx *t)
     struct hoard h;
 
     (void)t;
-    start(LIMIT);
-    hoard_add(&h);
-    hoard_up_to(&h, LIMIT);
-    h.miser = true;
+    start_with_miser(&h);
     hooked = 0;
     kva_posix_wait_hook(one_page_more, &h);
     CHECK_EQ(vmem_xalloc(kmem_arena, 4 * KVA_PAGEDAEMON_PATIENCE * P, 0, 0, 0,
