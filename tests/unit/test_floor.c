@@ -87,11 +87,26 @@ struct object {
     size_t size;
 };
 
+/* A request that cannot sleep takes nothing from other sizes' stock; what it
+ * wakes in a kernel, the pagedaemon, is done here. */
+static void *
+get(size_t size)
+{
+    void *p = kva_kmem_alloc(size, KVA_KM_NOSLEEP);
+    size_t work = KVA_WORK_ALL;
+
+    if (p == NULL) {
+        (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
+        p = kva_kmem_alloc(size, KVA_KM_NOSLEEP);
+    }
+    return p;
+}
+
 /*
  * Objects of 1 to 4,096 bytes until there is no memory, each filled; then all
  * are looked at, and go.  Bytes there were.  The first that is refused may be a
- * large one for which there is no slab, while smaller ones have room in theirs,
- * for an eighth of all: it goes on with half the size, until there is no byte.
+ * large one for which there is no slab, while smaller ones have room in theirs:
+ * it goes on with half the size, until there is no byte.
  */
 static size_t
 use_up(struct test_ctx *t, struct object *o)
@@ -103,7 +118,7 @@ use_up(struct test_ctx *t, struct object *o)
 
         CHECK_LT(n, OBJECTS_MAX);
         o[n].size = (size_t)(1 + test_rand_below(t, most < cap ? most : cap));
-        o[n].p = kva_kmem_alloc(o[n].size, KVA_KM_NOSLEEP);
+        o[n].p = get(o[n].size);
         if (o[n].p == NULL) {
             cap = o[n].size / 2;
             continue;
@@ -154,7 +169,7 @@ four_megabytes(struct test_ctx *t)
                    bytes, stats.frames_peak, stats.meta_peak);
         }
         CHECK_GE(bytes * 100, MACHINE_PAGES * P * 60);
-        CHECK_GE(bytes * 100, first * 90);
+        CHECK_GE(bytes * 100, first * 95);
     }
     tower_end();
     kva_posix_stats_get(&stats);
