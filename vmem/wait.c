@@ -40,7 +40,8 @@
  * a source having failed meanwhile, addresses are not what is missing; then
  * only the latter count, until a request in a source fails again.  Otherwise
  * what his own import takes and gives back on its failure would wake him, for
- * ever.
+ * ever.  A wake for what counts no more is taken back, unless something else
+ * came by meanwhile, which was not noted as he was awake: he tries once more.
  *
  * Fairness.  Others need not queue up: a request that is served at once is
  * quicker for all.  But each grant from memory that feeds the head is counted,
@@ -214,16 +215,22 @@ wake(struct kva__waiter *w, const struct kva__hole *hole)
 
 /*
  * The hole to the oldest from w on whom it may serve.  Who is awake anyway is
- * left out: he has not tried yet, and will find the hole without us.
+ * left out: he has not tried yet, and will find the hole without us.  But he
+ * may come to know that the one he was woken for is none for him, and must not
+ * sleep on that account when another came by.
  */
 static void
 offer(struct kva__waitq *q, struct kva__waiter *w, const struct kva__hole *hole)
 {
     for (; w != NULL; w = w->next) {
-        if (!w->woken && !w->cancelled && may_serve(q, hole, w)) {
+        if (w->cancelled || !may_serve(q, hole, w)) {
+            continue;
+        }
+        if (!w->woken) {
             wake(w, hole);
             return;
         }
+        w->more = true;
     }
 }
 
@@ -409,7 +416,7 @@ kva__wait_sleep(struct kva__waiter *w)
         err = w->refused ? KVA_ENOMEM : KVA_EINTR;
     } else if (w->woken) {
         err = 0;
-        w->woken = false;
+        w->woken = w->more = false;
         w->tried = w->hole;
         w->trying = true;
         w->wakes++;
@@ -440,8 +447,8 @@ kva__wait_lacks(struct kva__waiter *w, bool tags, bool import)
     }
     w->lacks_tags = tags;
     w->lacks_import = import;
-    if (w->woken && !may_serve(q, &w->hole, w)) { /* so it was for nothing */
-        w->woken = false;
+    if (w->woken && !w->more && !may_serve(q, &w->hole, w)) {
+        w->woken = false; /* so it was for nothing */
         offer(q, w->next, &w->hole);
     }
     kva_port_unlock(&wait.lock, irq);

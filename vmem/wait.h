@@ -50,6 +50,7 @@ struct kva__waiter {
     bool lacks_tags;                    /* (w) any free may help */
     bool lacks_import;                  /* (w) and not addresses of a source */
     bool woken;                         /* (w) and has not tried since */
+    bool more;                          /* (w) and another hole came by */
     bool cancelled;                     /* (w) */
     bool refused;                       /* (w) cancelled, there is no memory */
     bool open;                          /* (w) nobody is refused for him now */

@@ -468,6 +468,56 @@ retry_is_told(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
+static struct {
+    vmem_t *vm;     /* that imports so */
+    unsigned calls; /* until frames come, from another CPU */
+    bool frames;
+} paged;
+
+/* Addresses come first, and go back if there are no frames: they are a hole
+ * then.  Frames come right behind that. */
+static int
+import_paged(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+             vmem_addr_t *addr)
+{
+    int err = vmem_alloc(source, size, flags, addr);
+
+    if (err == 0 && !paged.frames) {
+        vmem_free(source, *addr, size);
+        if (--paged.calls == 0) {
+            paged.frames = true;
+            vmem_retry(paged.vm);
+        }
+        err = KVA_ENOMEM;
+    }
+    return err;
+}
+
+/* Who is woken for addresses while he tries, and finds that those are not what
+ * is missing, does not sleep on what came meanwhile. */
+static void
+another_hole_is_remembered(struct test_ctx *t)
+{
+    struct sleeper s;
+    vmem_t *source;
+
+    (void)t;
+    PORT(NULL);
+    source = arena_new(QUANTA, 0);
+    paged.vm = vmem_create("paged", 0, 0, Q, import_paged, vmem_free, source, 0,
+                           VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(paged.vm != NULL);
+    paged.calls = 2; /* before he is in the queue, and when he is */
+    paged.frames = false;
+    s = sleeper_make(paged.vm, 4);
+    CHECK_EQ(pthread_create(&s.thread, NULL, sleeper_run, &s), 0);
+    sleeper_join(&s, 0);
+    check_wakes(paged.vm, 1, 1, 0);
+    vmem_xfree(paged.vm, s.addr, 4 * Q);
+    vmem_destroy(paged.vm);
+    arena_end(source);
+}
+
 /* An arena in whose tree somebody waits cannot be ended, but one that feeds
  * nobody who does can. */
 static void
@@ -982,6 +1032,7 @@ const struct test wait_tests[] = {
     TEST("wait", imports_are_constrained_too),
     TEST("wait", limits_are_waited_for),
     TEST("wait", retry_is_told),
+    TEST("wait", another_hole_is_remembered),
     TEST("wait", arenas_are_not_ended_under_waiters),
     TEST("wait", tags_are_waited_for),
     TEST("wait", head_is_passed_64_times),
