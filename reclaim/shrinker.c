@@ -5,7 +5,8 @@
  * A request answers nothing by itself, so the cleaner says 0 bytes, and that
  * what it asked for is promised: the pass asks others for that much less.  A
  * promise that is old is none: then what the client was asked for and did not
- * take is asked of others, and the client blocks nobody.
+ * take is asked of others.  And until it answers none of its promises is one any
+ * more, so a client that died is waited for once, and blocks nobody.
  *
  * Invariant: what a client holds is held + asked + what it took.  Each move of a
  * chunk between the three is made under the lock, by one side.
@@ -47,11 +48,12 @@ wake(struct kva_shrinker *sh)
 
 /* What is promised: of what was asked a while ago, nothing.  Locked. */
 static size_t
-promise(const struct kva_shrinker *sh)
+promise(struct kva_shrinker *sh)
 {
-    return kva__now() - sh->asked_at < KVA_SHRINKER_PATIENCE
-               ? sh->asked * sh->chunk
-               : 0;
+    if (sh->asked != 0 && kva__now() - sh->asked_at >= KVA_SHRINKER_PATIENCE) {
+        sh->late = true;
+    }
+    return sh->late ? 0 : sh->asked * sh->chunk;
 }
 
 static size_t
@@ -92,7 +94,7 @@ kva_shrinker_register(struct kva_shrinker *sh)
     }
     kva_port_lock_init(&sh->lock, sh->name, KVA_IPL_VM, KVA_RANK_META - 1);
     sh->held = sh->asked = 0;
-    sh->waiting = sh->gone = false;
+    sh->waiting = sh->gone = sh->late = false;
     sh->cleaner = (struct kva_cleaner){
         .clean = clean,
         .arg = sh,
@@ -145,6 +147,7 @@ kva_shrinker_remove(struct kva_shrinker *sh, size_t chunks)
         size_t answer = chunks < sh->asked ? chunks : sh->asked;
 
         sh->asked -= answer;
+        sh->late = sh->late && answer == 0;
         sh->held -= chunks - answer;
     }
     kva_port_unlock(&sh->lock, irq);
@@ -160,6 +163,7 @@ take_locked(struct kva_shrinker *sh)
     size_t n = sh->asked;
 
     sh->asked = 0;
+    sh->late = false;
     return n;
 }
 

@@ -43,6 +43,7 @@ struct kva_shrinker {
     size_t held;       /* (s) chunks */
     size_t asked;      /* (s) and not taken yet */
     uint64_t asked_at; /* (s) the port's clock */
+    bool late;         /* (s) did not answer in time, nor since */
     bool waiting;      /* (s) somebody sleeps */
     bool gone;         /* (s) */
     struct kva_cleaner cleaner;

@@ -99,7 +99,14 @@ asked_for_once(struct test_ctx *t)
     kva_posix_clock_advance(KVA_SHRINKER_PATIENCE);
     (void)kva_reclaim(2 * CHUNK); /* they will not: it may have died */
     check_counts(&c, 3, 7);
+    (void)kva_reclaim(CHUNK); /* nor what it is asked for now */
+    check_counts(&c, 2, 8);
     kva_shrinker_remove(&c.shrinker, 2); /* frees two on its own */
+    check_counts(&c, 2, 6);
+    (void)kva_reclaim(6 * CHUNK); /* so it lives, and they will come */
+    check_counts(&c, 2, 6);
+    kva_shrinker_remove(&c.shrinker, 1);
+    kva_shrinker_add(&c.shrinker, 1);
     check_counts(&c, 3, 5);
     CHECK_EQ(kva_shrinker_take(&c.shrinker), 5);
     kva_shrinker_add(&c.shrinker, 5); /* could not free them */
@@ -107,6 +114,33 @@ asked_for_once(struct test_ctx *t)
     kva_shrinker_remove(&c.shrinker, 8);
     check_counts(&c, 0, 0);
     client_end(&c);
+    kva_posix_clock_virtual(false);
+}
+
+/* One that died is waited for once, however much it holds; then the other one
+ * is asked each time. */
+static void
+the_dead_are_known(struct test_ctx *t)
+{
+    struct client dead, alive;
+
+    (void)t;
+    kva_posix_clock_virtual(true);
+    client_add(&dead);
+    client_add(&alive);
+    kva_shrinker_add(&dead.shrinker, 100);
+    kva_shrinker_add(&alive.shrinker, 100);
+    (void)kva_reclaim(CHUNK);
+    CHECK_EQ(dead.requested, 1);
+    CHECK_EQ(alive.requested, 0);
+    kva_posix_clock_advance(KVA_SHRINKER_PATIENCE);
+    for (unsigned n = 1; n <= 50; n++) {
+        (void)kva_reclaim(CHUNK);
+        CHECK_EQ(alive.requested, n);
+        CHECK_EQ(kva_shrinker_take(&alive.shrinker), 1);
+    }
+    client_end(&dead);
+    client_end(&alive);
     kva_posix_clock_virtual(false);
 }
 
@@ -318,6 +352,7 @@ wait_times_out(struct test_ctx *t)
 const struct test shrinker_tests[] = {
     TEST("shrinker", chunks_are_asked_for),
     TEST("shrinker", asked_for_once),
+    TEST("shrinker", the_dead_are_known),
     TEST("shrinker", some_stay),
     TEST_COUNT("shrinker", accounts_agree, 1000, 30000, 3000000),
     TEST_COUNT("shrinker", accounts_of_many, 1000, 30000, 1000000),
