@@ -55,6 +55,7 @@ struct experiment {
 extern const struct experiment *const experiments[];
 
 extern const struct experiment experiment_nanos, experiment_rump;
+extern const struct experiment experiment_contention, experiment_shrinkers;
 extern const struct experiment experiment_three; /* with the replay only */
 
 /* ---- what runs them ---------------------------------------------------- */

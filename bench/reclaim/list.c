@@ -9,6 +9,8 @@
 const struct experiment *const experiments[] = {
     &experiment_nanos,
     &experiment_rump,
+    &experiment_contention,
+    &experiment_shrinkers,
 #ifdef EXPERIMENTS_REPLAY
     &experiment_three,
 #endif

@@ -72,6 +72,18 @@ rump(struct test_ctx *t)
     holds(t, &experiment_rump);
 }
 
+static void
+contention(struct test_ctx *t)
+{
+    holds(t, &experiment_contention);
+}
+
+static void
+shrinkers(struct test_ctx *t)
+{
+    holds(t, &experiment_shrinkers);
+}
+
 #if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
 static void
 three(struct test_ctx *t)
@@ -85,6 +97,8 @@ const struct test experiment_tests[] = {
     TEST("experiments", a_claim_can_be_missed),
     TEST_COUNT("experiments", nanos, LEAST, 10, 100),
     TEST_COUNT("experiments", rump, LEAST, 2, 1000),
+    TEST_COUNT("experiments", contention, LEAST, 6, 100),
+    TEST_COUNT("experiments", shrinkers, LEAST, 4, 100),
 #if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
     TEST_COUNT("experiments", three, LEAST, 5, 100),
 #endif
