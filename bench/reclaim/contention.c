@@ -37,8 +37,8 @@
  * has its page on an LRU.  Then whoever wants a page finds one whose object can
  * be locked, and all 2000 requests are met.  Any order of threads will do.
  *
- * percent: of 100 seeds, but two at least; below 20 with a quarter of the
- * threads and of the pages, below 5 with an eighth.
+ * percent: of 100 seeds, but two at least, and one at 0; below 20 with a quarter
+ * of the threads and of the pages, below 5 with an eighth.
  */
 #include <limits.h>
 #include <pthread.h>
@@ -703,7 +703,7 @@ run(struct claims *c, unsigned percent, uint64_t seed)
     struct outcome before = { 0 }, after = { 0 }, fast = { 0 }, go = { 0 };
     size_t differ = 0;
 
-    seeds = seeds < 2 ? 2 : seeds;
+    seeds = percent == 0 ? 1 : seeds < 2 ? 2 : seeds;
     if (!run_before(&x, &before) || !run_seeds(&x, seeds, &after, &differ)) {
         return false;
     }

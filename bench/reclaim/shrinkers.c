@@ -27,7 +27,8 @@
  * that registered first, holds a quarter of the machine, and never answers: it
  * is asked for all that it holds, once, and who waits does not wait for it.
  *
- * percent: of 100,000 chunks, at least 1000.
+ * percent: of 100,000 chunks, at least 1000; at 0 half as many again as there
+ * is room for.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@
 #define CHUNK ((size_t)64 << 10)
 #define CHUNKS 100000u
 #define LIMIT_CHUNKS (LIMIT / CHUNK)
+#define LEAST (LIMIT_CHUNKS * 3 / 2)
 /* Tags for 256 ranges and those in the queue for a flush, and what all begins
  * with, are less than 20 pages. */
 #define META_BYTES (32 * P)
@@ -295,7 +297,7 @@ run(struct claims *c, unsigned percent, uint64_t seed)
     struct result mute, endless, after, beside;
 
     (void)seed; /* nothing is drawn */
-    wanted = wanted < 1000 ? 1000 : wanted;
+    wanted = percent == 0 ? LEAST : wanted < 1000 ? 1000 : wanted;
     if (!run_client(wanted, true, false, false, &mute) ||
         !run_client(4 * LIMIT_CHUNKS, false, false, false, &endless) ||
         !run_client(wanted, true, true, false, &after) ||
