@@ -8,6 +8,7 @@
 #include "kva/contig.h"
 
 #include "kva/kva_impl.h"
+#include "vmem/reserve.h"
 #include "port/contract.h"
 #include "reclaim/reclaim.h"
 
@@ -163,7 +164,8 @@ kva_contig_alloc(size_t size, kva_pa_t low, kva_pa_t high, kva_pa_t align,
     if (!want_is_possible(&w)) {
         return KVA_EINVAL;
     }
-    if (!kva__wire_account(bytes)) {
+    if (!kva__wire_account(bytes,
+                           kva__reserve_entitled(flags) ? VM_RESERVE : 0)) {
         return KVA_ENOMEM;
     }
     err = try_once(&w, flags, va, pa);

@@ -14,6 +14,7 @@
 
 #include "kva/sizing.h"
 #include "reclaim/pagedaemon.h"
+#include "vmem/reserve.h"
 
 kva_vmem_t *kva_kernel_va_arena;
 kva_vmem_t *kva_heap_arena;
@@ -21,19 +22,21 @@ kva_vmem_t *kva_heap_va_arena;
 kva_vmem_t *kva_kmem_arena;
 kva_vmem_t *kva_kmem_movable_arena;
 kva_vmem_t *kva_kmem_intr_arena;
+static kva_vmem_t *reserve_arena;
 enum kva_mode kva__mode;
 
 /* Storage of the arenas: they are there before any allocator. */
 static struct kva_vmem kernel_va_store, heap_store, heap_va_store, kmem_store,
-    movable_store, intr_store;
+    movable_store, intr_store, reserve_store;
 
 /* Sizes up to this come from quantum caches: slabs of up to 32 pages. */
 #define QCACHE_MAX (32 * KVA_PAGE_SIZE)
 
 static struct {
-    size_t unit;       /* address space imported at a time */
-    size_t intr_mark;  /* bytes kept wired for interrupts */
-    size_t intr_bytes; /* the same, from kva_boot to kva_start */
+    size_t unit;          /* address space imported at a time */
+    size_t intr_mark;     /* bytes kept wired for interrupts */
+    size_t intr_bytes;    /* the same, from kva_boot to kva_start */
+    size_t reserve_bytes; /* the same */
     struct kva_cleaner heap_va, kmem, movable, map;
 } kva;
 
@@ -171,6 +174,33 @@ wired_arena(kva_vmem_t **vm, struct kva_vmem *store, const char *name,
     return *vm != NULL;
 }
 
+/*
+ * What the entitled take of the wired arenas when those have nothing.  It has no
+ * quantum caches, and a range leaves it when it is freed: nobody else gets what
+ * came from the reserve.  For interrupts it has what may be mapped then, which
+ * is nothing unless frames are addresses.
+ */
+static int
+reserve_begin(kva_vmem_t *source)
+{
+    if (!KVA_RESERVES) {
+        return 0;
+    }
+    reserve_arena =
+        vmem_init(&reserve_store, "kmem_reserve", 0, 0, KVA_PAGE_SIZE, NULL,
+                  kva__wire_release, source, 0, VM_NOSLEEP, KVA_IPL_VM);
+    if (reserve_arena == NULL) {
+        return KVA_ENOMEM;
+    }
+    reserve_arena->flags |= KVA__VM_APART;
+    vmem_set_rimport(reserve_arena, kva__wire_reserve_import, kva__wire_release,
+                     source, 0);
+    kva__vmem_set_reserve(kva_kmem_arena, reserve_arena);
+    kva__vmem_set_reserve(kva_kmem_movable_arena, reserve_arena);
+    kva__vmem_set_reserve(kva_kmem_intr_arena, reserve_arena);
+    return 0;
+}
+
 /* kmem_arena, its sibling and kmem_intr_arena, whatever is below them.  The
  * sibling costs 3.3 KB of static storage and 1.5 KB of metadata; the rest
  * comes with the first slab in it. */
@@ -194,7 +224,7 @@ wired_arenas(kva_vmem_t *source)
                      0);
     cleaner_begin(&kva.kmem, &kva_kmem_arena, "kmem_arena");
     cleaner_begin(&kva.movable, &kva_kmem_movable_arena, "kmem_movable_arena");
-    return 0;
+    return reserve_begin(source);
 }
 
 static int
@@ -277,6 +307,7 @@ kva_shutdown(void)
     }
     arena_idle(kva_kmem_arena);
     arena_idle(kva_kmem_movable_arena);
+    arena_idle(reserve_arena);
     (void)kva__lazy_press();
     arena_idle(kva_heap_va_arena);
     arena_idle(kva_heap_arena);
@@ -284,10 +315,12 @@ kva_shutdown(void)
     arena_end(&kva_kmem_intr_arena);
     arena_end(&kva_kmem_arena);
     arena_end(&kva_kmem_movable_arena);
+    arena_end(&reserve_arena);
     arena_end(&kva_heap_va_arena);
     arena_end(&kva_heap_arena);
     arena_end(&kva_kernel_va_arena);
     kva__wire_fini();
+    kva__meta_stock_set(0);
     kva__mode = KVA_MODE_NONE;
     kva__meta_port_ready(true);
     if (kva_vmem_list == NULL) { /* the caller may have arenas of his own */
@@ -345,6 +378,7 @@ kva_boot_simple(void *base, size_t bytes)
     kva__meta_donate((void *)first, meta);
     kva__meta_port_ready(false); /* nothing of the port but locks and panic */
     kva__wire_init(0);
+    kva.reserve_bytes = 0;
     kva.intr_mark = 0;
     kva__map_init();
     kva__stacks_boot();
@@ -409,6 +443,60 @@ limits_set(size_t heap, size_t wired)
     vmem_set_limit(kva_kmem_movable_arena, wired);
 }
 
+/*
+ * Of what may be wired a 64th, as long as that is no more than 16 MiB: what
+ * Linux keeps (min_free_kbytes, the root of the memory) is between a 64th of 16
+ * MiB and 16 MiB of 16 GiB.
+ */
+#define RESERVE_SHIFT 6u
+#define RESERVE_MOST ((size_t)16 << 20)
+
+static size_t
+reserve_of(const struct kva_boot *kb, size_t wired)
+{
+    size_t bytes = wired >> RESERVE_SHIFT;
+
+    if (kb->reserve_bytes != 0 || kb->ram_bytes == 0) {
+        return kb->reserve_bytes == KVA_NO_RESERVE ? 0 : kb->reserve_bytes;
+    }
+    return kva_round_up(bytes < RESERVE_MOST ? bytes : RESERVE_MOST,
+                        KVA_PAGE_SIZE);
+}
+
+/*
+ * Pages of metadata to go with a reserve: a range of it takes up to seven tags,
+ * a slab perhaps a header, which is less than a page for 16 ranges of a page; a
+ * page of the table of slabs is for 512, and a few are a group of tags or a
+ * page of headers begun.
+ */
+#define STOCK_SHIFT 4u
+#define STOCK_LEAST 4u
+
+int
+kva_reserve_set(size_t bytes)
+{
+    size_t limit, whole = 0;
+
+    if (!KVA_RESERVES) {
+        return KVA_ENOTSUP;
+    }
+    if (kva__mode == KVA_MODE_NONE) {
+        kva__misuse("kva_reserve_set", "arena", "kmem", 0,
+                    "expected a tower that was booted, found none");
+    }
+    bytes = kva_round_up(bytes, KVA_PAGE_SIZE);
+    if (kva__mode == KVA_MODE_REGION) { /* the region is all there is */
+        whole = vmem_size(kva_kernel_va_arena, VMEM_ALLOC | VMEM_FREE);
+    }
+    limit = kva__wire_reserve_set(bytes, whole);
+    vmem_set_limit(kva_kmem_arena, limit);
+    vmem_set_limit(kva_kmem_movable_arena, limit);
+    kva__meta_stock_set(bytes == 0 ? 0
+                                   : (bytes >> KVA_PAGE_SHIFT >> STOCK_SHIFT) +
+                                         STOCK_LEAST);
+    return 0;
+}
+
 int
 kva_boot(const struct kva_boot *kb)
 {
@@ -424,6 +512,7 @@ kva_boot(const struct kva_boot *kb)
     kva__mag_set_ncpu(kb->ncpu != 0 ? kb->ncpu : kva_port_cpu_count());
 #endif
     limits_find(kb, &heap, &wired);
+    kva.reserve_bytes = reserve_of(kb, wired);
     kva__wire_init(wired);
     kva__map_init();
     kva__stacks_boot();
@@ -469,6 +558,9 @@ kva_start(void)
     kva__wire_start();
     kva__map_start();
     say_what_is_off();
+    if (KVA_RESERVES && kva.reserve_bytes != 0) {
+        (void)kva_reserve_set(kva.reserve_bytes);
+    }
     kva.intr_mark = kva.intr_bytes;
     return kva_intr_refill();
 }
@@ -505,6 +597,8 @@ kva_stat(struct kva_stat *st)
     kva__memset(st, 0, sizeof(*st));
     st->wired_bytes = kva__wire_bytes();
     st->wired_max = kva__wire_max();
+    kva__wire_reserve(&st->reserve_bytes, &st->reserve_used);
+    kva__meta_stock(&st->stock_pages, &st->stock_wanted);
     kva__map_stat(st);
     kva__lazy_stat(st);
     for (kva_vmem_t *vm = kva_vmem_list; vm != NULL; vm = vm->next) {

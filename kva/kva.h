@@ -75,7 +75,12 @@ struct kva_boot {
      * addresses, and a tag of 32 bytes for each range. */
     size_t quarantine_frees;
     size_t quarantine_bytes;
+    /* Bytes of wired_limit that only the entitled get (vmem/reserve.h), and as
+     * many pages of metadata as go with it.  0: a 64th of it, up to 16 MiB, if
+     * ram_bytes are said, else none.  KVA_NO_RESERVE is none in any case. */
+    size_t reserve_bytes;
 };
+#define KVA_NO_RESERVE SIZE_MAX
 
 /*
  * With ram_bytes, wired_limit and heap_bytes that are 0 are found by the rule
@@ -87,6 +92,17 @@ struct kva_boot {
 #define KVA_NO_LIMIT SIZE_MAX
 int kva_boot(const struct kva_boot *kb);
 int kva_start(void);
+
+/*
+ * So many bytes, rounded up to pages, of what may be wired are a reserve from
+ * now on, and no more than half of it; what ordinary callers have beyond stays
+ * theirs.  kva_start does so with kva_boot.reserve_bytes.  Without a limit only
+ * metadata is kept back: pages are then the port's to refuse, which is told who
+ * is entitled (KVA_PAGE_RESERVE).  0; KVA_ENOTSUP: the library is built without
+ * reserves.  Thread or boot context, after kva_start; linear in the pages of
+ * metadata.
+ */
+int kva_reserve_set(size_t bytes);
 
 /*
  * Undo kva_boot and kva_start, or kva_boot_simple: all must be free, kmem ended
@@ -202,9 +218,13 @@ const char *kva_map_check(void);
 
 /* What the tower holds now, in bytes unless said otherwise. */
 struct kva_stat {
-    size_t wired_bytes; /* attached by arenas */
-    size_t wired_max;   /* its high-water mark */
-    size_t map_entries; /* in kernel_map */
+    size_t wired_bytes;   /* attached by arenas */
+    size_t wired_max;     /* its high-water mark */
+    size_t reserve_bytes; /* of what may be wired, for the entitled */
+    size_t reserve_used;  /* of those */
+    size_t stock_pages;   /* of metadata, for the entitled */
+    size_t stock_wanted;  /* that there should be */
+    size_t map_entries;   /* in kernel_map */
     size_t map_entry_bytes;
     size_t map_bytes;          /* pageable */
     size_t map_resident_bytes; /* of them with frames */

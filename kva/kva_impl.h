@@ -34,15 +34,21 @@ kva_vmem_rimport_t kva__wire_import;
 kva_vmem_release_t kva__wire_release;
 kva__vmem_split_t kva__wire_split;
 kva_vmem_rimport_t kva__wire_intr_import;
+/* That of kmem_reserve: as VM_RESERVE says. */
+kva_vmem_rimport_t kva__wire_reserve_import;
+/* So many bytes below the limit everybody else's ends; returns that, 0: none.
+ * whole: the limit, if there was none. */
+size_t kva__wire_reserve_set(size_t bytes, size_t whole);
+void kva__wire_reserve(size_t *bytes, size_t *used);
 
 /* Pages for bytes of addresses that are the caller's, and off them again: for
  * who has pages only now and then.  0 or KVA_ENOMEM.  No lock held. */
 int kva__wire_attach(uintptr_t va, size_t bytes);
 void kva__wire_detach(uintptr_t va, size_t bytes);
 
-/* Count bytes that are attached elsewhere; false: above the limit, or before
- * kva_start. */
-bool kva__wire_account(size_t bytes);
+/* Count bytes that are attached elsewhere, for a request with these flags;
+ * false: above its limit, or before kva_start. */
+bool kva__wire_account(size_t bytes, kva_vm_flag_t flags);
 void kva__wire_unaccount(size_t bytes);
 /* Is va in the direct map; the frame behind it. */
 bool kva__wire_direct(uintptr_t va, kva_pa_t *pa);

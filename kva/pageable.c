@@ -28,6 +28,7 @@
  * no pageable memory, and kernel_map is empty.
  */
 #include "kva/map.h"
+#include "vmem/reserve.h"
 
 #define map kva__map
 
@@ -247,7 +248,10 @@ range_lock_again(struct range *r)
 static bool
 frame_get(kva_pa_t *pa)
 {
-    return kva_port_page_get(1, KVA_PAGE_NOSLEEP | KVA_PAGE_ZERO, pa) == 0;
+    unsigned reserve = kva__reserve_entitled(0) ? KVA_PAGE_RESERVE : 0;
+
+    return kva_port_page_get(1, KVA_PAGE_NOSLEEP | KVA_PAGE_ZERO | reserve,
+                             pa) == 0;
 }
 
 /* A frame of zeros under the page at va: 0 or KVA_ENOMEM.  If there is none,

@@ -24,6 +24,7 @@
  */
 #include "kva/kva_impl.h"
 #include "reclaim/pagedaemon.h"
+#include "vmem/reserve.h"
 
 /* A large page; if there are none, what no range is as long as. */
 #define LARGE \
@@ -36,15 +37,17 @@ static struct {
     size_t gone;        /* (w) ever detached; may wrap */
     size_t max;         /* (w) most there ever was */
     size_t limit;       /* (c) 0: none */
+    size_t reserve;     /* (w) bytes of it that only the entitled get */
     bool started;       /* (c) from kva_start on */
     unsigned importing; /* (w) attempts under way */
     bool crowded;       /* (w) one failed beside another */
 } wired;
 
+/* For everybody. */
 static size_t
 wire_limit(void)
 {
-    return wired.limit;
+    return wired.limit - __atomic_load_n(&wired.reserve, __ATOMIC_RELAXED);
 }
 
 size_t
@@ -82,6 +85,7 @@ kva__wire_init(size_t limit)
     wired.bytes = 0;
     wired.max = 0;
     wired.limit = limit;
+    wired.reserve = 0;
     wired.started = false;
     kva_reclaim_set_supply(&wired_supply);
     kva__reclaim_set_hold(wire_hold);
@@ -111,7 +115,7 @@ kva__wire_max(void)
 static void
 note_pressure(bool refused)
 {
-    bool news = kva_pressure_update(kva__wire_bytes(), wired.limit);
+    bool news = kva_pressure_update(kva__wire_bytes(), wire_limit());
 
 #if KVA_TIER >= 3
     if (news || refused) {
@@ -123,16 +127,51 @@ note_pressure(bool refused)
 #endif
 }
 
-/* Account for size bytes before they are attached; false: over the limit. */
-static bool
-account(size_t size)
+size_t
+kva__wire_reserve_set(size_t bytes, size_t whole)
 {
+    size_t limit;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    if (wired.limit == 0) {
+        wired.limit = whole;
+    }
+    if (bytes > wired.limit / 2) {
+        bytes = wired.limit / 2 & ~KVA_PAGE_MASK;
+    }
+    __atomic_store_n(&wired.reserve, bytes, __ATOMIC_RELAXED);
+    limit = wired.limit - bytes;
+    kva_port_unlock(&wired.lock, irq);
+    note_pressure(false);
+    return limit;
+}
+
+void
+kva__wire_reserve(size_t *bytes, size_t *used)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    *bytes = wired.reserve;
+    *used = wired.limit != 0 && wired.bytes > wired.limit - wired.reserve
+                ? wired.bytes - (wired.limit - wired.reserve)
+                : 0;
+    kva_port_unlock(&wired.lock, irq);
+}
+
+/* Account for size bytes before they are attached, for who has these flags;
+ * false: over his limit. */
+static bool
+account(size_t size, vm_flag_t flags)
+{
+    size_t limit;
     bool ok;
     kva_irq_t irq;
 
     irq = kva_port_lock(&wired.lock);
-    ok = wired.limit == 0 ||
-         (size <= wired.limit && wired.bytes <= wired.limit - size);
+    limit = wired.limit - ((flags & VM_RESERVE) != 0 ? 0 : wired.reserve);
+    ok = limit == 0 || (size <= limit && wired.bytes <= limit - size);
     if (ok) {
         __atomic_store_n(&wired.bytes, wired.bytes + size, __ATOMIC_RELAXED);
         if (wired.bytes > wired.max) {
@@ -145,9 +184,9 @@ account(size_t size)
 }
 
 bool
-kva__wire_account(size_t size)
+kva__wire_account(size_t size, vm_flag_t flags)
 {
-    return wired.started && account(size);
+    return wired.started && account(size, flags);
 }
 
 static void
@@ -167,6 +206,14 @@ void
 kva__wire_unaccount(size_t size)
 {
     unaccount(size);
+}
+
+/* What the port is told of a request's flags. */
+static unsigned
+page_flags(vm_flag_t flags)
+{
+    return (flags & VM_RESERVE) != 0 ? KVA_PAGE_NOSLEEP | KVA_PAGE_RESERVE
+                                     : KVA_PAGE_NOSLEEP;
 }
 
 /* ---- frames as addresses ---------------------------------------------- */
@@ -194,18 +241,19 @@ static int
 frames_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     size_t more = rq->size + (rq->align - KVA_PAGE_SIZE), size = rq->size;
+    unsigned flags = page_flags(rq->flags);
     uintptr_t base, end;
     kva_pa_t pa;
 
-    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP, &pa) != 0) {
+    if (kva_port_page_get(size >> KVA_PAGE_SHIFT, flags, &pa) != 0) {
         return KVA_ENOMEM;
     }
     if (!frames_at(pa, size >> KVA_PAGE_SHIFT, &base) ||
         !vmem_request_fits(rq, base, base + (size - 1), addr)) {
         kva_port_page_put(size >> KVA_PAGE_SHIFT, pa);
         size = more;
-        if (more < rq->size || kva_port_page_get(size >> KVA_PAGE_SHIFT,
-                                                 KVA_PAGE_NOSLEEP, &pa) != 0) {
+        if (more < rq->size ||
+            kva_port_page_get(size >> KVA_PAGE_SHIFT, flags, &pa) != 0) {
             return KVA_ENOMEM;
         }
         if (!frames_at(pa, size >> KVA_PAGE_SHIFT, &base) ||
@@ -363,7 +411,7 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
     }
     err = va_alloc(rq, addr);
     if (err == 0) {
-        err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
+        err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, page_flags(rq->flags));
         if (err != 0) {
             vmem_xfree(kva_heap_va_arena, *addr, rq->size);
         }
@@ -389,7 +437,7 @@ attach_accounted(uintptr_t va, size_t bytes)
 {
     int err;
 
-    if (!account(bytes)) {
+    if (!account(bytes, 0)) {
         return KVA_ENOMEM;
     }
     err = attach(va, bytes >> KVA_PAGE_SHIFT, KVA_PAGE_NOSLEEP);
@@ -487,7 +535,7 @@ import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
     int err;
 
-    if (!account(rq->size)) {
+    if (!account(rq->size, rq->flags)) {
         return KVA_ENOMEM;
     }
     switch (kva__mode) {
@@ -510,13 +558,12 @@ import(const struct kva_vmem_request *rq, uintptr_t *addr)
 
 /* What fails for want of frames, of addresses, or at the limit, may do when all
  * that was freed is so. */
-int
-kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
-                 size_t *actual, uintptr_t *addr)
+static int
+import_pressed(const struct kva_vmem_request *rq, size_t *actual,
+               uintptr_t *addr)
 {
     int err;
 
-    (void)source;
     if (!wired.started) {
         return KVA_ENOMEM;
     }
@@ -528,6 +575,18 @@ kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
     }
     attempt_end(err != 0);
     return err;
+}
+
+/* What these arenas have is anybody's. */
+int
+kva__wire_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
+                 size_t *actual, uintptr_t *addr)
+{
+    struct kva_vmem_request plain = *rq;
+
+    (void)source;
+    plain.flags &= ~(vm_flag_t)VM_RESERVE;
+    return import_pressed(&plain, actual, addr);
 }
 
 void
@@ -617,6 +676,16 @@ may_map(void)
 #else
     return kva__mode != KVA_MODE_VA;
 #endif
+}
+
+/* For kmem_reserve, whose ranges go back at once: with VM_RESERVE up to the
+ * limit that the entitled have. */
+int
+kva__wire_reserve_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
+                         size_t *actual, uintptr_t *addr)
+{
+    (void)source;
+    return may_map() ? import_pressed(rq, actual, addr) : KVA_ENOMEM;
 }
 
 /*

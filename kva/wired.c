@@ -10,6 +10,7 @@
  * and so waits among that arena's requests, with what wakes those.
  */
 #include "kva/kva_impl.h"
+#include "vmem/reserve.h"
 
 #define FUNC_ALLOC "kva_wired_alloc"
 #define FUNC_FREE "kva_wired_free"
@@ -26,6 +27,7 @@ booted_verify(const char *func, uintptr_t va)
 static void
 request_verify(size_t align, vm_flag_t flags)
 {
+    flags &= ~(vm_flag_t)VM_RESERVE;
     if (flags != VM_SLEEP && flags != VM_NOSLEEP) {
         kva__misuse(FUNC_ALLOC, "arena", "heap_va", 0,
                     "expected either VM_SLEEP or VM_NOSLEEP, found flags 0x%x",
@@ -38,7 +40,8 @@ request_verify(size_t align, vm_flag_t flags)
     }
 }
 
-/* One try; nobody sleeps below. */
+/* One try; nobody sleeps below.  What is freed goes back to the port, so it may
+ * be of the reserve. */
 static int
 attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
         enum btag_state state, uintptr_t *addr)
@@ -54,7 +57,9 @@ attempt(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     int err;
 
     (void)state;
-    err = kva__wire_import(vm->source, &ask, &actual, &got);
+    err = (rq->flags & VM_RESERVE) != 0
+              ? kva__wire_reserve_import(vm->source, &ask, &actual, &got)
+              : kva__wire_import(vm->source, &ask, &actual, &got);
     if (err == 0) {
         *addr = got;
     }
@@ -70,6 +75,7 @@ kva_wired_alloc(size_t size, size_t align, vm_flag_t flags, vmem_addr_t *va)
     request_verify(align, flags);
     size = kva__vmem_size_verify(kva_kmem_arena, FUNC_ALLOC, 0, size);
     rq = request_plain(kva_kmem_arena, size, flags);
+    rq.apart = true;
     if (align > KVA_PAGE_SIZE) {
         rq.align = align;
         rq.constrained = true;

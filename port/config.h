@@ -118,6 +118,20 @@
 #define KVA_CONFIG_CONTEXT 0
 #endif
 
+/* 1: there are reserves for who must allocate in order to free (vmem/reserve.h).
+ * They cost a hit nothing, and nothing at all while nobody is entitled; 0 leaves
+ * out what would be asked for them on slow paths. */
+#ifndef KVA_CONFIG_RESERVES
+#define KVA_CONFIG_RESERVES 1
+#endif
+#define KVA_RESERVES KVA_CONFIG_RESERVES
+
+/* 1: the port has kva_port_task_mark, for kva_reserve_enter. */
+#ifndef KVA_CONFIG_TASK_MARK
+#define KVA_CONFIG_TASK_MARK 0
+#endif
+#define KVA_TASK_MARK (KVA_RESERVES && KVA_CONFIG_TASK_MARK)
+
 /* How the slab of an address is found: by the table of the library's own; by
  * the port's hook kva_port_page_owner; or by the header that a run of pages
  * begins with.  docs/design.md says what each costs. */

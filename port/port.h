@@ -13,6 +13,7 @@
  *      (contiguous frames, at every tier)   devices; if wanted
  *      (direct map, from tier 2 on)          if there is one
  *      (page owner, at every tier)            free without a size, if wanted
+ *      (task mark, at every tier)             a task entitled to the reserves
  *
  * Unless a hook says otherwise: it may be called in any context in which the
  * library itself is called, with library locks held, must not call back into
@@ -130,6 +131,20 @@ void *kva_port_page_owner(uintptr_t va);
  *       return 0; }
  */
 int kva_port_page_owner_set(uintptr_t va, size_t n, void *owner);
+#endif
+
+#if KVA_TASK_MARK
+/*
+ * A word in the structure of the current task, 0 when the task is made; nobody
+ * but the task itself looks at it.  NULL: there is no task, as in an interrupt,
+ * which has no part in what the task that it interrupts may do.  Optional:
+ * without KVA_CONFIG_TASK_MARK it is not referred to.  Asked on slow paths only,
+ * in any context.
+ *
+ *     unsigned *kva_port_task_mark(void)
+ *     { return in_interrupt() ? NULL : &current->kva_mark; }
+ */
+unsigned *kva_port_task_mark(void);
 #endif
 
 /* ---- tier 1 ---------------------------------------------------------- */

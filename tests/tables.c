@@ -63,6 +63,7 @@ extern const struct test pages_tests[];
 extern const struct test pageable_tests[];
 extern const struct test pool_allocator_tests[];
 extern const struct test pool_marks_tests[];
+extern const struct test reserve_tests[];
 extern const struct test pool_print_tests[];
 extern const struct test pool_pserialize_tests[];
 extern const struct test move_tests[];
@@ -173,6 +174,7 @@ const struct test *const test_tables[] = {
     pool_tests,
     pool_allocator_tests,
     pool_marks_tests,
+    reserve_tests,
     pool_print_tests,
     pool_pserialize_tests,
     pool_debug_tests,

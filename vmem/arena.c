@@ -59,9 +59,9 @@ take_locked(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 }
 
 /* Steps 1 and 2. */
-static int
-take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
-               enum btag_state state, uintptr_t *addr)
+int
+kva__take_or_import(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                    enum btag_state state, uintptr_t *addr)
 {
     kva_irq_t irq;
     int err;
@@ -81,8 +81,8 @@ kva__arena_take(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                 enum btag_state state, uintptr_t *addr)
 {
     return rq->optional
-               ? kva__arena_try(vm, rq, state, addr, take_or_import)
-               : kva__arena_persist(vm, rq, state, addr, take_or_import);
+               ? kva__arena_try(vm, rq, state, addr, kva__take_or_import)
+               : kva__arena_persist(vm, rq, state, addr, kva__take_or_import);
 }
 
 /* ---- frees ----------------------------------------------------------- */
@@ -114,6 +114,9 @@ kva__arena_refuse(kva_vmem_t *vm, uintptr_t addr, size_t size,
     struct kva_vmem_btag *bt, *span;
     kva_irq_t irq;
 
+    if (vm->reserve != NULL && vmem_contains(vm->reserve, addr, 1)) {
+        vm = vm->reserve; /* it knows what is wrong */
+    }
     irq = kva_port_lock(&vm->lock);
     bt = kva__segment_holding(vm, addr, &span, &irq);
     if (bt != NULL) {
@@ -198,19 +201,30 @@ void
 kva__arena_free(kva_vmem_t *vm, uintptr_t addr, size_t size,
                 enum btag_state state, const char *func)
 {
+    kva_vmem_t *from = NULL;
     struct kva_vmem_btag *bt;
     kva_irq_t irq;
     bool own;
 
     irq = kva_port_lock(&vm->lock);
     bt = kva__segment_at(vm, addr, &own);
+    if (KVA_UNLIKELY(bt == NULL) && vm->reserve != NULL) {
+        kva_port_unlock(&vm->lock, irq);
+        from = vm;
+        vm = vm->reserve;
+        irq = kva_port_lock(&vm->lock);
+        bt = kva__segment_at(vm, addr, &own);
+    }
     if (KVA_UNLIKELY(bt == NULL || bt_state(bt) != state ||
                      bt_size(bt) != size)) {
         kva_port_unlock(&vm->lock, irq);
-        kva__arena_refuse(vm, addr, size, state, func);
+        kva__arena_refuse(from != NULL ? from : vm, addr, size, state, func);
     }
     if (!own) {
         kva__hash_leave(vm, bt);
     }
     kva__segment_give(vm, bt, own, irq);
+    if (from != NULL) {
+        kva__reserve_returned(from, size);
+    }
 }

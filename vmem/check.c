@@ -57,7 +57,7 @@ check_arena(const kva_vmem_t *vm)
         quanta << vm->quantum_shift != vm->qcache_max) {
         return "A1: quantum caches serve whole quanta, if there are any";
     }
-    watched = vm->mtbf != 0 || vm->audit != NULL;
+    watched = vm->mtbf != 0 || vm->audit != NULL || vm->reserve_out != 0;
     if (vm->open != (watched ? 0 : vm->magic)) {
         return "A1: short ways are open unless all requests must be seen";
     }

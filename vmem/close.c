@@ -11,6 +11,7 @@
  * waits for that.
  */
 #include "port/contract.h"
+#include "vmem/meta.h"
 #include "vmem/magazine.h"
 #include "vmem/vmem_store.h"
 
@@ -190,4 +191,5 @@ void
 kva_vmem_update(void)
 {
     kva__mag_visit(update_one, NULL);
+    kva__meta_stock_fill();
 }

@@ -174,7 +174,7 @@ ask(kva_vmem_t *vm, const struct kva__vmem_request *rq, size_t size,
 {
     kva_vm_flag_t flags =
         (rq->flags & (VM_INSTANTFIT | VM_BESTFIT | VM_POPULATING | VM_ENDALLOC |
-                      KVA__VM_ADMITTED | KVA__VM_LENT)) |
+                      VM_RESERVE | KVA__VM_ADMITTED | KVA__VM_LENT)) |
         VM_NOSLEEP;
 
     if (import_by_request(vm, rq)) {

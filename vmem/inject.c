@@ -16,7 +16,7 @@
 void
 kva__watch_update(kva_vmem_t *vm)
 {
-    bool watched = vm->mtbf != 0 || vm->audit != NULL;
+    bool watched = vm->mtbf != 0 || vm->audit != NULL || vm->reserve_out != 0;
 
     __atomic_store_n(&vm->open, watched ? 0 : vm->magic, __ATOMIC_RELAXED);
     kva__qcache_hits(vm);

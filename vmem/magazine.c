@@ -808,16 +808,28 @@ rows_bytes(unsigned n)
 }
 
 static void
-rows_use(struct kva__magcache *mc, struct kva__mag_rows *rows)
+rows_publish(struct kva__magcache *mc, struct kva__mag_rows *rows)
 {
-    mc->rows = rows;
-    mc->row = rows->row;
-    mc->nobodys = rows->nobodys;
     for (unsigned i = 0; i < KVA_COUNT(mc->hit); i++) {
         if (mc->hit[i] != NULL) {
             __atomic_store_n(mc->hit[i], rows, __ATOMIC_RELEASE);
         }
     }
+}
+
+static void
+rows_use(struct kva__magcache *mc, struct kva__mag_rows *rows)
+{
+    mc->rows = rows;
+    mc->row = rows->row;
+    mc->nobodys = rows->nobodys;
+    rows_publish(mc, rows);
+}
+
+void
+kva__magcache_hide(struct kva__magcache *mc, bool hidden)
+{
+    rows_publish(mc, hidden ? KVA__MAG_NO_ROWS : mc->rows);
 }
 
 void

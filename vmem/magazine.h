@@ -194,6 +194,8 @@ void kva__magcache_init(struct kva__magcache *mc,
 
 /* One place more where hit paths find the rows of a cache.  Nobody uses it. */
 void kva__magcache_show(struct kva__magcache *mc, struct kva__mag_rows **hit);
+/* Hit paths find no rows from now on, or find them again. */
+void kva__magcache_hide(struct kva__magcache *mc, bool hidden);
 
 /* Everything back to the supplier, slots and magazines freed; nobody else may
  * use the cache any more. */

@@ -14,6 +14,7 @@
  */
 #include "port/contract.h"
 #include "vmem/meta.h"
+#include "vmem/reserve.h"
 
 struct kva__meta_page {
     struct kva__meta_page *next; /* (m) in the store's list */
@@ -42,7 +43,9 @@ static struct {
     } region[REGIONS]; /* the donated regions as they were */
     unsigned nregions;
     uintptr_t *returned; /* donated pages that came back, linked */
-    bool port_asleep;    /* the port has no pages yet */
+    uintptr_t *stock;    /* pages for the entitled, linked */
+    size_t nstock, stock_wanted;
+    bool port_asleep; /* the port has no pages yet */
     size_t pages[KVA_META_KINDS];
     size_t requests;
 } meta;
@@ -89,6 +92,8 @@ kva__meta_donate(void *mem, size_t bytes)
         meta.donated = meta.donated_end = 0;
         meta.nregions = 0;
         meta.returned = NULL;
+        meta.stock = NULL;
+        meta.nstock = meta.stock_wanted = 0;
         return;
     }
     if (end <= first || meta.nregions == REGIONS) {
@@ -117,9 +122,10 @@ page_from_port(void)
 
     return kva_port_meta_get(&va) == 0 ? va : 0;
 #else
+    unsigned reserve = kva__reserve_entitled(0) ? KVA_PAGE_RESERVE : 0;
     kva_pa_t pa;
 
-    if (kva_port_page_get(1, KVA_PAGE_NOSLEEP, &pa) != 0) {
+    if (kva_port_page_get(1, KVA_PAGE_NOSLEEP | reserve, &pa) != 0) {
         return 0;
     }
     kva__memset((void *)(uintptr_t)pa, 0, KVA_PAGE_SIZE);
@@ -137,26 +143,155 @@ page_to_port(uintptr_t page)
 #endif
 }
 
-void *
-kva__meta_page_get(enum kva_meta_kind kind)
+/* A donated page, or 0.  Locked. */
+static uintptr_t
+page_from_region(void)
 {
-    uintptr_t page = 0;
-    kva_irq_t irq;
+    uintptr_t page = (uintptr_t)meta.returned;
 
-    irq = kva_port_lock(&meta.lock);
-    meta.requests++;
-    if (meta.returned != NULL) {
-        page = (uintptr_t)meta.returned;
+    if (page != 0) {
         meta.returned = (uintptr_t *)*meta.returned;
     } else if (meta.donated < meta.donated_end) {
         page = meta.donated;
         meta.donated += KVA_PAGE_SIZE;
     }
+    return page;
+}
+
+/* A zeroed page, or 0. */
+static uintptr_t
+page_find(void)
+{
+    kva_irq_t irq = kva_port_lock(&meta.lock);
+    uintptr_t page = page_from_region();
+
+    meta.requests++;
     kva_port_unlock(&meta.lock, irq);
     if (page != 0) {
         kva__memset((void *)page, 0, KVA_PAGE_SIZE);
     } else if (!meta.port_asleep) {
         page = page_from_port();
+    }
+    return page;
+}
+
+/* ---- the stock --------------------------------------------------------- */
+
+/* Locked; false: it has enough. */
+static bool
+stock_put(uintptr_t page)
+{
+    if (meta.nstock >= meta.stock_wanted) {
+        return false;
+    }
+    *(uintptr_t *)page = (uintptr_t)meta.stock;
+    meta.stock = (uintptr_t *)page;
+    meta.nstock++;
+    return true;
+}
+
+/* Locked; 0: it has none. */
+static uintptr_t
+stock_take(void)
+{
+    uintptr_t page = (uintptr_t)meta.stock;
+
+    if (page != 0) {
+        meta.stock = (uintptr_t *)*meta.stock;
+        meta.nstock--;
+    }
+    return page;
+}
+
+/* A page that is in nobody's use goes where it is missed most. */
+static void
+page_settle(uintptr_t page)
+{
+    bool donated = is_donated(page), kept;
+    kva_irq_t irq = kva_port_lock(&meta.lock);
+
+    kept = stock_put(page);
+    if (!kept && donated) {
+        page_return(page);
+    }
+    kva_port_unlock(&meta.lock, irq);
+    if (!kept && !donated) {
+        page_to_port(page);
+    }
+}
+
+void
+kva__meta_stock(size_t *pages, size_t *wanted)
+{
+    kva_irq_t irq = kva_port_lock(&meta.lock);
+
+    *pages = meta.nstock;
+    *wanted = meta.stock_wanted;
+    kva_port_unlock(&meta.lock, irq);
+}
+
+void
+kva__meta_stock_fill(void)
+{
+    size_t have, wanted;
+    uintptr_t page = 0;
+
+    do {
+        if (page != 0) {
+            page_settle(page);
+        }
+        kva__meta_stock(&have, &wanted);
+        page = have < wanted ? page_find() : 0;
+    } while (page != 0);
+}
+
+void
+kva__meta_stock_set(size_t pages)
+{
+    uintptr_t page;
+    kva_irq_t irq;
+
+    meta_init_once();
+    do {
+        irq = kva_port_lock(&meta.lock);
+        meta.stock_wanted = KVA_RESERVES ? pages : 0;
+        page = meta.nstock > meta.stock_wanted ? stock_take() : 0;
+        kva_port_unlock(&meta.lock, irq);
+        if (page != 0) {
+            page_settle(page);
+        }
+    } while (page != 0);
+    kva__meta_stock_fill();
+}
+
+/* For who is entitled. */
+static uintptr_t
+page_from_stock(void)
+{
+    uintptr_t page = 0;
+    kva_irq_t irq;
+
+    if (KVA_RESERVES && kva_reserve_marked()) {
+        irq = kva_port_lock(&meta.lock);
+        page = stock_take();
+        kva_port_unlock(&meta.lock, irq);
+    }
+    if (page != 0) {
+        kva__memset((void *)page, 0, KVA_PAGE_SIZE);
+    }
+    return page;
+}
+
+/* ---- pages ------------------------------------------------------------- */
+
+void *
+kva__meta_page_get(enum kva_meta_kind kind)
+{
+    uintptr_t page = page_find();
+    kva_irq_t irq;
+
+    if (page == 0) {
+        page = page_from_stock();
     }
     if (page == 0) {
         kva__meta_refuse();
@@ -171,19 +306,12 @@ kva__meta_page_get(enum kva_meta_kind kind)
 void
 kva__meta_page_put(void *page, enum kva_meta_kind kind)
 {
-    uintptr_t p = (uintptr_t)page;
-    bool donated = is_donated(p);
     kva_irq_t irq;
 
     irq = kva_port_lock(&meta.lock);
     meta.pages[kind]--;
-    if (donated) {
-        page_return(p);
-    }
     kva_port_unlock(&meta.lock, irq);
-    if (!donated) {
-        page_to_port(p);
-    }
+    page_settle((uintptr_t)page);
 }
 
 size_t

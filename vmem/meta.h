@@ -79,6 +79,17 @@ void kva__meta_refuse(void);
  * NULL: forget all that was.  Boot context. */
 void kva__meta_donate(void *mem, size_t bytes);
 
+/*
+ * The stock: so many pages are kept, which only who is entitled gets
+ * (vmem/reserve.h), when there are no others.  set: from now on, and at once as
+ * many as are to be had; pages that come back are the stock's first.  fill: ask
+ * again for what is missing.  Pages that are there now; most that there should
+ * be.
+ */
+void kva__meta_stock_set(size_t pages);
+void kva__meta_stock_fill(void);
+void kva__meta_stock(size_t *pages, size_t *wanted);
+
 /* Whether the port may be asked for pages; true from the start. */
 void kva__meta_port_ready(bool ready);
 

@@ -35,6 +35,7 @@
  * qcache.c) and may import.  Around it the wait queue decides whether it may
  * be made now, and counts it (wait.c).
  */
+#include "vmem/reserve.h"
 #include "vmem/vmem_impl.h"
 
 typedef struct kva__vmem_request request;
@@ -122,6 +123,19 @@ try(const struct try *t, struct kva__waiter *w)
     (void)w;
 #endif
     return t->attempt(t->vm, t->rq, t->state, t->addr);
+}
+
+/* What the arena has not, who is entitled may find in a reserve (reserve.c).  Not
+ * within a try, whose stack it need not stand on. */
+static inline int
+from_reserve(const struct try *t, int err)
+{
+    return KVA_RESERVES && (err == KVA_ENOMEM || err == REFUSED) &&
+                   kva__reserve_entitled(t->rq->flags) &&
+                   kva__reserve_try(t->vm, t->rq, t->state, t->addr,
+                                    t->attempt) == 0
+               ? 0
+               : err;
 }
 
 #if KVA_TIER >= 3
@@ -229,7 +243,7 @@ wait_for_it(const struct try *t)
     (void)press(vm, t->rq);
     kva__wait_open(&w, false);
     do {
-        err = try_waiting(t, &w);
+        err = from_reserve(t, try_waiting(t, &w));
     } while (err != 0 && (err = kva__wait_sleep(&w)) == 0);
     if (err == 0 && t->state != BT_FREE) {
         kva__wait_leave(&w, *t->addr, t->rq->size);
@@ -300,6 +314,10 @@ kva__arena_persist(kva_vmem_t *vm, const request *rq, enum btag_state state,
     }
     err = try(&t, NULL);
     if (KVA_LIKELY(err == 0)) {
+        return 0;
+    }
+    err = from_reserve(&t, err);
+    if (err == 0) {
         return 0;
     }
     if (err == KVA_ENOMEM || err == REFUSED) {

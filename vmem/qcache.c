@@ -38,6 +38,7 @@
 #include "vmem/qcache.h"
 
 #include "vmem/lookup.h"
+#include "vmem/reserve.h"
 
 /* Smallest and largest piece, in quanta. */
 #define PIECE_MIN 4u
@@ -971,7 +972,9 @@ free_unchecked(kva_vmem_t *vm, struct qsize *qs, unsigned n, uintptr_t addr)
 {
     uintptr_t round[2] = { 0, addr };
 
-    if (qs == NULL) {
+    if (qs == NULL ||
+        (__atomic_load_n(&vm->reserve_out, __ATOMIC_RELAXED) != 0 &&
+         kva__reserve_owner(vm, addr) != NULL)) {
         return false;
     }
     if (!gate_put(vm->gate, n, NULL, addr)) {
@@ -1378,6 +1381,9 @@ kva__vmem_lookup(kva_vmem_t *vm, vmem_addr_t addr, struct kva_range *range)
     if (type != 0) {
         range->kind = type == VMEM_ALLOC ? KVA_RANGE_ALLOC : KVA_RANGE_CACHED;
         return range->kind;
+    }
+    if (kva__reserve_owner(vm, addr) != NULL) {
+        vm = vm->reserve;
     }
     irq = kva_port_lock(&vm->lock);
     bt = kva__segment_at(vm, addr, &own);

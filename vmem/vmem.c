@@ -419,7 +419,7 @@ kva__vmem_size_verify(kva_vmem_t *vm, const char *func, uintptr_t addr,
     (VM_INSTANTFIT | VM_BESTFIT | VM_FIRSTFIT | VM_NEXTFIT | VM_ENDALLOC)
 #define ALLOC_FLAGS                                                   \
     (VM_SLEEP | VM_NOSLEEP | FIT_FLAGS | VM_POPULATING | VM_ONESTEP | \
-     VM_ABORT | KVA__VM_ADMITTED)
+     VM_ABORT | VM_RESERVE | KVA__VM_ADMITTED)
 /* Of requests that are not for the hit path (budget.c). */
 #define BUDGET_FLAGS (VM_PREPARED | KVA__VM_LENT)
 

@@ -39,6 +39,7 @@ struct kva_vmem_btag;
 /* Flags; the values are NetBSD's. */
 #define KVA_VM_SLEEP 0x00000001u       /* wait for what is missing */
 #define KVA_VM_NOSLEEP 0x00000002u     /* or fail; exactly one of the two */
+#define KVA_VM_RESERVE 0x00000004u     /* it will free more (vmem/reserve.h) */
 #define KVA_VM_INSTANTFIT 0x00001000u  /* a good fit in constant work */
 #define KVA_VM_BESTFIT 0x00002000u     /* the smallest hole that fits */
 #define KVA_VM_FIRSTFIT 0x00004000u    /* the lowest address (VM_INDEX) */
@@ -197,9 +198,9 @@ void kva_vmem_destroy(kva_vmem_t *vm);
  * Allocate size bytes (rounded up to the quantum).  flags: VM_SLEEP or
  * VM_NOSLEEP; at most one of VM_INSTANTFIT (the default), VM_BESTFIT,
  * VM_FIRSTFIT and VM_NEXTFIT; VM_ENDALLOC, VM_ABORT, VM_ONESTEP,
- * VM_POPULATING, VM_PREPARED.  Sets *addr.  KVA_ENOMEM when there is none;
- * with VM_SLEEP it waits for it, first in first out, and says so only if no
- * free can help; KVA_EINTR when the wait was cancelled; KVA_EAGAIN by
+ * VM_POPULATING, VM_PREPARED, VM_RESERVE.  Sets *addr.  KVA_ENOMEM when there
+ * is none; with VM_SLEEP it waits for it, first in first out, and says so only
+ * if no free can help; KVA_EINTR when the wait was cancelled; KVA_EAGAIN by
  * VM_ONESTEP.  A range of 2^k quanta, up to qcache_max, is aligned to its
  * size, whoever serves it.  Constant work, import aside; with VM_INDEX, past
  * the quantum caches, logarithmic; best fit without an index in steps of 64

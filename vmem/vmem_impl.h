@@ -436,6 +436,7 @@ struct kva__vmem_request {
     kva_vm_flag_t flags;
     bool constrained;    /* anything but a multiple of the quantum anywhere */
     bool optional;       /* fail rather than press or wait for it */
+    bool apart;          /* its attempt has a way of its own to a reserve */
     uint64_t timeout_ns; /* wait no longer than that; 0: as long as need be */
     const void *cookie;  /* for vmem_cancel */
 };
@@ -557,6 +558,15 @@ kva__arena_try(kva_vmem_t *vm, const struct kva__vmem_request *rq,
 int kva__arena_persist(kva_vmem_t *vm, const struct kva__vmem_request *rq,
                        enum btag_state state, uintptr_t *addr,
                        kva__attempt_t *attempt);
+/* The arena's own attempt (arena.c). */
+kva__attempt_t kva__take_or_import;
+/* An entitled request for which the attempt found nothing (reserve.c): 0 or
+ * KVA_ENOMEM. */
+int kva__reserve_try(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                     enum btag_state state, uintptr_t *addr,
+                     kva__attempt_t *attempt);
+/* A range that the arena behind vm gave out by that was freed. */
+void kva__reserve_returned(kva_vmem_t *vm, size_t size);
 /* Free a segment found; hashed: it is still in the hash.  Unlocks the arena. */
 void kva__segment_give(kva_vmem_t *vm, struct kva_vmem_btag *bt, bool hashed,
                        kva_irq_t irq);

@@ -142,10 +142,12 @@ struct kva_vmem {
                    size_t);       /* (c) kva__vmem_split_t, or NULL */
     size_t (*settlefn)(bool now); /* (c) or NULL: releasefn keeps nothing */
     kva_vmem_t *source;           /* (c) */
-    size_t import_quantum;        /* (c) imports are multiples of it; 0: none */
-    size_t limit;                 /* (a) of mem_total, for imports; 0: none */
-    size_t importing;             /* (a) bytes on their way */
-    bool crowded; /* (a) they were too many for somebody's import */
+    kva_vmem_t *reserve;   /* (c) for the entitled, or NULL (reserve.h) */
+    unsigned reserve_out;  /* (a) ranges of it that close hit paths */
+    size_t import_quantum; /* (c) imports are multiples of it; 0: none */
+    size_t limit;          /* (a) of mem_total, for imports; 0: none */
+    size_t importing;      /* (a) bytes on their way */
+    bool crowded;          /* (a) they were too many for somebody's import */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
     void (*pressfn)(
         kva_vmem_t *,

@@ -95,6 +95,18 @@ kva_port_context(const kva_lock_t *lock)
 }
 #endif
 
+/* Optional, see port/config.h: a word in the structure of the task that runs;
+ * NULL in an interrupt.  Here there is one task. */
+#if KVA_TASK_MARK
+unsigned *
+kva_port_task_mark(void)
+{
+    static unsigned mark;
+
+    return &mark;
+}
+#endif
+
 /* Nothing to do unless your locks are kept in a list. */
 void
 kva_port_lock_fini(kva_lock_t *lock)

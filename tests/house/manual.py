@@ -51,9 +51,10 @@ PAGES = {
     },
     # Its functions have the prefix in their names; the arenas are mapped.
     "docs/man/kva.9": {
-        "headers": ["kva/contig.h", "kva/kva.h", "kva/sizing.h", "kva/stack.h"],
+        "headers": ["kva/contig.h", "kva/kva.h", "kva/sizing.h", "kva/stack.h",
+                    "vmem/reserve.h"],
         "names": ["kva/kva_names.h"],
-        "flags": r"(?!KVA_(?:\w+_)?H\b)\w+",
+        "flags": r"(?!(?:\w+_)?H\b)\w+",
         "stat": "kva_stat|kva_boot|kva_sizing",
         "own": "kva_",
     },

@@ -73,14 +73,15 @@ ROWS = [
      "-DKVA_CONFIG_SLAB_LOOKUP=2"),
     ("riscv64", "-O0", 2, "-mcmodel=medany -fshort-enums"),
     ("riscv64", "-O2", 3, "-mcmodel=medany -DKVA_CONFIG_CHECKS=0"),
-    ("riscv64", "-Os", 1, "-fpie -DOWN_TYPES -DKVA_CONFIG_MEMORY=1"),
+    ("riscv64", "-Os", 1, "-fpie -DOWN_TYPES -DKVA_CONFIG_MEMORY=1 "
+     "-DKVA_CONFIG_RESERVES=0"),
     ("ppc64", "-O0", 3, "-DKVA_CONFIG_MEMORY=1 -DKVA_CONFIG_DEBUG=1"),
     ("ppc64", "-O2", 2, "-fpie -DKVA_PAGE_SHIFT=14 "
      "-DKVA_CONFIG_SLAB_LOOKUP=2"),
     ("ppc64", "-Os", 1, "-fshort-enums -DOWN_TYPES"),
     ("mips", "-O0", 3, "-fno-pie -DKVA_CONFIG_MEMORY=1 "
      "-DKVA_CONFIG_SLAB_LOOKUP=1 -DKVA_CONFIG_READ_BARRIER=1"),
-    ("mips", "-O2", 2, "-mno-abicalls -fshort-enums"),
+    ("mips", "-O2", 2, "-mno-abicalls -fshort-enums -DKVA_CONFIG_TASK_MARK=1"),
     ("mips", "-Os", 0, "-fpie -DOWN_TYPES"),
 ]
 
@@ -92,7 +93,8 @@ MUST_APPEAR = {
     "-mgeneral-regs-only", "-fshort-enums", "-m32", "-DOWN_TYPES",
     "-DKVA_CONFIG_MEMORY=1", "-DKVA_CONFIG_SLAB_LOOKUP=1",
     "-DKVA_CONFIG_SLAB_LOOKUP=2",
-    "-DKVA_CONFIG_READ_BARRIER=1"}
+    "-DKVA_CONFIG_READ_BARRIER=1", "-DKVA_CONFIG_RESERVES=0",
+    "-DKVA_CONFIG_TASK_MARK=1"}
 
 # What the linker of a program defines.
 OF_THE_LINKER = {"i686": {"_GLOBAL_OFFSET_TABLE_"}, "ppc64": {".TOC."},

@@ -44,6 +44,7 @@ USER = "the user's"
 RELEASES = ["kva_vmem_xfree", "kva__wire_release", "kva/kva.c:unit_release",
             "kva/stack.c:slots_release", USER]
 IMPORTS = ["kva/kva.c:unit_import", "kva__wire_import", "kva__wire_intr_import",
+           "kva__wire_reserve_import",
            (STACKED, "vmem/import.c:import_stacked"),
            "kva/stack.c:slots_import", "kva_vmem_rimport", USER]
 SUPPLIES = ["vmem/qcache.c:runs_fill", "pool/cache.c:cache_fill"]
@@ -101,7 +102,10 @@ INDIRECT = [
     ("vmem/magazine.c", "supplier->fill(", SUPPLY, SUPPLIES),
     ("vmem/magazine.c", "supplier->drain(", SUPPLY, TAKE_BACK),
     ("vmem/persist.c", "t->attempt(", PLAIN,
-     ["vmem/arena.c:take_or_import", "vmem/budget.c:attempt",
+     ["kva__take_or_import", "vmem/budget.c:attempt",
+      "vmem/qcache.c:attempt", "kva/wired.c:attempt"]),
+    ("vmem/reserve.c", "attempt(vm, &mine", PLAIN,
+     ["kva__take_or_import", "vmem/budget.c:attempt",
       "vmem/qcache.c:attempt", "kva/wired.c:attempt"]),
     ("vmem/persist.c", "vm->pressfn(", PLAIN, ["kva__press_caches"]),
     ("vmem/persist.c", "vm->reclaimfn(", PLAIN,

@@ -22,7 +22,7 @@ struct arguments {
 #define INDEX_FITS (VM_FIRSTFIT | VM_NEXTFIT)
 #define REQUEST_FLAGS                                                          \
     (VM_SLEEP | VM_NOSLEEP | FITS | INDEX_FITS | VM_ENDALLOC | VM_POPULATING | \
-     VM_ONESTEP | VM_ABORT | KVA__VM_ADMITTED)
+     VM_ONESTEP | VM_ABORT | VM_RESERVE | KVA__VM_ADMITTED)
 
 static bool
 is_power(size_t n)
@@ -581,7 +581,7 @@ bad_flags(struct test_ctx *t)
           "one of VM_INSTANTFIT and VM_BESTFIT" },
         { VM_NOSLEEP | VM_PRIVTAGS, "flags for a request" },
         { VM_NOSLEEP | 0x80000000u, "flags for a request" },
-        { VM_NOSLEEP | 4, "flags for a request" },
+        { VM_NOSLEEP | 8, "flags for a request" },
     };
     uintptr_t addr = 0;
 

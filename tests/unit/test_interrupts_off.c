@@ -23,6 +23,7 @@
 #include "reclaim/pagedaemon.h"
 #include "reclaim/shrinker.h"
 #include "tests/harness/test.h"
+#include "vmem/reserve.h"
 
 #define P KVA_PAGE_SIZE
 
@@ -315,6 +316,12 @@ tower(struct test_ctx *t)
     GET(n, unmap_tick());
     GET(n, unmap_flush());
     GET(err, intr_refill());
+    GET(err, reserve_set(0));
+    GET(err, reserve_enter());
+    GET(yes, reserve_marked());
+    if (err == 0) {
+        DO(reserve_leave());
+    }
     GET(n, intr_drain());
     pageable();
     DO(stat(&st));

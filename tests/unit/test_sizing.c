@@ -117,20 +117,26 @@ boot_goes_by_the_rule(struct test_ctx *t)
 {
     struct kva_posix_config config = { .va_bytes = 256 * MIB };
     struct kva_sizing s;
+    struct kva_stat st;
     const size_t M = (size_t)MIB;
+    size_t wired;
 
     (void)t;
     PORT(&config);
     kva_sizing(8 * MIB, 256 * MIB, sizeof(void *) * 8, &s);
     CHECK_EQ(boot((struct kva_boot){ .ram_bytes = 8 * MIB }), 0);
-    CHECK_EQ(capacity(kmem_arena, M / 16), (size_t)s.wired);
-    CHECK_EQ(capacity(kmem_movable_arena, M / 16), (size_t)s.wired);
+    kva_stat(&st);
+    CHECK_EQ(st.reserve_bytes, KVA_RESERVES ? (size_t)s.wired / 64 : 0);
+    wired = ((size_t)s.wired - st.reserve_bytes) & ~(M / 16 - 1);
+    CHECK_EQ(capacity(kmem_arena, M / 16), wired);
+    CHECK_EQ(capacity(kmem_movable_arena, M / 16), wired);
     CHECK_EQ(capacity(heap_va_arena, M), (size_t)s.heap_va);
     kva_shutdown();
     /* Each is what the kernel says instead. */
-    CHECK_EQ(
-        boot((struct kva_boot){ .ram_bytes = 8 * MIB, .wired_limit = 3 * M }),
-        0);
+    CHECK_EQ(boot((struct kva_boot){ .ram_bytes = 8 * MIB,
+                                     .wired_limit = 3 * M,
+                                     .reserve_bytes = KVA_NO_RESERVE }),
+             0);
     CHECK_EQ(capacity(kmem_arena, M / 16), 3 * M);
     CHECK_EQ(capacity(heap_va_arena, M), (size_t)s.heap_va);
     kva_shutdown();
