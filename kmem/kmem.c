@@ -168,7 +168,9 @@ static void
 check_flags(const char *func, const char *kind, const char *name,
             unsigned flags)
 {
-    if (flags != KM_SLEEP && flags != KM_NOSLEEP) {
+    unsigned wait = flags & ~KM_RESERVE;
+
+    if (wait != KM_SLEEP && wait != KM_NOSLEEP) {
         kva__misuse(func, kind, name, 0,
                     "expected KM_SLEEP or KM_NOSLEEP, found flags 0x%x", flags);
     }
@@ -187,7 +189,9 @@ pages_alloc(const char *func, kva_vmem_t *vm, size_t size, unsigned flags)
     bytes = kva__kmem_pages(size);
     if (bytes == 0 ||
         vmem_alloc(vm, bytes,
-                   (flags == KM_SLEEP ? VM_SLEEP : VM_NOSLEEP) | VM_INSTANTFIT,
+                   ((flags & KM_SLEEP) != 0 ? VM_SLEEP : VM_NOSLEEP) |
+                       ((flags & KM_RESERVE) != 0 ? VM_RESERVE : 0) |
+                       VM_INSTANTFIT,
                    &addr) != 0) {
         return NULL;
     }

@@ -22,6 +22,7 @@ extern "C" {
 typedef unsigned kva_km_flag_t;
 #define KVA_KM_SLEEP 0x1u
 #define KVA_KM_NOSLEEP 0x2u
+#define KVA_KM_RESERVE 0x4u /* it will free more (vmem/reserve.h) */
 
 /* Called by kva users once, after kva_boot or kva_boot_simple. */
 void kva_kmem_init(void);

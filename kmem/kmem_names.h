@@ -7,6 +7,7 @@ typedef kva_km_flag_t km_flag_t;
 
 #define KM_SLEEP KVA_KM_SLEEP
 #define KM_NOSLEEP KVA_KM_NOSLEEP
+#define KM_RESERVE KVA_KM_RESERVE
 
 #define kmem_init kva_kmem_init
 #define kmem_fini kva_kmem_fini

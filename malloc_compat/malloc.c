@@ -80,7 +80,8 @@ static unsigned
 pool_flags(int flags)
 {
     return ((flags & KVA_M_NOWAIT) != 0 ? KVA_PR_NOWAIT : KVA_PR_WAITOK) |
-           ((flags & KVA_M_ZERO) != 0 ? KVA_PR_ZERO : 0);
+           ((flags & KVA_M_ZERO) != 0 ? KVA_PR_ZERO : 0) |
+           ((flags & KVA_M_USE_RESERVE) != 0 ? KVA_PR_RESERVE : 0);
 }
 
 void *

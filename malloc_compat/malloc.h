@@ -21,6 +21,7 @@ extern "C" {
 #define KVA_M_NOWAIT 0x0001
 #define KVA_M_ZERO 0x0002
 #define KVA_M_CANFAIL 0x0004
+#define KVA_M_USE_RESERVE 0x0400 /* it will free more (vmem/reserve.h) */
 
 struct kva_malloc_type;
 

@@ -13,6 +13,7 @@
 #define M_NOWAIT KVA_M_NOWAIT
 #define M_ZERO KVA_M_ZERO
 #define M_CANFAIL KVA_M_CANFAIL
+#define M_USE_RESERVE KVA_M_USE_RESERVE
 
 #define malloc_type_attach kva_malloc_type_attach
 #define malloc_type_detach kva_malloc_type_detach

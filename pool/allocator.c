@@ -93,8 +93,9 @@ arena_get(const struct kva_pool *pp, unsigned flags, uintptr_t *base)
 static int
 function_get(struct kva_pool *pp, unsigned flags, uintptr_t *base)
 {
-    int wait =
-        (flags & KVA_PR_WAITOK) != 0 ? (int)KVA_PR_WAITOK : (int)KVA_PR_NOWAIT;
+    int wait = (int)((flags & KVA_PR_WAITOK) != 0
+                         ? KVA_PR_WAITOK
+                         : KVA_PR_NOWAIT | (flags & KVA_PR_RESERVE));
     void *page = pp->allocator->pa_alloc(pp, wait);
     uintptr_t mask =
         (pp->flags & KVA_PR_NOALIGN) != 0 ? KVA_PAGE_MASK : pp->slab_bytes - 1u;
@@ -137,6 +138,50 @@ kva__range_put(struct kva_pool *pp, uintptr_t base)
         pp->allocator->pa_free(pp, (void *)base);
     } else if (range_is_cached(pp, vm)) {
         kva_vmem_free(vm, base, pp->slab_bytes);
+    } else {
+        kva_vmem_xfree(vm, base, pp->slab_bytes);
+    }
+}
+
+/* ---- slabs of a reserve -------------------------------------------------- */
+
+static kva_vmem_t *
+reserve_arena(const struct kva_pool *pp)
+{
+    kva_vmem_t *vm = kva__pool_arena(pp);
+
+    return vm == NULL ? NULL : vm->reserve;
+}
+
+/* From the arena behind the pool's, which has no caches and gives what is freed
+ * back; where there is none, as any slab. */
+int
+kva__reserve_range_get(struct kva_pool *pp, unsigned flags, uintptr_t *base)
+{
+    kva_vmem_t *vm = reserve_arena(pp);
+    size_t align = (pp->flags & KVA__PR_SINGLE) != 0 ? 0 : pp->slab_bytes;
+
+    flags = KVA_PR_NOWAIT | (flags & KVA_PR_RESERVE);
+    if (range_is_walled(pp)) {
+        return KVA_ENOTSUP;
+    }
+    if (vm == NULL) {
+        return pp->allocator->pa_alloc != NULL ? function_get(pp, flags, base)
+                                               : arena_get(pp, flags, base);
+    }
+    return kva_vmem_xalloc(
+        vm, pp->slab_bytes, align, 0, 0, KVA_VMEM_ADDR_MIN, KVA_VMEM_ADDR_MAX,
+        KVA_VM_NOSLEEP | ((flags & KVA_PR_RESERVE) != 0 ? KVA_VM_RESERVE : 0),
+        base);
+}
+
+void
+kva__reserve_range_put(struct kva_pool *pp, uintptr_t base)
+{
+    kva_vmem_t *vm = reserve_arena(pp);
+
+    if (vm == NULL) {
+        kva__range_put(pp, base);
     } else {
         kva_vmem_xfree(vm, base, pp->slab_bytes);
     }

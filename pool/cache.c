@@ -248,6 +248,16 @@ pool_cache_destroy(pool_cache_t pc)
 
 /* ---- get and put ----------------------------------------------------- */
 
+/* As the flags say; NULL stays. */
+static void *
+zeroed(const struct kva_pool_cache *pc, void *object, int flags)
+{
+    if (object != NULL && ((unsigned)flags & PR_ZERO) != 0) {
+        __builtin_memset(object, 0, pc->slabs.size);
+    }
+    return object;
+}
+
 __attribute__((noinline)) void *
 kva__cache_get_slow(struct kva_pool_cache *pc, int flags, size_t asked,
                     const void *caller)
@@ -267,14 +277,14 @@ kva__cache_get_slow(struct kva_pool_cache *pc, int flags, size_t asked,
     cpu = kva_cpu_enter_hit();
     got = kva__cache_take(&pc->slabs, cpu, &round);
     kva_cpu_exit(cpu);
+    if (!got && kva__reserve_entitled((unsigned)flags)) {
+        return zeroed(pc, kva__reserve_cache_get(pc, (unsigned)flags), flags);
+    }
     if (!got && !kva__mag_get_slow(&pc->mags, (unsigned)flags,
                                    (uintptr_t *)(void *)&round)) {
         return NULL;
     }
-    if (((unsigned)flags & PR_ZERO) != 0) {
-        __builtin_memset((void *)round.object, 0, pc->slabs.size);
-    }
-    return kva__round_revive(&round);
+    return zeroed(pc, kva__round_revive(&round), flags);
 }
 
 void *
@@ -314,11 +324,33 @@ cache_put(struct kva_pool_cache *pc, uint8_t *state, uintptr_t addr)
     }
 }
 
+static void
+put_place(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
+          const struct kva__place *place)
+{
+    if (KVA_RESERVES && place->state != NULL &&
+        kva__state_get(place->state) == KVA__OBJECT_RESERVED) {
+        kva__reserve_cache_put(pc, addr, place, func);
+    } else {
+        cache_put(pc, place->state, addr);
+    }
+}
+
 void
 kva__cache_put_place(struct kva_pool_cache *pc, uintptr_t addr,
                      const struct kva__place *place)
 {
-    cache_put(pc, place->state, addr);
+    put_place("free", pc, addr, place);
+}
+
+/* With checks at flush only, what is put is told apart while something of the
+ * reserve is out. */
+static bool
+is_looked_at(const struct kva_pool_cache *pc)
+{
+    return KVA_CONFIG_CHECKS ||
+           (KVA_RESERVES &&
+            __atomic_load_n(&pc->slabs.reserve_out, __ATOMIC_RELAXED) != 0);
 }
 
 __attribute__((noinline)) bool
@@ -330,14 +362,13 @@ kva__cache_put_slow(const char *func, struct kva_pool_cache *pc, uintptr_t addr,
     if (kva__pool_debugged(&pc->slabs)) {
         return kva__debug_put(func, &pc->slabs, addr, size, caller);
     }
-    KVA__USED(func);
     KVA__USED(size);
     KVA__USED(caller);
-    if (KVA_CONFIG_CHECKS && (!kva__slab_find(&pc->slabs, addr, &place) ||
-                              !kva__place_is_live(&place))) {
+    if (is_looked_at(pc) && (!kva__slab_find(&pc->slabs, addr, &place) ||
+                             !kva__place_is_live(&place))) {
         return false;
     }
-    cache_put(pc, place.state, addr);
+    put_place(func, pc, addr, &place);
     return true;
 }
 
@@ -505,6 +536,12 @@ int
 pool_cache_prime(pool_cache_t pc, int n)
 {
     return kva_pool_prime(&pc->slabs, n);
+}
+
+int
+pool_cache_setreserve(pool_cache_t pc, int n)
+{
+    return kva_pool_setreserve(&pc->slabs, n);
 }
 
 void

@@ -11,6 +11,8 @@ struct sums {
     size_t empty;
     size_t nfree;
     size_t held; /* free, in slabs that are pinned */
+    size_t reserve_free;
+    size_t reserve_out;
 };
 
 static const char *
@@ -29,8 +31,11 @@ check_objects(const struct kva_pool *pp, struct kva__slab *slab)
             return "S2: an object is free in the map or by its state, but not "
                    "both";
         }
-        if (state > KVA__OBJECT_CACHED) {
+        if (state > KVA__OBJECT_RESERVED) {
             return "S2: an object has a state that does not exist";
+        }
+        if (state == KVA__OBJECT_RESERVED && !kva__slab_is_reserve(slab)) {
+            return "S4: an object of the reserve is in another slab";
         }
         nfree += marked;
     }
@@ -43,16 +48,15 @@ check_objects(const struct kva_pool *pp, struct kva__slab *slab)
 static const char *
 check_slab(const struct kva_pool *pp, struct kva__slab *slab)
 {
-    unsigned want = slab->nfree == 0          ? KVA__SLAB_FULL
-                    : slab->nfree == pp->nobj ? KVA__SLAB_EMPTY
-                                              : KVA__SLAB_PARTIAL;
     uintptr_t base;
 
-    if (slab->owner != pp || slab->magic != KVA__SLAB_MAGIC) {
+    if (slab->owner != pp ||
+        (slab->magic != KVA__SLAB_MAGIC && !kva__slab_is_reserve(slab))) {
         return "a slab in a list is not the pool's";
     }
     base = kva__slab_base(slab);
-    if (slab->file != want && slab->file != KVA__SLAB_PINNED) {
+    if (slab->file != kva__slab_file_of(pp, slab) &&
+        slab->file != KVA__SLAB_PINNED) {
         return "S1: a slab is in the wrong list or tree";
     }
     if (!KVA__SLAB_IN_TREE(slab->file) &&
@@ -83,7 +87,12 @@ check_slabs(struct kva_pool *pp, struct sums *sums)
             wrong = kva__slab_tree_check(slab);
         }
         sums->slabs++;
-        sums->nfree += pinned ? 0 : slab->nfree;
+        if (kva__slab_is_reserve(slab)) {
+            sums->reserve_free += slab->nfree;
+            sums->reserve_out += pp->nobj - slab->nfree;
+        } else {
+            sums->nfree += pinned ? 0 : slab->nfree;
+        }
         sums->held += pinned ? slab->nfree : 0;
         sums->empty += slab->file == KVA__SLAB_EMPTY;
         slab = kva__slab_next(pp, slab);
@@ -105,8 +114,13 @@ pool_check(struct kva_pool *pp)
         (sums.nfree != pp->nfree || sums.empty != pp->nempty)) {
         wrong = "the slabs do not add up to the pool's counts";
     }
+    if (wrong == NULL && (sums.reserve_free != pp->reserve_free ||
+                          sums.reserve_out != pp->reserve_out)) {
+        wrong = "S4: the slabs of the reserve do not add up to its counts";
+    }
     if (wrong == NULL &&
-        (pp->nslabs * pp->nobj != pp->nfree + pp->nout + pp->nheld ||
+        (pp->nslabs * pp->nobj !=
+             pp->nfree + pp->nout + pp->nheld + pp->reserve_free ||
          pp->nheld < sums.held)) {
         wrong = "S3: free, taken and held objects are not all objects";
     }

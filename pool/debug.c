@@ -250,7 +250,7 @@ kva__debug_get(const char *func, struct kva_pool *pp, unsigned flags,
     uintptr_t addr;
 
     expect_no_victim(func, pp);
-    if (kva__pool_take(pp, &round, 1, flags, KVA__OBJECT_CACHED) == 0) {
+    if (!kva__pool_take_one(pp, &round, flags, KVA__OBJECT_CACHED)) {
         return NULL;
     }
     addr = round.object;

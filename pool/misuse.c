@@ -65,10 +65,11 @@ kva__pool_check_wait(const char *func, const struct kva_pool *pp)
 const char *
 kva__object_state_name(uint8_t state)
 {
-    return state == KVA__OBJECT_FREE     ? "a free one"
-           : state == KVA__OBJECT_CACHED ? "a free one (cached)"
-           : state == KVA__OBJECT_LIVE   ? "a live one"
-                                         : "a state that does not exist";
+    return state == KVA__OBJECT_FREE       ? "a free one"
+           : state == KVA__OBJECT_CACHED   ? "a free one (cached)"
+           : state == KVA__OBJECT_LIVE     ? "a live one"
+           : state == KVA__OBJECT_RESERVED ? "a live one (reserve)"
+                                           : "a state that does not exist";
 }
 
 /* addr lies in a slab of the pool. */

@@ -279,7 +279,7 @@ target_slab(struct kva_pool_cache *pc)
     if (have || pc->move_full) {
         return;
     }
-    slab = kva__slab_create(pp, KVA_PR_NOWAIT);
+    slab = kva__slab_create(pp, KVA_PR_NOWAIT, false);
     if (slab == NULL) {
         pc->move_full = true;
         return;

@@ -40,16 +40,27 @@ kva__pool_shutdown(void)
 
 /* ---- slabs in and out ------------------------------------------------ */
 
-/* A new slab, with what the pool wants to know of it; NULL: no memory. */
+/* What anybody may get is nothing that the mark of a task pays for. */
 static struct kva__slab *
-pool_new_slab(struct kva_pool *pp, unsigned flags)
+slab_for_all(struct kva_pool *pp, unsigned flags)
+{
+    struct kva__mark mark = kva__reserve_hide();
+    struct kva__slab *slab = kva__slab_create(pp, flags, false);
+
+    kva__reserve_end(mark);
+    return slab;
+}
+
+struct kva__slab *
+kva__pool_new_slab(struct kva_pool *pp, unsigned flags, bool reserve)
 {
     struct kva__slab *slab;
 
     if (!kva__limbo_reserve(pp, pp->nobj)) {
         return NULL;
     }
-    slab = kva__slab_create(pp, flags);
+    slab =
+        reserve ? kva__slab_create(pp, flags, true) : slab_for_all(pp, flags);
     if (slab == NULL) {
         kva__limbo_release(pp, pp->nobj);
         return NULL;
@@ -66,6 +77,7 @@ pool_doom(struct kva_pool *pp, bool all, size_t most)
 
     for (unsigned n = 0; n < KVA__HOLD_SLABS && n < most; n++) {
         slab = kva__slab_surplus(pp, all);
+        slab = slab == NULL ? kva__slab_reserve_surplus(pp) : slab;
         if (slab == NULL) {
             break;
         }
@@ -165,7 +177,7 @@ kva__pool_grow_to(struct kva_pool *pp, size_t free_wanted)
         if (enough) {
             return 0;
         }
-        slab = pool_new_slab(pp, KVA_PR_NOWAIT);
+        slab = kva__pool_new_slab(pp, KVA_PR_NOWAIT, false);
         if (slab == NULL) {
             return KVA_ENOMEM;
         }
@@ -200,7 +212,7 @@ kva__pool_take(struct kva_pool *pp, struct kva__round *round, unsigned n,
         room = kva__limit_room(pp, n);
         got = room == 0 ? 0 : kva__slab_take(pp, round, room, state);
         lowat = pp->lowat;
-        low = pp->nfree < lowat;
+        low = pp->nfree < lowat || pp->reserve_free < pp->reserve;
         kva__pool_unlock(pp, irq);
         if (got != 0) {
             break;
@@ -210,7 +222,7 @@ kva__pool_take(struct kva_pool *pp, struct kva__round *round, unsigned n,
                 continue;
             }
         } else {
-            slab = pool_new_slab(pp, flags);
+            slab = kva__pool_new_slab(pp, flags, false);
         }
         if (slab == NULL) {
             pool_count_failure(pp);
@@ -219,6 +231,7 @@ kva__pool_take(struct kva_pool *pp, struct kva__round *round, unsigned n,
     }
     if (KVA_UNLIKELY(low)) {
         (void)kva__pool_grow_to(pp, lowat);
+        (void)kva__reserve_fill(pp);
     }
     return got;
 }
@@ -251,7 +264,8 @@ kva__pool_give(struct kva_pool *pp, const struct kva__round *round, unsigned n,
         kva__slab_give(pp, &place);
     }
     /* Nothing was put, nothing goes: a misuse changes nothing. */
-    release = release && i != 0 && pp->nempty != 0;
+    release = release && i != 0 &&
+              (pp->nempty != 0 || kva__slab_reserve_has_surplus(pp));
     doomed = release ? pool_doom(pp, all, SIZE_MAX) : NULL;
     kva__pool_unlock(pp, irq);
     (void)pool_destroy_slabs(pp, doomed);
@@ -403,6 +417,7 @@ kva__pool_teardown(struct kva_pool *pp, const char *func)
     }
     pp->lowat = 0;
     pp->primed = 0;
+    pp->reserve = 0;
     (void)kva__pool_trim(pp, true, SIZE_MAX);
     KVA_ASSERT(pp->nslabs == 0);
     kva_port_lock_fini(&pp->lock);
@@ -450,7 +465,7 @@ pool_get(struct kva_pool *pp, int flags)
         return kva__debug_get("pool_get", pp, (unsigned)flags, 0,
                               __builtin_return_address(0));
     }
-    if (kva__pool_take(pp, &round, 1, (unsigned)flags, KVA__OBJECT_LIVE) == 0) {
+    if (!kva__pool_take_one(pp, &round, (unsigned)flags, KVA__OBJECT_LIVE)) {
         return NULL;
     }
     if (((unsigned)flags & PR_ZERO) != 0) {
@@ -612,6 +627,11 @@ pool_stat(struct kva_pool *pp, struct kva_pool_stat *st)
         .fails = pp->fails,
         .limit_hits = pp->limit_hits,
         .slabs_skipped = pp->skipped,
+        .reserve_wanted = pp->reserve,
+        .reserve_free = pp->reserve_free,
+        .reserve_out = pp->reserve_out,
+        .reserve_slabs =
+            kva__pool_divide(pp->reserve_free + pp->reserve_out, pp->nobj),
         .flags = pp->flags & KVA__PR_PUBLIC,
         .header_bytes = pp->nslabs * header,
     };

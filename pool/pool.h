@@ -22,6 +22,7 @@ typedef struct kva_pool_cache *kva_pool_cache_t;
 
 #define KVA_PR_WAITOK 0x01u
 #define KVA_PR_NOWAIT 0x02u
+#define KVA_PR_RESERVE 0x04u    /* get: it will free more (vmem/reserve.h) */
 #define KVA_PR_PHINPAGE 0x40u   /* header in the slab, whatever it costs */
 #define KVA_PR_LIMITFAIL 0x100u /* get: fail at the hard limit, do not wait */
 #define KVA_PR_RECURSIVE \
@@ -87,9 +88,9 @@ int kva_pool_init(struct kva_pool *pp, size_t size, unsigned align,
 void kva_pool_destroy(struct kva_pool *pp);
 
 /*
- * flags: PR_WAITOK or PR_NOWAIT, PR_LIMITFAIL, PR_ZERO.  NULL: there is no
- * memory, or the hard limit is met.  With PR_WAITOK it sleeps for memory, and
- * at the limit until an object comes back.  put never allocates.  Constant
+ * flags: PR_WAITOK or PR_NOWAIT, PR_LIMITFAIL, PR_ZERO, PR_RESERVE.  NULL:
+ * there is no memory, or the hard limit is met.  With PR_WAITOK it sleeps for
+ * memory, and at the limit until an object comes back.  put never allocates.  Constant
  * work, a new slab aside.
  */
 void *kva_pool_get(struct kva_pool *pp, int flags);
@@ -109,6 +110,21 @@ int kva_pool_prime(struct kva_pool *pp, int n);
  */
 void kva_pool_setlowat(struct kva_pool *pp, int n);
 void kva_pool_sethiwat(struct kva_pool *pp, int n);
+
+/*
+ * Reserve: so many objects are kept that only who is entitled gets, by
+ * PR_RESERVE or the mark of his task (vmem/reserve.h), and when there are no
+ * others; in slabs of their own, to which they go back.  It is filled at once,
+ * and again by what is put, and with memory that is anybody's by later gets and
+ * pool_update.  Beyond it the entitled get slabs from the reserve of pages.
+ * They keep to the hard limit.  With PR_WAITOK they wait for an object of the
+ * reserve as well as for memory.  0; KVA_ENOMEM: less than that is there by now;
+ * KVA_ENOTSUP, and nothing is kept: a pool with PR_PSERIALIZE or behind a
+ * firewall, or a library without reserves.  Thread or boot context, no lock
+ * held.  Linear in the slabs that it makes or gives back.  The idea is that of
+ * Linux' mempools.
+ */
+int kva_pool_setreserve(struct kva_pool *pp, int n);
 
 /*
  * At most n objects out (below 0: no limit).  A get that meets the limit
@@ -202,6 +218,7 @@ void kva_pool_cache_sethiwat(kva_pool_cache_t pc, int n);
 void kva_pool_cache_sethardlimit(kva_pool_cache_t pc, int n,
                                  const char *warnmess, int ratecap);
 int kva_pool_cache_prime(kva_pool_cache_t pc, int n);
+int kva_pool_cache_setreserve(kva_pool_cache_t pc, int n);
 
 /*
  * Give empty slabs back, and then empty magazines into slabs, until bytes
@@ -303,6 +320,11 @@ struct kva_pool_stat {
     size_t limit_hits;        /* times the hard limit was met */
     size_t header_bytes;  /* in-slab and off-slab headers with state bytes */
     size_t slabs_skipped; /* empty, left by drains that might not sleep */
+    /* Of the reserve. */
+    size_t reserve_wanted; /* objects that are to be kept */
+    size_t reserve_free;   /* that are there now */
+    size_t reserve_out;    /* with the entitled, of those out */
+    size_t reserve_slabs;  /* of slabs */
     /* Of a cache. */
     size_t objects_waiting; /* for the read barrier, of those out */
     size_t objects_per_magazine;

@@ -24,6 +24,7 @@
 #include "pool/pool_store.h"
 #include "vmem/lookup.h"
 #include "vmem/meta.h"
+#include "vmem/reserve.h"
 #include "vmem/vmem_store.h"
 #if KVA_SLABS_BY_HEADER
 #include "vmem/qcache.h"
@@ -51,7 +52,9 @@
 enum kva__object_state {
     KVA__OBJECT_FREE = 0,
     KVA__OBJECT_LIVE = 1,
-    KVA__OBJECT_CACHED = 2 /* in a magazine, constructed */
+    KVA__OBJECT_CACHED = 2,  /* in a magazine, constructed */
+    KVA__OBJECT_RESERVED = 3 /* live, of a cache's reserve: to hit paths it is
+                                nothing that they know (reserve.c) */
 };
 
 /* What an object is while the magazines have it: without checks at each get
@@ -60,6 +63,7 @@ enum kva__object_state {
     ((uint8_t)(KVA_CONFIG_CHECKS ? KVA__OBJECT_CACHED : KVA__OBJECT_LIVE))
 
 #define KVA__SLAB_MAGIC 0x5au
+#define KVA__SLAB_MAGIC_RESERVE 0xa5u
 
 /*
  * (s) lock of the pool, (c) constant while the slab is the pool's.  What the
@@ -193,6 +197,11 @@ size_t kva__allocator_page(const struct kva_pool_allocator *pa);
 kva_vmem_t *kva__pool_arena(const struct kva_pool *pp);
 int kva__range_get(struct kva_pool *pp, unsigned flags, uintptr_t *base);
 void kva__range_put(struct kva_pool *pp, uintptr_t base);
+/* The same for slabs of the reserve; with PR_RESERVE the pages may come from the
+ * reserve of those. */
+int
+kva__reserve_range_get(struct kva_pool *pp, unsigned flags, uintptr_t *base);
+void kva__reserve_range_put(struct kva_pool *pp, uintptr_t base);
 
 /* Somebody waits for what the pool might give back. */
 static inline bool
@@ -385,16 +394,32 @@ kva__round_complete(const struct kva_pool *pp, struct kva__round *round)
 static inline bool
 kva__place_is_live(const struct kva__place *place)
 {
-    return place->state != NULL &&
-           kva__state_get(place->state) == KVA__OBJECT_LIVE;
+    uint8_t state = place->state != NULL ? kva__state_get(place->state)
+                                         : (uint8_t)KVA__OBJECT_FREE;
+
+    return state == KVA__OBJECT_LIVE ||
+           (KVA_RESERVES && state == KVA__OBJECT_RESERVED);
+}
+
+/* Is it one of the reserve's? */
+static inline bool
+kva__slab_is_reserve(const struct kva__slab *slab)
+{
+    return KVA_RESERVES && slab->magic == KVA__SLAB_MAGIC_RESERVE;
 }
 
 /* The place of addr in a slab of the pool: false if it is in none. */
 bool
 kva__slab_find(struct kva_pool *pp, uintptr_t addr, struct kva__place *place);
 
-/* A new slab, in no list; NULL: no memory.  No lock held. */
-struct kva__slab *kva__slab_create(struct kva_pool *pp, unsigned flags);
+/* Where a slab belongs by its free objects, unless it is pinned. */
+unsigned
+kva__slab_file_of(const struct kva_pool *pp, const struct kva__slab *slab);
+
+/* A new slab, in no list, for the reserve or for all; NULL: no memory.  No lock
+ * held. */
+struct kva__slab *
+kva__slab_create(struct kva_pool *pp, unsigned flags, bool reserve);
 void kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab);
 
 /* ---- where slabs are filed (slab.c, slab_tree.c) --------------------- */
@@ -455,6 +480,12 @@ unsigned kva__slab_take(struct kva_pool *pp, struct kva__round *round,
                         unsigned n, uint8_t state);
 void kva__slab_give(struct kva_pool *pp, const struct kva__place *place);
 struct kva__slab *kva__slab_surplus(struct kva_pool *pp, bool all);
+/* The same of the reserve: one object, 0 or 1; an empty slab that it can do
+ * without; whether it has one. */
+unsigned kva__slab_take_reserve(struct kva_pool *pp, struct kva__round *round,
+                                uint8_t state);
+struct kva__slab *kva__slab_reserve_surplus(struct kva_pool *pp);
+bool kva__slab_reserve_has_surplus(const struct kva_pool *pp);
 /* Look at up to n partial slabs, in turn, whether they are filed by what their
  * span is; false: all were looked at.  Pool lock held. */
 bool kva__slab_sweep(struct kva_pool *pp, unsigned n);
@@ -529,6 +560,9 @@ unsigned kva__pool_take(struct kva_pool *pp, struct kva__round *round,
 /* Objects back, which are in that state; func is named if one is not. */
 void kva__pool_give(struct kva_pool *pp, const struct kva__round *round,
                     unsigned n, uint8_t state, const char *func);
+/* A new slab, with all that the pool needs for it; NULL: no memory. */
+struct kva__slab *
+kva__pool_new_slab(struct kva_pool *pp, unsigned flags, bool reserve);
 /* Destroy slabs that need not be kept (all: hysteresis aside), until so many
  * bytes went; how many did. */
 size_t kva__pool_trim(struct kva_pool *pp, bool all, size_t bytes);
@@ -563,6 +597,31 @@ static inline uint16_t *
 kva__slab_asked(const struct kva_pool *pp, const struct kva__place *place)
 {
     return kva__slab_record(pp, place->slab, place->index);
+}
+
+/* ---- reserves (reserve.c) --------------------------------------------- */
+
+/* One object by one who is entitled, in that state: false if there is none. */
+bool kva__reserve_take(struct kva_pool *pp, struct kva__round *round,
+                       unsigned flags, uint8_t state);
+/* The same from a cache whose magazine had none: constructed, or NULL. */
+void *kva__reserve_cache_get(struct kva_pool_cache *pc, unsigned flags);
+/* A live object, state and all, past the magazines to its slab. */
+void kva__reserve_cache_put(struct kva_pool_cache *pc, uintptr_t addr,
+                            const struct kva__place *place, const char *func);
+/* Slabs for what the reserve lacks, as far as there is memory for everybody. */
+int kva__reserve_fill(struct kva_pool *pp);
+/* Objects of the reserve went out, or came back.  Pool lock held. */
+void kva__reserve_changed(struct kva_pool *pp);
+
+/* An object for a caller, past all magazines. */
+static inline bool
+kva__pool_take_one(struct kva_pool *pp, struct kva__round *round,
+                   unsigned flags, uint8_t state)
+{
+    return KVA_UNLIKELY(kva__reserve_entitled(flags))
+               ? kva__reserve_take(pp, round, flags, state)
+               : kva__pool_take(pp, round, 1, flags, state) != 0;
 }
 
 /* ---- debug modes (debug.c, debug_spec.c) ----------------------------- */

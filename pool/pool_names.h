@@ -20,6 +20,7 @@ typedef kva_pool_cache_t pool_cache_t;
 
 #define PR_WAITOK KVA_PR_WAITOK
 #define PR_NOWAIT KVA_PR_NOWAIT
+#define PR_RESERVE KVA_PR_RESERVE
 #define PR_PHINPAGE KVA_PR_PHINPAGE
 #define PR_LIMITFAIL KVA_PR_LIMITFAIL
 #define PR_RECURSIVE KVA_PR_RECURSIVE
@@ -37,6 +38,7 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_put kva_pool_put
 #define pool_prime kva_pool_prime
 #define pool_setlowat kva_pool_setlowat
+#define pool_setreserve kva_pool_setreserve
 #define pool_sethiwat kva_pool_sethiwat
 #define pool_sethardlimit kva_pool_sethardlimit
 #define pool_set_drain_hook kva_pool_set_drain_hook
@@ -71,6 +73,7 @@ typedef kva_pool_cache_t pool_cache_t;
 #define pool_cache_reclaim kva_pool_cache_reclaim
 #define pool_cache_set_drain_hook kva_pool_cache_set_drain_hook
 #define pool_cache_setlowat kva_pool_cache_setlowat
+#define pool_cache_setreserve kva_pool_cache_setreserve
 #define pool_cache_sethiwat kva_pool_cache_sethiwat
 #define pool_cache_sethardlimit kva_pool_cache_sethardlimit
 #define pool_cache_prime kva_pool_cache_prime

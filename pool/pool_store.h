@@ -12,10 +12,13 @@
 #include "vmem/magazine.h"
 #include "vmem/wait.h"
 
-/* Where a slab is filed: two lists, and two trees (pool/slab.c). */
+/* Where a slab is filed: lists, and two trees (pool/slab.c). */
 enum kva__slab_file {
     KVA__SLAB_FULL,
     KVA__SLAB_PINNED,
+    KVA__SLAB_RESERVE_FULL, /* those of the reserve (pool/reserve.c) */
+    KVA__SLAB_RESERVE_PARTIAL,
+    KVA__SLAB_RESERVE_EMPTY,
     KVA__SLAB_PARTIAL,
     KVA__SLAB_EMPTY,
     KVA__SLAB_FILES
@@ -72,11 +75,14 @@ struct kva_pool {
     size_t gets, puts, fails; /* (s) */
     size_t released;          /* (s) bytes ever given back */
 
-    size_t lowat;      /* (s) free objects wanted */
-    size_t primed;     /* (s) objects whose slabs are kept */
-    size_t hiwat;      /* (s) objects whose empty slabs are kept, or none */
-    size_t hardlimit;  /* (s) most objects out, or none */
-    size_t limit_hits; /* (s) times it was met */
+    size_t lowat;        /* (s) free objects wanted */
+    size_t primed;       /* (s) objects whose slabs are kept */
+    size_t hiwat;        /* (s) objects whose empty slabs are kept, or none */
+    size_t hardlimit;    /* (s) most objects out, or none */
+    size_t limit_hits;   /* (s) times it was met */
+    size_t reserve;      /* (s) objects to be kept for the entitled */
+    size_t reserve_free; /* (s) that are there, beside nfree */
+    size_t reserve_out;  /* (s) objects of those slabs, of nout */
     struct kva__waitq waitq; /* who sleep for the limit */
     int ratecap;             /* (s) seconds between messages */
     uint64_t warned;         /* (s) when the last one was printed, ns */

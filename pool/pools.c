@@ -161,6 +161,7 @@ update_one(struct kva_pool *pp, void *arg)
     (void)arg;
     kva__pool_unlock(pp, irq);
     (void)kva__pool_grow_to(pp, lowat);
+    (void)kva__reserve_fill(pp);
     if (kva__cache_of(pp) != NULL) {
         (void)kva__limbo_settle(kva__cache_of(pp));
     }

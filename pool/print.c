@@ -76,6 +76,9 @@ file_name(const struct kva__slab *slab)
     static const char *const name[] = {
         [KVA__SLAB_FULL] = "full",
         [KVA__SLAB_PINNED] = "pinned",
+        [KVA__SLAB_RESERVE_FULL] = "full, reserve",
+        [KVA__SLAB_RESERVE_PARTIAL] = "partial, reserve",
+        [KVA__SLAB_RESERVE_EMPTY] = "empty, reserve",
         [KVA__SLAB_PARTIAL] = "partial",
         [KVA__SLAB_EMPTY] = "empty",
     };
@@ -90,7 +93,8 @@ print_slabs(struct kva_pool *pp, bool locked, kva_vmem_pr_t *pr)
     size_t most = locked ? KVA__HOLD_SLABS : pp->nslabs, n = 0;
     struct kva__slab *slab = kva__slab_next(pp, NULL);
 
-    while (slab != NULL && n < most && slab->magic == KVA__SLAB_MAGIC) {
+    while (slab != NULL && n < most &&
+           (slab->magic == KVA__SLAB_MAGIC || kva__slab_is_reserve(slab))) {
         unsigned long base = (unsigned long)kva__slab_base(slab);
 
         kva__print_line(pr, "    slab " ADDR " - " ADDR "  free %5u  %s", base,

@@ -12,6 +12,7 @@
  *     partial   tree    some are free: the first one serves (slab_tree.c)
  *     empty     tree    all are free: the first one serves, the last one goes
  *     pinned    list    under evacuation, serves nobody (move.c)
+ *     reserve   lists   full, partial and empty: for the entitled (reserve.c)
  *
  * How full a span is, in 32nds, is a slab's LEVEL.  Pools count in a word of
  * the window what they have out there (vmem/lookup.h).  Other objects change it,
@@ -32,7 +33,9 @@
  *       is pinned.
  *   S2  bit i of the map is set if and only if state i is FREE, and nfree is
  *       the number of such bits.
- *   S3  nslabs * nobj = nfree + nout + nheld.
+ *   S3  nslabs * nobj = nfree + nout + nheld + reserve_free.
+ *   S4  reserve_free are the free objects of the reserve's slabs, and
+ *       reserve_out the others there.  An object that is RESERVED is in one.
  */
 #include "pool/debug.h"
 #include "pool/pool_impl.h"
@@ -103,12 +106,18 @@ list_remove(struct kva__slab **head, struct kva__slab *slab)
     }
 }
 
-static unsigned
-file_of(const struct kva_pool *pp, const struct kva__slab *slab)
+unsigned
+kva__slab_file_of(const struct kva_pool *pp, const struct kva__slab *slab)
 {
-    return slab->nfree == 0          ? KVA__SLAB_FULL
-           : slab->nfree == pp->nobj ? KVA__SLAB_EMPTY
-                                     : KVA__SLAB_PARTIAL;
+    bool reserve = kva__slab_is_reserve(slab);
+
+    if (slab->nfree == 0) {
+        return reserve ? KVA__SLAB_RESERVE_FULL : KVA__SLAB_FULL;
+    }
+    if (slab->nfree == pp->nobj) {
+        return reserve ? KVA__SLAB_RESERVE_EMPTY : KVA__SLAB_EMPTY;
+    }
+    return reserve ? KVA__SLAB_RESERVE_PARTIAL : KVA__SLAB_PARTIAL;
 }
 
 static void
@@ -148,7 +157,7 @@ refile(struct kva_pool *pp, struct kva__slab *slab)
 static void
 file_update(struct kva_pool *pp, struct kva__slab *slab)
 {
-    unsigned file = file_of(pp, slab);
+    unsigned file = kva__slab_file_of(pp, slab);
 
     if (file != slab->file || (KVA__SLAB_IN_TREE(file) &&
                                level_of(pp, slab) > kva__slab_level(slab))) {
@@ -277,7 +286,6 @@ slab_format(struct kva_pool *pp, struct kva__slab *slab, uintptr_t first)
     }
     slab->bias = (uint32_t)first * pp->inverse;
     slab->nfree = (uint16_t)pp->nobj;
-    slab->magic = KVA__SLAB_MAGIC;
     slab->file = KVA__SLAB_APART;
     slab->level = 0;
     slab->owner = pp;
@@ -313,30 +321,42 @@ slab_leave(const struct kva_pool *pp, uintptr_t base, struct kva__slab *slab)
     }
 }
 
+static void
+range_put(struct kva_pool *pp, uintptr_t base, bool reserve)
+{
+    if (reserve) {
+        kva__reserve_range_put(pp, base);
+    } else {
+        kva__range_put(pp, base);
+    }
+}
+
 struct kva__slab *
-kva__slab_create(struct kva_pool *pp, unsigned flags)
+kva__slab_create(struct kva_pool *pp, unsigned flags, bool reserve)
 {
     bool off_slab = (pp->flags & KVA__PR_OFF_SLAB) != 0;
     struct kva__slab *slab;
     uintptr_t base;
 
-    if (kva__range_get(pp, flags, &base) != 0) {
+    if ((reserve ? kva__reserve_range_get(pp, flags, &base)
+                 : kva__range_get(pp, flags, &base)) != 0) {
         return NULL;
     }
     slab = off_slab ? kva__off_create(base, pp->header_bytes)
                     : (struct kva__slab *)base;
     if (slab == NULL) {
-        kva__range_put(pp, base);
+        range_put(pp, base, reserve);
         return NULL;
     }
     slab_format(pp, slab, base + pp->first + kva__colour_next(pp));
+    slab->magic = reserve ? KVA__SLAB_MAGIC_RESERVE : KVA__SLAB_MAGIC;
     kva__nest_note(pp, slab, base);
     if (!slab_enter(pp, base, slab)) {
         slab->owner = &kva__pool_nobodys;
         if (off_slab) {
             kva__off_destroy(slab, pp->header_bytes);
         }
-        kva__range_put(pp, base);
+        range_put(pp, base, reserve);
         return NULL;
     }
     return slab;
@@ -346,6 +366,7 @@ void
 kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
 {
     uintptr_t base = kva__slab_base(slab);
+    bool reserve = kva__slab_is_reserve(slab);
 
     KVA_ASSERT(slab->nfree == pp->nobj);
     slab_leave(pp, base, slab);
@@ -354,7 +375,7 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
     if ((pp->flags & KVA__PR_OFF_SLAB) != 0) {
         kva__off_destroy(slab, pp->header_bytes);
     }
-    kva__range_put(pp, base);
+    range_put(pp, base, reserve);
 }
 
 /* ---- with the pool lock held ----------------------------------------- */
@@ -362,13 +383,17 @@ kva__slab_destroy(struct kva_pool *pp, struct kva__slab *slab)
 void
 kva__slab_add(struct kva_pool *pp, struct kva__slab *slab)
 {
-    file_insert(pp, slab, KVA__SLAB_EMPTY);
+    file_insert(pp, slab, kva__slab_file_of(pp, slab));
     pp->nslabs++;
     if (pp->nslabs > pp->nslabs_max) {
         pp->nslabs_max = pp->nslabs;
     }
-    pp->nempty++;
-    pp->nfree += pp->nobj;
+    if (kva__slab_is_reserve(slab)) {
+        pp->reserve_free += pp->nobj;
+    } else {
+        pp->nempty++;
+        pp->nfree += pp->nobj;
+    }
 }
 
 /* Up to n objects out of one slab. */
@@ -446,6 +471,13 @@ slab_mark_free(struct kva_pool *pp, const struct kva__place *place)
     kva__slab_map(pp, slab)[place->index >> KVA__WORD_SHIFT] |=
         (uintptr_t)1 << (place->index & (KVA__WORD_BITS - 1u));
     slab->nfree++;
+    if (kva__slab_is_reserve(slab)) {
+        pp->reserve_free++;
+        pp->reserve_out--;
+        file_update(pp, slab);
+        kva__reserve_changed(pp);
+        return;
+    }
     use_add(pp, slab, (size_t)0 - pp->size);
     if (slab->file == KVA__SLAB_PINNED) {
         pp->nheld++;
@@ -509,6 +541,53 @@ kva__slab_surplus(struct kva_pool *pp, bool all)
     return slab;
 }
 
+/* ---- the reserve (reserve.c) ------------------------------------------ */
+
+unsigned
+kva__slab_take_reserve(struct kva_pool *pp, struct kva__round *round,
+                       uint8_t state)
+{
+    struct kva__slab *slab = pp->file[KVA__SLAB_RESERVE_PARTIAL];
+
+    if (slab == NULL) {
+        slab = pp->file[KVA__SLAB_RESERVE_EMPTY];
+    }
+    if (slab == NULL) {
+        return 0;
+    }
+    (void)slab_take(pp, slab, round, 1, state);
+    file_update(pp, slab);
+    pp->reserve_free--;
+    pp->reserve_out++;
+    pp->nout++;
+    pp->gets++;
+    kva__reserve_changed(pp);
+    return 1;
+}
+
+bool
+kva__slab_reserve_has_surplus(const struct kva_pool *pp)
+{
+    return pp->file[KVA__SLAB_RESERVE_EMPTY] != NULL &&
+           pp->reserve_free - pp->nobj >= pp->reserve;
+}
+
+struct kva__slab *
+kva__slab_reserve_surplus(struct kva_pool *pp)
+{
+    struct kva__slab *slab;
+
+    if (!kva__slab_reserve_has_surplus(pp)) {
+        return NULL;
+    }
+    slab = pp->file[KVA__SLAB_RESERVE_EMPTY];
+    file_remove(pp, slab);
+    pp->nslabs--;
+    pp->reserve_free -= pp->nobj;
+    pp->released += pp->slab_bytes;
+    return slab;
+}
+
 /* ---- evacuation (move.c) ----------------------------------------------- */
 
 bool
@@ -541,7 +620,7 @@ kva__slab_unpin(struct kva_pool *pp, struct kva__slab *slab)
     }
     pp->nfree += slab->nfree;
     pp->nempty += slab->nfree == pp->nobj;
-    file_insert(pp, slab, file_of(pp, slab));
+    file_insert(pp, slab, kva__slab_file_of(pp, slab));
     return false;
 }
 

@@ -71,6 +71,8 @@ INDIRECT = [
      ["pool/list.c:visit", "pool/print.c:print_one",
       "pool/print.c:find_store"]),
     ("pool/pserialize.c", "pc->dtor(", PLAIN, [USER]),
+    ("pool/reserve.c", "pc->ctor(", PLAIN, [USER]),
+    ("pool/reserve.c", "pc->dtor(", PLAIN, [USER]),
     ("reclaim/lru.c", "lru->trylock(", PLAIN, [USER]),
     ("reclaim/lru.c", "lru->release(", PLAIN, [USER]),
     ("reclaim/lru.c", "lru->unlock(", PLAIN, [USER]),

@@ -521,6 +521,9 @@ pools(struct test_ctx *t)
     CHECK_EQ(err, 0);
     DO(pool_set_drain_hook(&pp, drain_nothing, NULL));
     DO(pool_setlowat(&pp, 2));
+    GET(err, pool_setreserve(&pp, 2));
+    GET(object[0], pool_get(&pp, PR_NOWAIT | PR_RESERVE));
+    DO(pool_put(&pp, object[0]));
     DO(pool_sethiwat(&pp, 8));
     DO(pool_sethardlimit(&pp, 60, "full", 1));
     GET(err, pool_prime(&pp, 8));
@@ -591,6 +594,7 @@ caches(struct test_ctx *t)
     GET(have, pool_cache_debug(pc));
     DO(pool_cache_set_drain_hook(pc, drain_nothing, NULL));
     DO(pool_cache_setlowat(pc, 2));
+    GET(err, pool_cache_setreserve(pc, 2));
     DO(pool_cache_sethiwat(pc, 8));
     DO(pool_cache_sethardlimit(pc, 1000, NULL, 0));
     GET(err, pool_cache_prime(pc, 8));

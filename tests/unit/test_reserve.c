@@ -5,11 +5,16 @@
  * Claims: ordinary requests end at the lower limit and entitled ones at the
  * upper, as a sum says, whoever is entitled and how; marks nest, and are no
  * interrupt's; what came from a reserve goes back to it, and nobody gets it who
- * is not entitled; and metadata is kept back likewise.
+ * is not entitled, whatever is got, put and drained on which CPU slot; a pool's
+ * reserve is filled again; metadata is kept back likewise; each fault fails one
+ * request and nothing else; and misuse is told in the same words as ever.
  */
 #include <pthread.h>
 
 #include "kmem/kmem.h"
+#include "kmem/kmem_names.h"
+#include "malloc_compat/malloc.h"
+#include "pool/debug.h"
 #include "tests/unit/tower.h"
 #include "vmem/reserve.h"
 
@@ -333,12 +338,690 @@ metadata_is_kept_back(struct test_ctx *t)
     tower_end();
 }
 
+/* ---- pools ---------------------------------------------------------------- */
+
+static unsigned built, unbuilt;
+static bool ctor_fails;
+
+static int
+ctor(void *arg, void *object, int flags)
+{
+    (void)arg;
+    CHECK((flags & (int)(PR_WAITOK | PR_NOWAIT)) != 0);
+    if (ctor_fails) {
+        return KVA_ENOMEM;
+    }
+    memset(object, 0x11, 16);
+    built++;
+    return 0;
+}
+
+static void
+dtor(void *arg, void *object)
+{
+    (void)arg;
+    CHECK(tower_intact(object, 16, 0x11));
+    unbuilt++;
+}
+
+static bool
+of_reserve(const void *object)
+{
+    struct kva__slab *slab = kva__slab_of((uintptr_t)object);
+
+    CHECK(slab != NULL);
+    return slab->magic == KVA__SLAB_MAGIC_RESERVE;
+}
+
+static pool_cache_t
+cache(size_t size, bool built_ones)
+{
+    pool_cache_t pc = pool_cache_init(size, 0, 0, 0, "buffers", NULL,
+                                      KVA_IPL_NONE, built_ones ? ctor : NULL,
+                                      built_ones ? dtor : NULL, NULL);
+
+    CHECK(pc != NULL);
+    return pc;
+}
+
+/* All that anybody can have of it; how many. */
+static unsigned
+exhaust(pool_cache_t pc, void **object, unsigned most)
+{
+    unsigned n = 0;
+
+    while (n < most && (object[n] = pool_cache_get(pc, PR_NOWAIT)) != NULL) {
+        CHECK(!of_reserve(object[n]));
+        n++;
+    }
+    CHECK_LT(n, most);
+    return n;
+}
+
+static void *object_of[65536];
+
+/* A reserve of n objects and no more is to be had, by the entitled alone; what
+ * they put they get again; and it is filled when there is memory. */
+static void
+pool_keeps_a_reserve(struct test_ctx *t)
+{
+    static const size_t sizes[] = { 48, 256, 1500, 4096 };
+    struct kva_pool_stat st;
+    struct hoard h = { .n = 0 };
+
+    (void)t;
+    start_with(LIMIT, 0, 2);
+    for (unsigned s = 0; s < KVA_COUNT(sizes); s++) {
+        pool_cache_t pc = cache(sizes[s], true);
+        void *mine[64];
+        unsigned n, others;
+
+        CHECK_EQ(pool_cache_setreserve(pc, 20), 0);
+        pool_cache_stat(pc, &st);
+        CHECK_EQ(st.reserve_wanted, 20);
+        CHECK_GE(st.reserve_free, 20);
+        CHECK_EQ(st.objects_out, 0);
+        hoard_all(&h);
+        others = exhaust(pc, object_of, KVA_COUNT(object_of));
+        for (unsigned round = 0; round < 3; round++) {
+            for (n = 0; n < st.reserve_free; n++) {
+                mine[n % 64] = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE);
+                CHECK(mine[n % 64] != NULL && of_reserve(mine[n % 64]));
+                CHECK_PTR(pool_cache_get(pc, PR_NOWAIT), NULL);
+                if (n >= 63) {
+                    break;
+                }
+            }
+            if (n < 63) {
+                CHECK_PTR(pool_cache_get(pc, PR_NOWAIT | PR_RESERVE), NULL);
+            } else {
+                n++;
+            }
+            tower_check();
+            while (n > 0) {
+                pool_cache_put(pc, mine[--n]);
+                CHECK_PTR(pool_cache_get(pc, PR_NOWAIT), NULL);
+            }
+        }
+        /* Those that stay away are made up for. */
+        for (n = 0; n < 8; n++) {
+            mine[n] = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE);
+        }
+        hoard_end(&h);
+        kva_pool_update();
+        pool_cache_stat(pc, &st);
+        CHECK_GE(st.reserve_free, 20);
+        CHECK_EQ(st.reserve_out, 8);
+        while (n > 0) {
+            pool_cache_put(pc, mine[--n]);
+        }
+        pool_cache_stat(pc, &st);
+        CHECK_GE(st.reserve_free, 20);
+        CHECK_LT(st.reserve_free, 20 + st.objects_per_slab);
+        CHECK_EQ(pool_cache_setreserve(pc, 0), 0);
+        pool_cache_stat(pc, &st);
+        CHECK_EQ(st.reserve_slabs, 0);
+        while (others > 0) {
+            pool_cache_put(pc, object_of[--others]);
+        }
+        pool_cache_destroy(pc);
+        CHECK_EQ(built, unbuilt);
+    }
+    tower_end();
+}
+
+/* A get that finds memory makes up for what the reserve lacks. */
+static void
+gets_fill_the_reserve(struct test_ctx *t)
+{
+    struct kva_pool_stat st;
+    struct hoard h = { .n = 0 };
+    struct kva_pool pp;
+    void *a;
+
+    (void)t;
+    start_with(LIMIT, 0, 1);
+    CHECK_EQ(pool_init(&pp, 512, 0, 0, 0, "late", NULL, KVA_IPL_NONE), 0);
+    hoard_all(&h);
+    CHECK_EQ(pool_setreserve(&pp, 4), KVA_ENOMEM);
+    CHECK_PTR(pool_get(&pp, PR_NOWAIT | PR_RESERVE), NULL);
+    hoard_end(&h);
+    a = pool_get(&pp, PR_NOWAIT);
+    CHECK(a != NULL && !of_reserve(a));
+    pool_stat(&pp, &st);
+    CHECK_GE(st.reserve_free, 4);
+    pool_put(&pp, a);
+    /* Drains leave it. */
+    (void)kva_pool_drain_all();
+    (void)pool_reclaim(&pp);
+    pool_stat(&pp, &st);
+    CHECK_GE(st.reserve_free, 4);
+    CHECK_EQ(st.slabs, st.reserve_slabs);
+    pool_destroy(&pp);
+    tower_end();
+}
+
+/* Beyond its reserve a pool has that of all pages; and keeps to its limit. */
+static void
+pools_share_the_pages(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    struct kva_pool pp;
+    void *mine[LIMIT];
+    unsigned n;
+
+    (void)t;
+    start();
+    CHECK_EQ(pool_init(&pp, 2000, 0, 0, 0, "shares", NULL, KVA_IPL_NONE), 0);
+    hoard_all(&h);
+    CHECK_PTR(pool_get(&pp, PR_NOWAIT), NULL);
+    CHECK_EQ(kva_reserve_enter(), 0);
+    for (n = 0; (mine[n] = pool_get(&pp, PR_NOWAIT)) != NULL; n++) {
+        memset(mine[n], 1, 2000);
+    }
+    kva_reserve_leave();
+    CHECK_GT(n, RESERVE / 2);
+    CHECK_GT(used() + pp.slab_bytes, RESERVE * P);
+    tower_check();
+    while (n > 0) {
+        pool_put(&pp, mine[--n]);
+    }
+    CHECK_EQ(used(), 0);
+    pool_sethardlimit(&pp, 3, NULL, 0);
+    while ((mine[n] = pool_get(&pp, PR_NOWAIT | PR_RESERVE)) != NULL) {
+        n++;
+    }
+    CHECK_EQ(n, 3);
+    while (n > 0) {
+        pool_put(&pp, mine[--n]);
+    }
+    CHECK_EQ(used(), 0);
+    pool_destroy(&pp);
+    hoard_end(&h);
+    tower_end();
+}
+
+static KVA_MALLOC_DEFINE(M_RESERVED, "reserve", "what the test takes");
+
+/* kmem and malloc: small and whole pages, by flag and by mark; free finds the
+ * object without being told. */
+static void
+kmem_and_malloc_too(struct test_ctx *t)
+{
+    static const size_t sizes[] = { 8, 100, 3000, 4096, 12000, 40000 };
+    struct hoard h = { .n = 0 };
+
+    (void)t;
+    start();
+    kva_malloc_type_attach(M_RESERVED);
+    hoard_all(&h);
+    for (unsigned i = 0; i < KVA_COUNT(sizes); i++) {
+        size_t size = sizes[i];
+        void *p, *q, *r;
+        unsigned others = 0;
+
+        while ((p = kmem_alloc(size, KM_NOSLEEP)) != NULL) {
+            object_of[others++] = p;
+        }
+        p = kmem_alloc(size, KM_NOSLEEP | KM_RESERVE);
+        CHECK(p != NULL);
+        CHECK_EQ(kva_reserve_enter(), 0);
+        q = kmem_zalloc(size, KM_NOSLEEP);
+        kva_reserve_leave();
+        CHECK(q != NULL && tower_intact(q, size, 0));
+        r = kva_malloc(size, M_RESERVED, KVA_M_NOWAIT | KVA_M_USE_RESERVE);
+        CHECK(r != NULL);
+        CHECK_GT(used(), 0);
+        memset(p, 1, size);
+        memset(r, 2, size);
+        kmem_free(p, size);
+        kmem_free(q, size);
+        kva_free(r, M_RESERVED);
+        CHECK_EQ(used(), 0);
+        CHECK_PTR(kmem_alloc(size, KM_NOSLEEP), NULL);
+        while (others > 0) {
+            kmem_free(object_of[--others], size);
+        }
+    }
+    kva_malloc_type_detach(M_RESERVED);
+    hoard_end(&h);
+    tower_end();
+}
+
+/* A constructor that fails gives the object back, which stays the reserve's. */
+static void
+constructors_may_fail(struct test_ctx *t)
+{
+    struct kva_pool_stat st;
+    pool_cache_t pc;
+    struct hoard h = { .n = 0 };
+
+    (void)t;
+    start();
+    pc = cache(200, true);
+    hoard_all(&h);
+    ctor_fails = true;
+    CHECK_PTR(pool_cache_get(pc, PR_NOWAIT | PR_RESERVE), NULL);
+    pool_cache_stat(pc, &st);
+    CHECK_EQ(st.reserve_out, 0);
+    CHECK_EQ(st.objects_out, 0);
+    CHECK_EQ(used(), 0);
+    ctor_fails = false;
+    pool_cache_destroy(pc);
+    hoard_end(&h);
+    tower_end();
+}
+
+/* Pools that have none say so. */
+static void
+some_have_no_reserve(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    pool_cache_t pc;
+
+    (void)t;
+    start();
+    pc = pool_cache_init(64, 0, 0, PR_PSERIALIZE, "readers", NULL, KVA_IPL_NONE,
+                         NULL, NULL, NULL);
+    CHECK(pc != NULL);
+    CHECK_EQ(pool_cache_setreserve(pc, 4), KVA_ENOTSUP);
+    hoard_all(&h);
+    CHECK_PTR(pool_cache_get(pc, PR_NOWAIT | PR_RESERVE), NULL);
+    hoard_end(&h);
+    pool_cache_destroy(pc);
+    tower_end();
+}
+
+/* ---- nobody else gets them -------------------------------------------------- */
+
+struct mine {
+    void *object;
+    bool reserve;
+};
+
+/* Random gets and puts by ordinary and entitled callers on four CPU slots, with
+ * memory that comes and goes. */
+static void
+reserve_reaches_nobody_else(struct test_ctx *t)
+{
+    static struct mine have[4000];
+    unsigned long seen = 0;
+    struct kva_pool_stat st;
+    struct hoard h = { .n = 0 };
+    pool_cache_t pc;
+
+    start();
+    pc = cache(300, test_rand_below(t, 2) == 0);
+    CHECK_EQ(pool_cache_setreserve(pc, (int)test_rand_below(t, 40)), 0);
+    hoard_all(&h); /* nothing but reserves, at first */
+    for (unsigned long i = 0; i < t->count; i++) {
+        struct mine *m = &have[test_rand_below(t, KVA_COUNT(have))];
+        bool entitled = test_rand_below(t, 3) == 0;
+
+        CHECK_EQ(kva_posix_cpu_set((unsigned)test_rand_below(t, 4)), 0);
+        if (i >= 100 && test_rand_below(t, 500) == 0) {
+            switch (test_rand_below(t, 5)) {
+            case 0:
+                hoard_end(&h);
+                break;
+            case 1:
+                (void)pool_cache_drain(pc, SIZE_MAX, 0);
+                break;
+            case 2:
+                kva_pool_update();
+                break;
+            default:
+                if (used() == 0) {
+                    hoard_all(&h);
+                }
+            }
+            tower_check();
+        }
+        if (m->object != NULL) {
+            pool_cache_put(pc, m->object);
+            m->object = NULL;
+            continue;
+        }
+        m->object = pool_cache_get(pc, PR_NOWAIT | (entitled ? PR_RESERVE : 0));
+        if (m->object != NULL) {
+            m->reserve = of_reserve(m->object);
+            CHECK(entitled || !m->reserve);
+            seen += m->reserve;
+        }
+    }
+    CHECK_GT(seen, 0);
+    hoard_end(&h);
+    for (unsigned i = 0; i < KVA_COUNT(have); i++) {
+        if (have[i].object != NULL) {
+            pool_cache_put(pc, have[i].object);
+            have[i].object = NULL;
+        }
+    }
+    pool_cache_stat(pc, &st);
+    CHECK_EQ(st.reserve_out, 0);
+    CHECK_EQ(pool_cache_setreserve(pc, 0), 0);
+    pool_cache_destroy(pc);
+    tower_end();
+}
+
+/* The same with a debug mode, which sees each get and put. */
+static void
+debug_modes_have_reserves(struct test_ctx *t)
+{
+    void *mine[16];
+    struct kva_pool_stat st;
+    struct hoard h = { .n = 0 };
+    pool_cache_t pc;
+    unsigned others;
+
+    (void)t;
+    if (kva_pool_debug_set("redzone=buffers,audit=buffers", NULL) != 0) {
+        SKIP("built without debug modes");
+    }
+    start();
+    pc = cache(300, true);
+    CHECK_EQ(pool_cache_setreserve(pc, 8), 0);
+    hoard_all(&h);
+    others = exhaust(pc, object_of, KVA_COUNT(object_of));
+    for (unsigned i = 0; i < KVA_COUNT(mine); i++) {
+        mine[i] = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE);
+        CHECK(mine[i] != NULL && of_reserve(mine[i]));
+    }
+    tower_check();
+    for (unsigned i = 0; i < KVA_COUNT(mine); i++) {
+        pool_cache_put(pc, mine[i]);
+        CHECK_PTR(pool_cache_get(pc, PR_NOWAIT), NULL);
+    }
+    pool_cache_stat(pc, &st);
+    CHECK_GE(st.reserve_free, 8);
+    CHECK_EQ(used(), 0);
+    hoard_end(&h);
+    while (others > 0) {
+        pool_cache_put(pc, object_of[--others]);
+    }
+    pool_cache_destroy(pc);
+    CHECK_EQ(kva_pool_debug_set("", NULL), 0);
+    tower_end();
+}
+
+/* ---- faults ------------------------------------------------------------------ */
+
+/* What a client does who keeps a reserve; every step may fail. */
+static void
+client(void)
+{
+    pool_cache_t pc = pool_cache_init(700, 0, 0, 0, "client", NULL,
+                                      KVA_IPL_NONE, NULL, NULL, NULL);
+    struct hoard h = { .n = 0 };
+    vmem_addr_t a;
+    void *object[12];
+
+    if (pc == NULL) {
+        return;
+    }
+    (void)pool_cache_setreserve(pc, 5);
+    hoard_all(&h);
+    for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+        object[i] = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE);
+    }
+    if (vmem_alloc(kmem_arena, 2 * P, VM_NOSLEEP | VM_RESERVE, &a) == 0) {
+        vmem_free(kmem_arena, a, 2 * P);
+    }
+    for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+        if (object[i] != NULL) {
+            pool_cache_put(pc, object[i]);
+        }
+    }
+    tower_check();
+    hoard_end(&h);
+    pool_cache_destroy(pc);
+}
+
+static void
+every_fault(struct test_ctx *t)
+{
+    unsigned long nth = 1;
+    bool fired;
+
+    (void)t;
+    start_with(40, 16, 2);
+    do {
+        kva_posix_fault_arm(KVA_POSIX_ANY, nth++, false);
+        client();
+        fired = kva_posix_fault_fired(KVA_POSIX_ANY) != 0;
+        kva_posix_fault_reset();
+        CHECK_EQ(used(), 0);
+        kva_vmem_update();
+    } while (fired);
+    CHECK_GT(nth, 20);
+    tower_end();
+}
+
+/* ---- misuse ------------------------------------------------------------------ */
+
+static void
+misuse_is_told(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    pool_cache_t pc, other;
+    vmem_addr_t a;
+    char *p;
+
+    (void)t;
+    start();
+    pc = cache(256, false);
+    other = cache(512, false);
+    hoard_all(&h);
+    p = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE);
+    CHECK(p != NULL && of_reserve(p));
+    CHECK_PANIC(pool_cache_put(pc, p + 8),
+                "pool_cache_put: cache buffers: 0x%lx: expected the start of "
+                "an object, found byte 8 of the one at 0x%lx",
+                (unsigned long)(uintptr_t)p + 8, (unsigned long)(uintptr_t)p);
+    if (KVA_CONFIG_CHECKS) {
+        CHECK_PANIC(pool_cache_put(other, p),
+                    "pool_cache_put: cache buffers: 0x%lx: expected an object "
+                    "of this cache, found one of cache buffers",
+                    (unsigned long)(uintptr_t)p);
+    }
+    CHECK_PANIC(pool_cache_destroy(pc),
+                "pool_cache_destroy: cache buffers: 0x%lx: expected no live "
+                "object, found 1",
+                (unsigned long)(uintptr_t)p);
+    CHECK_PANIC(kva_free(p, M_RESERVED),
+                "free: cache buffers: 0x%lx: expected memory of kmem, found an "
+                "object of this cache",
+                (unsigned long)(uintptr_t)p);
+    CHECK_EQ(pool_cache_setreserve(pc, 1), 0); /* keep the slab */
+    pool_cache_put(pc, p);
+    if (KVA_CONFIG_CHECKS) {
+        CHECK_PANIC(pool_cache_put(pc, p),
+                    "pool_cache_put: cache buffers: 0x%lx: expected a live "
+                    "object, found a free one",
+                    (unsigned long)(uintptr_t)p);
+    }
+    tower_check();
+    CHECK_EQ(vmem_alloc(kmem_arena, 2 * P, VM_NOSLEEP | VM_RESERVE, &a), 0);
+    CHECK_PANIC(vmem_free(kmem_arena, a, P),
+                "vmem_free: arena kmem_reserve: 0x%lx: expected size %zu, "
+                "found size %zu",
+                (unsigned long)a, 2 * P, P);
+    CHECK_PANIC(vmem_xfree(kmem_arena, a, 2 * P),
+                "vmem_xfree: arena kmem_reserve: 0x%lx: expected a range of "
+                "vmem_xalloc, found one of vmem_alloc",
+                (unsigned long)a);
+    CHECK_PANIC(vmem_free(kmem_arena, a + P, P),
+                "vmem_free: arena kmem_reserve: 0x%lx: expected the start of "
+                "a range, found an address inside the one at 0x%lx",
+                (unsigned long)(a + P), (unsigned long)a);
+    vmem_free(kmem_arena, a, 2 * P);
+    if (KVA_CONFIG_CHECKS) {
+        CHECK_PANIC(
+            vmem_free(kmem_arena, a, 2 * P),
+            "vmem_free: arena kmem: 0x%lx: expected a live range, found "
+            "an address outside every span",
+            (unsigned long)a);
+    }
+    hoard_end(&h);
+    pool_cache_destroy(pc);
+    pool_cache_destroy(other);
+    tower_end();
+}
+
+/* ---- waiting, and threads ----------------------------------------------------- */
+
+#if KVA_TIER >= 3
+
+static pool_cache_t waited_for;
+
+static void *
+getter(void *arg)
+{
+    (void)arg;
+    return pool_cache_get(waited_for, PR_WAITOK | PR_RESERVE);
+}
+
+/* Who waits is served by an object of the reserve that is put, at once: the
+ * clock stands. */
+static void
+a_put_wakes(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    pthread_t thread;
+    void *p, *q;
+    unsigned n;
+
+    (void)t;
+    start_with(40, 0, 4);
+    kva_posix_clock_virtual(true);
+    waited_for = cache(3000, false);
+    CHECK_EQ(pool_cache_setreserve(waited_for, 1), 0);
+    hoard_all(&h);
+    n = exhaust(waited_for, object_of, KVA_COUNT(object_of));
+    object_of[n] = pool_cache_get(waited_for, PR_NOWAIT | PR_RESERVE);
+    do {
+        p = object_of[n++];
+        object_of[n] = pool_cache_get(waited_for, PR_NOWAIT | PR_RESERVE);
+    } while (object_of[n] != NULL);
+    CHECK(p != NULL && of_reserve(p));
+    CHECK_EQ(pthread_create(&thread, NULL, getter, NULL), 0);
+    while (kva_posix_waiters() == 0) {
+        kva_port_relax();
+    }
+    pool_cache_put(waited_for, p);
+    CHECK_EQ(pthread_join(thread, &q), 0);
+    CHECK_PTR(q, p);
+    while (n > 0) {
+        pool_cache_put(waited_for, object_of[--n]);
+    }
+    hoard_end(&h);
+    pool_cache_destroy(waited_for);
+    kva_posix_clock_virtual(false);
+    tower_end();
+}
+
+struct worker {
+    pthread_t thread;
+    struct test_ctx *t;
+    unsigned long count;
+    uint64_t seed;
+    bool entitled;
+    unsigned long wrong;
+};
+
+static void *
+work(void *arg)
+{
+    struct worker *w = arg;
+    struct test_random r = { w->seed };
+    void *have[24] = { NULL };
+
+    for (unsigned long i = 0; i < w->count; i++) {
+        void **p = &have[test_random_below(&r, KVA_COUNT(have))];
+
+        if (*p != NULL) {
+            w->wrong += !tower_intact(*p, 200, (unsigned)(uintptr_t)p >> 3);
+            pool_cache_put(waited_for, *p);
+            *p = NULL;
+            continue;
+        }
+        if (w->entitled && test_random_one_in(&r, 2)) {
+            (void)kva_reserve_enter();
+            *p = pool_cache_get(waited_for, PR_NOWAIT);
+            kva_reserve_leave();
+        } else {
+            *p = pool_cache_get(waited_for, w->entitled ? PR_NOWAIT | PR_RESERVE
+                                                        : PR_NOWAIT);
+        }
+        if (*p != NULL) {
+            w->wrong += !w->entitled && of_reserve(*p);
+            tower_fill(*p, 200, (unsigned)(uintptr_t)p >> 3);
+        }
+    }
+    for (unsigned i = 0; i < KVA_COUNT(have); i++) {
+        if (have[i] != NULL) {
+            pool_cache_put(waited_for, have[i]);
+        }
+    }
+    return NULL;
+}
+
+static void
+threads_share_a_cache(struct test_ctx *t)
+{
+    struct worker w[4];
+    struct hoard h = { .n = 0 };
+    struct kva_pool_stat st;
+
+    start_with(LIMIT, 8, 4);
+    waited_for = cache(200, false);
+    CHECK_EQ(pool_cache_setreserve(waited_for, 16), 0);
+    hoard_all(&h);
+    for (unsigned i = 0; i < 2; i++) { /* some memory for everybody */
+        kva_wired_free(h.page[--h.n], P);
+    }
+    for (unsigned i = 0; i < KVA_COUNT(w); i++) {
+        w[i] = (struct worker){ .t = t,
+                                .count = t->count,
+                                .seed = test_rand(t),
+                                .entitled = (i & 1u) != 0 };
+        CHECK_EQ(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+    }
+    for (unsigned i = 0; i < KVA_COUNT(w); i++) {
+        CHECK_EQ(pthread_join(w[i].thread, NULL), 0);
+        CHECK_EQ(w[i].wrong, 0);
+    }
+    tower_check();
+    pool_cache_stat(waited_for, &st);
+    CHECK_EQ(st.reserve_out, 0);
+    CHECK_GE(st.reserve_free, 16);
+    CHECK_EQ(used(), 0);
+    hoard_end(&h);
+    pool_cache_destroy(waited_for);
+    tower_end();
+}
+#endif
+
 const struct test reserve_tests[] = {
     TEST_COUNT("reserve", limits_are_two, 3000, 20000, 200000),
     TEST("reserve", reserve_is_set),
     TEST("reserve", arenas_have_one_behind),
     TEST_COUNT("reserve", marks_nest, 200, 2000, 20000),
     TEST("reserve", metadata_is_kept_back),
+    TEST("reserve", pool_keeps_a_reserve),
+    TEST("reserve", gets_fill_the_reserve),
+    TEST("reserve", pools_share_the_pages),
+    TEST("reserve", kmem_and_malloc_too),
+    TEST("reserve", constructors_may_fail),
+    TEST("reserve", some_have_no_reserve),
+    TEST_COUNT("reserve", reserve_reaches_nobody_else, 20000, 100000, 1000000),
+    TEST("reserve", debug_modes_have_reserves),
+    TEST("reserve", every_fault),
+    TEST("reserve", misuse_is_told),
+#if KVA_TIER >= 3
+    TEST("reserve", a_put_wakes),
+    TEST_COUNT("reserve", threads_share_a_cache, 2000, 20000, 200000),
+#endif
     TEST_END
 };
 
