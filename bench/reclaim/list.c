@@ -11,6 +11,7 @@ const struct experiment *const experiments[] = {
     &experiment_rump,
     &experiment_contention,
     &experiment_shrinkers,
+    &experiment_pfmemalloc,
 #ifdef EXPERIMENTS_REPLAY
     &experiment_three,
 #endif

@@ -84,6 +84,15 @@ shrinkers(struct test_ctx *t)
     holds(t, &experiment_shrinkers);
 }
 
+static void
+pfmemalloc(struct test_ctx *t)
+{
+    if (!KVA_RESERVES) {
+        SKIP("built without reserves");
+    }
+    holds(t, &experiment_pfmemalloc);
+}
+
 #if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
 static void
 three(struct test_ctx *t)
@@ -99,6 +108,7 @@ const struct test experiment_tests[] = {
     TEST_COUNT("experiments", rump, LEAST, 2, 1000),
     TEST_COUNT("experiments", contention, LEAST, 6, 100),
     TEST_COUNT("experiments", shrinkers, LEAST, 4, 100),
+    TEST_COUNT("experiments", pfmemalloc, LEAST, 100, 1000),
 #if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
     TEST_COUNT("experiments", three, LEAST, 5, 100),
 #endif
