@@ -22,12 +22,13 @@ kva_vmem_t *kva_heap_va_arena;
 kva_vmem_t *kva_kmem_arena;
 kva_vmem_t *kva_kmem_movable_arena;
 kva_vmem_t *kva_kmem_intr_arena;
+kva_vmem_t *kva_kmem_permanent_arena;
 static kva_vmem_t *reserve_arena;
 enum kva_mode kva__mode;
 
 /* Storage of the arenas: they are there before any allocator. */
 static struct kva_vmem kernel_va_store, heap_store, heap_va_store, kmem_store,
-    movable_store, intr_store, reserve_store;
+    movable_store, intr_store, permanent_store, reserve_store;
 
 /* Sizes up to this come from quantum caches: slabs of up to 32 pages. */
 #define QCACHE_MAX (32 * KVA_PAGE_SIZE)
@@ -222,6 +223,10 @@ wired_arenas(kva_vmem_t *source)
     kva_kmem_intr_arena->flags |= KVA__VM_APART;
     vmem_set_rimport(kva_kmem_intr_arena, kva__wire_intr_import, NULL, source,
                      0);
+    if (!kva__permanent_init(&permanent_store,
+                             source != NULL ? kva_kernel_va_arena : NULL)) {
+        return KVA_ENOMEM;
+    }
     cleaner_begin(&kva.kmem, &kva_kmem_arena, "kmem_arena");
     cleaner_begin(&kva.movable, &kva_kmem_movable_arena, "kmem_movable_arena");
     return reserve_begin(source);
@@ -308,10 +313,12 @@ kva_shutdown(void)
     arena_idle(kva_kmem_arena);
     arena_idle(kva_kmem_movable_arena);
     arena_idle(reserve_arena);
+    kva__permanent_fini();
     (void)kva__lazy_press();
     arena_idle(kva_heap_va_arena);
     arena_idle(kva_heap_arena);
     arena_idle(kva_kernel_va_arena);
+    arena_end(&kva_kmem_permanent_arena);
     arena_end(&kva_kmem_intr_arena);
     arena_end(&kva_kmem_arena);
     arena_end(&kva_kmem_movable_arena);
@@ -441,6 +448,7 @@ limits_set(size_t heap, size_t wired)
     }
     vmem_set_limit(kva_kmem_arena, wired);
     vmem_set_limit(kva_kmem_movable_arena, wired);
+    vmem_set_limit(kva_kmem_permanent_arena, wired);
 }
 
 /*
@@ -491,6 +499,7 @@ kva_reserve_set(size_t bytes)
     limit = kva__wire_reserve_set(bytes, whole);
     vmem_set_limit(kva_kmem_arena, limit);
     vmem_set_limit(kva_kmem_movable_arena, limit);
+    vmem_set_limit(kva_kmem_permanent_arena, limit);
     kva__meta_stock_set(bytes == 0 ? 0
                                    : (bytes >> KVA_PAGE_SHIFT >> STOCK_SHIFT) +
                                          STOCK_LEAST);

@@ -10,6 +10,7 @@
  *       |         +- kmem_movable_arena   the same, for objects that can be
  *       |                        moved: they share no span with others
  *       +- kmem_intr_arena       wired in advance, for interrupt context
+ *       +- kmem_permanent_arena  wired, for what is never freed
  *       +- kernel_map            the few pageable ranges, for fault handling
  *
  * After NetBSD's kmem_arena / kmem_va_arena and the discussion of 2011 on
@@ -34,6 +35,7 @@ extern kva_vmem_t *kva_heap_va_arena;
 extern kva_vmem_t *kva_kmem_arena;
 extern kva_vmem_t *kva_kmem_movable_arena;
 extern kva_vmem_t *kva_kmem_intr_arena;
+extern kva_vmem_t *kva_kmem_permanent_arena;
 
 /*
  * What a working kmem needs, from one donated, mapped region, page-aligned
@@ -153,6 +155,21 @@ void kva_wired_free(kva_vmem_addr_t va, size_t size);
  */
 size_t kva_unmap_flush(void);
 size_t kva_unmap_tick(void);
+
+/*
+ * size bytes that are never freed, zeroed: tables, descriptors of devices, what
+ * lives as long as the kernel.  align: a power of two; 0: that of any type, 16.
+ * They lie side by side in pages where nothing else does, without header or
+ * tag, and so hold nothing that comes and goes.  There is no free; kva_shutdown
+ * takes all back.  flags: VM_NOSLEEP or VM_SLEEP.  NULL: no memory.  Size 0 or
+ * another align is a misuse.  Thread context.  Constant work, a new range
+ * aside.  (FreeBSD's M_NEVERFREED; its arenas for that.)
+ *
+ * Pools whose slabs are never freed take them from kmem_permanent_arena
+ * (struct kva_pool_allocator).  It gives nothing back to its source, what is
+ * freed there serves the next; so kva_shutdown asks nobody for what is live.
+ */
+void *kva_permanent_alloc(size_t size, size_t align, kva_vm_flag_t flags);
 
 /*
  * Pageable ranges: addresses from kernel_va_arena, described in kernel_map,

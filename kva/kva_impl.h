@@ -58,6 +58,13 @@ bool kva__wire_direct(uintptr_t va, kva_pa_t *pa);
 /* What an arena does when it has nothing left, if the caller can wait. */
 void kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq);
 
+/* ---- permanent.c ----------------------------------------------------- */
+
+/* kmem_permanent_arena, addresses from source; false: no memory. */
+bool kva__permanent_init(struct kva_vmem *store, kva_vmem_t *source);
+/* All of it is free, and its pages are back. */
+void kva__permanent_fini(void);
+
 /* ---- stack.c --------------------------------------------------------- */
 
 void kva__stacks_boot(void);

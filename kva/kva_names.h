@@ -9,5 +9,6 @@
 #define kmem_arena kva_kmem_arena
 #define kmem_movable_arena kva_kmem_movable_arena
 #define kmem_intr_arena kva_kmem_intr_arena
+#define kmem_permanent_arena kva_kmem_permanent_arena
 
 #endif

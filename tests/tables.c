@@ -61,6 +61,7 @@ extern const struct test object_wrong_size_tests[];
 extern const struct test order_tests[];
 extern const struct test pages_tests[];
 extern const struct test pageable_tests[];
+extern const struct test permanent_tests[];
 extern const struct test pool_allocator_tests[];
 extern const struct test pool_marks_tests[];
 extern const struct test reserve_tests[];
@@ -168,6 +169,7 @@ const struct test *const test_tables[] = {
     large_tests,
     pageable_tests,
     lazy_tests,
+    permanent_tests,
     boot_tests,
     boot_order_tests,
     move_tests,

@@ -43,7 +43,8 @@ USER = "the user's"
 # How the call is written: file, text in the line; kind; what it may lead to.
 RELEASES = ["kva_vmem_xfree", "kva__wire_release", "kva/kva.c:unit_release",
             "kva/stack.c:slots_release", USER]
-IMPORTS = ["kva/kva.c:unit_import", "kva__wire_import", "kva__wire_intr_import",
+IMPORTS = ["kva/kva.c:unit_import", "kva/permanent.c:permanent_import",
+           "kva__wire_import", "kva__wire_intr_import",
            "kva__wire_reserve_import",
            (STACKED, "vmem/import.c:import_stacked"),
            "kva/stack.c:slots_import", "kva_vmem_rimport", USER]
@@ -100,7 +101,7 @@ INDIRECT = [
      [(STACKED, "kva_vmem_alloc"), USER]),
     ("vmem/import.c", "    vm->releasefn(vm->source, addr", DOWN, RELEASES),
     ("vmem/import.c", "            fn(vm->source, addr, size)", DOWN,
-     ["kva__wire_release"]),
+     ["kva__wire_release", "kva/permanent.c:top_release"]),
     ("vmem/magazine.c", "supplier->fill(", SUPPLY, SUPPLIES),
     ("vmem/magazine.c", "supplier->drain(", SUPPLY, TAKE_BACK),
     ("vmem/persist.c", "t->attempt(", PLAIN,

@@ -299,6 +299,7 @@ tower(struct test_ctx *t)
     struct kva_sizing sizing;
     kva_pa_t pa;
     struct kva_stat st;
+    void *p;
     vmem_addr_t a = 0, b = 0;
 
     (void)t;
@@ -329,6 +330,8 @@ tower(struct test_ctx *t)
     GET(err, contig_alloc(2 * P, 0, ~(kva_pa_t)0, 0, 0, VM_NOSLEEP, &a, &pa));
     CHECK_EQ(err, 0);
     DO(contig_free(a, 2 * P));
+    GET(p, permanent_alloc(100, 0, VM_NOSLEEP));
+    CHECK(p != NULL);
     GET(err, stacks_init(&ks, "stacks", 4 * P, 0));
     GET(err, stack_alloc(&ks, VM_NOSLEEP, &a));
     CHECK_EQ(err, 0);

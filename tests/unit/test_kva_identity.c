@@ -217,10 +217,41 @@ stacks_without_guards(struct test_ctx *t)
 }
 #endif
 
+/* What is never freed, in frames of its own, or in the region. */
+static void
+permanent_memory(struct test_ctx *t)
+{
+    static _Alignas(4096) char region[KVA_BOOT_SIMPLE_MIN + 64 * P];
+    char *p, *last = NULL;
+
+    (void)t;
+    for (unsigned simple = 0; simple < 2; simple++) {
+        if (simple == 0) {
+            boot(40 * P);
+        } else {
+            CHECK_EQ(kva_boot_simple(region, sizeof(region)), 0);
+        }
+        while ((p = kva_permanent_alloc(200, 64, VM_NOSLEEP)) != NULL) {
+            CHECK_EQ((uintptr_t)p % 64, 0);
+            for (unsigned i = 0; i < 200; i++) {
+                CHECK_EQ(p[i], 0);
+            }
+            memset(p, 0x5a, 200);
+            last = p;
+        }
+        CHECK(last != NULL);
+        CHECK_GE(vmem_size(kmem_permanent_arena, VMEM_ALLOC), 40 * P);
+        CHECK_PTR(vmem_check(kmem_permanent_arena), NULL);
+        CHECK_PTR(vmem_check(kmem_arena), NULL);
+        kva_shutdown();
+    }
+}
+
 const struct test kva_identity_tests[] = {
     TEST_COUNT("kva", frames_come_and_go, 2000, 50000, 1000000),
     TEST("kva", limit_holds),
     TEST("kva", simple_boot),
+    TEST("kva", permanent_memory),
     TEST_COUNT("kva", faults_lose_nothing, 200, 5000, 100000),
 #if KVA_TIER < 2
     TEST("kva", stacks_without_guards),
