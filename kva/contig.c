@@ -151,6 +151,26 @@ size_verify(const char *func, uintptr_t va, size_t size)
     return bytes;
 }
 
+/* One try, counted as pages that are wired. */
+static int
+try_accounted(const struct want *w, vm_flag_t flags, uintptr_t *va,
+              kva_pa_t *pa)
+{
+    size_t bytes = w->n << KVA_PAGE_SHIFT;
+    int err = KVA_ENOMEM;
+
+    kva__wire_attempt_begin();
+    if (kva__wire_account(bytes,
+                          kva__reserve_entitled(flags) ? VM_RESERVE : 0)) {
+        err = try_once(w, flags, va, pa);
+        if (err != 0) {
+            kva__wire_unaccount(bytes);
+        }
+    }
+    kva__wire_attempt_end(err != 0);
+    return err;
+}
+
 int
 kva_contig_alloc(size_t size, kva_pa_t low, kva_pa_t high, kva_pa_t align,
                  kva_pa_t boundary, vm_flag_t flags, vmem_addr_t *va,
@@ -164,17 +184,13 @@ kva_contig_alloc(size_t size, kva_pa_t low, kva_pa_t high, kva_pa_t align,
     if (!want_is_possible(&w)) {
         return KVA_EINVAL;
     }
-    if (!kva__wire_account(bytes,
-                           kva__reserve_entitled(flags) ? VM_RESERVE : 0)) {
-        return KVA_ENOMEM;
+    err = try_accounted(&w, flags, va, pa);
+    if (err == KVA_ENOMEM && kva__lazy_press()) { /* freed, and not flushed */
+        err = try_accounted(&w, flags, va, pa);
     }
-    err = try_once(&w, flags, va, pa);
     if (err == KVA_ENOMEM && kva__wait_possible(flags)) {
         (void)kva_reclaim(SIZE_MAX);
-        err = try_once(&w, flags, va, pa);
-    }
-    if (err != 0) {
-        kva__wire_unaccount(bytes);
+        err = try_accounted(&w, flags, va, pa);
     }
     return err;
 }
@@ -196,10 +212,9 @@ range_verify(uintptr_t va, size_t bytes)
     }
 }
 
-void
-kva_contig_free(vmem_addr_t va, size_t size)
+static void
+range_free(uintptr_t va, size_t bytes)
 {
-    size_t bytes = size_verify("kva_contig_free", va, size);
     kva_pa_t pa = va;
 
     if (kva__mode == KVA_MODE_FRAMES || kva__wire_direct(va, &pa)) {
@@ -217,4 +232,11 @@ kva_contig_free(vmem_addr_t va, size_t size)
     kva__wire_detach(va, bytes);
     vmem_xfree(kva_heap_va_arena, va, bytes);
 #endif
+}
+
+void
+kva_contig_free(vmem_addr_t va, size_t size)
+{
+    range_free(va, size_verify("kva_contig_free", va, size));
+    kva__wait_released(kva_kmem_arena); /* somebody may wait for frames */
 }

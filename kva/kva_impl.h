@@ -50,6 +50,10 @@ void kva__wire_detach(uintptr_t va, size_t bytes);
  * false: above its limit, or before kva_start. */
 bool kva__wire_account(size_t bytes, kva_vm_flag_t flags);
 void kva__wire_unaccount(size_t bytes);
+/* Around each attempt to have pages, from the account on: with it nobody who
+ * waits sleeps on what a failed one has taken for a while.  No lock held. */
+void kva__wire_attempt_begin(void);
+void kva__wire_attempt_end(bool failed);
 /* Is va in the direct map; the frame behind it. */
 bool kva__wire_direct(uintptr_t va, kva_pa_t *pa);
 

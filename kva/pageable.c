@@ -389,6 +389,15 @@ range_frames_out(const struct range *r, bool wired_too)
     return done;
 }
 
+/* Somebody may wait for them who wants wired memory. */
+static void
+frames_are_back(size_t n)
+{
+    if (n != 0) {
+        kva__wait_released(kva_kmem_arena);
+    }
+}
+
 /* ---- allocating -------------------------------------------------------- */
 
 static void
@@ -535,16 +544,18 @@ kva_pageable_free(vmem_addr_t va, size_t size)
     struct range r = range_of(func, va, size);
     struct kva__piece *empty;
     unsigned most;
+    size_t gone;
 
     (void)range_lock(&r, func, NEED_UNWIRED, &most);
     range_change(&r, KVA__PAGE_USED | KVA__PAGE_PROT, KVA__PAGE_BUSY, 0);
     range_unlock(&r);
-    (void)range_frames_out(&r, true);
+    gone = range_frames_out(&r, true);
     range_lock_again(&r);
     empty = range_leave(&r);
     wake_waiters();
     range_unlock(&r);
     pieces_end(empty);
+    frames_are_back(gone);
 }
 
 /* A range of which the frames of pages that are not wired are gone. */
@@ -579,6 +590,7 @@ kva_pageable_discard(vmem_addr_t va, size_t size)
     range_unmark_given(&r);
     wake_waiters();
     range_unlock(&r);
+    frames_are_back(gone);
     return gone << KVA_PAGE_SHIFT;
 }
 

@@ -208,6 +208,40 @@ kva__wire_unaccount(size_t size)
     unaccount(size);
 }
 
+/*
+ * Two attempts may each take what the other lacks, and both fail and give it
+ * back, with nobody left who would wake them.  So one that fails beside another
+ * says so, and if that fails too whoever waits tries again.  It comes to an end:
+ * who fails alone wakes nobody.
+ */
+void
+kva__wire_attempt_begin(void)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    wired.importing++;
+    kva_port_unlock(&wired.lock, irq);
+}
+
+void
+kva__wire_attempt_end(bool failed)
+{
+    bool wake = false;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wired.lock);
+    wired.importing--;
+    if (failed) {
+        wake = wired.crowded;
+        wired.crowded = wired.importing != 0;
+    }
+    kva_port_unlock(&wired.lock, irq);
+    if (wake) {
+        kva__wait_more(kva_kmem_arena);
+    }
+}
+
 /* What the port is told of a request's flags. */
 static unsigned
 page_flags(vm_flag_t flags)
@@ -455,8 +489,13 @@ kva__wire_attach(uintptr_t va, size_t bytes)
     if (!wired.started) {
         return KVA_ENOMEM;
     }
+    kva__wire_attempt_begin();
     err = attach_accounted(va, bytes);
-    return err != 0 && kva__lazy_press() ? attach_accounted(va, bytes) : err;
+    if (err != 0 && kva__lazy_press()) {
+        err = attach_accounted(va, bytes);
+    }
+    kva__wire_attempt_end(err != 0);
+    return err;
 }
 
 void
@@ -496,40 +535,6 @@ va_release(uintptr_t addr, size_t size, const char *func)
 
 /* ---- what the arenas call --------------------------------------------- */
 
-/*
- * Two attempts may each take what the other lacks, and both fail and give it
- * back, with nobody left who would wake them.  So one that fails beside another
- * says so, and if that fails too whoever waits tries again.  It comes to an end:
- * who fails alone wakes nobody.
- */
-static void
-attempt_begin(void)
-{
-    kva_irq_t irq;
-
-    irq = kva_port_lock(&wired.lock);
-    wired.importing++;
-    kva_port_unlock(&wired.lock, irq);
-}
-
-static void
-attempt_end(bool failed)
-{
-    bool wake = false;
-    kva_irq_t irq;
-
-    irq = kva_port_lock(&wired.lock);
-    wired.importing--;
-    if (failed) {
-        wake = wired.crowded;
-        wired.crowded = wired.importing != 0;
-    }
-    kva_port_unlock(&wired.lock, irq);
-    if (wake) {
-        kva__wait_more(kva_kmem_arena);
-    }
-}
-
 static int
 import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
@@ -568,12 +573,12 @@ import_pressed(const struct kva_vmem_request *rq, size_t *actual,
         return KVA_ENOMEM;
     }
     *actual = rq->size;
-    attempt_begin();
+    kva__wire_attempt_begin();
     err = import(rq, addr);
     if (err != 0 && kva__lazy_press()) {
         err = import(rq, addr);
     }
-    attempt_end(err != 0);
+    kva__wire_attempt_end(err != 0);
     return err;
 }
 

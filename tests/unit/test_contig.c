@@ -5,6 +5,7 @@
  * loses nothing.  The same bodies with an address space, with a direct map, and
  * with neither.
  */
+#include <pthread.h>
 #include <string.h>
 
 #include "kva/contig.h"
@@ -261,9 +262,68 @@ faults_lose_nothing(struct test_ctx *t)
     kva_shutdown();
 }
 
-const struct test contig_tests[] = {
-    TEST_COUNT("contig", runs_come_and_go, 2000, 50000, 1000000),
-    TEST("contig", constraints_are_looked_at),
-    TEST("contig", region_serves_devices), TEST("contig", faults_lose_nothing),
-    TEST_END
-};
+#define ALL ((size_t)20)
+
+/* What was freed and not flushed yet is as good as free. */
+static void
+freed_ranges_serve_devices(struct test_ctx *t)
+{
+    vmem_addr_t va;
+    kva_pa_t pa;
+
+    (void)t;
+    boot(ALL * P);
+    CHECK_EQ(kva_wired_alloc(ALL * P, 0, VM_NOSLEEP, &va), 0);
+    CHECK_EQ(kva_contig_alloc(P, 0, ANY, 0, 0, VM_NOSLEEP, &va, &pa),
+             KVA_ENOMEM);
+    kva_wired_free(va, ALL * P);
+    CHECK_EQ(kva_contig_alloc(ALL * P, 0, ANY, 0, 0, VM_NOSLEEP, &va, &pa), 0);
+    kva_contig_free(va, ALL * P);
+    CHECK_EQ(wired(), 0);
+    kva_shutdown();
+}
+
+#if KVA_TIER >= 3
+static void *
+want_half(void *arg)
+{
+    vmem_addr_t *va = arg;
+
+    CHECK_EQ(kva_wired_alloc(ALL / 2 * P, 0, VM_SLEEP, va), 0);
+    return NULL;
+}
+
+/* Who waits for frames is woken when a device gives them back.  The clock
+ * stands still, so a wake that is lost hangs. */
+static void
+who_waits_is_woken(struct test_ctx *t)
+{
+    vmem_addr_t va, other;
+    pthread_t thread;
+    kva_pa_t pa;
+
+    (void)t;
+    boot(ALL * P);
+    kva_posix_clock_virtual(true);
+    CHECK_EQ(kva_contig_alloc(ALL * P, 0, ANY, 0, 0, VM_NOSLEEP, &va, &pa), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, want_half, &other), 0);
+    while (kva_posix_waiters() == 0) {
+        kva_port_relax();
+    }
+    kva_contig_free(va, ALL * P);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    kva_wired_free(other, ALL / 2 * P);
+    kva_shutdown();
+}
+#endif
+
+const struct test contig_tests[] = { TEST_COUNT("contig", runs_come_and_go,
+                                                2000, 50000, 1000000),
+                                     TEST("contig", constraints_are_looked_at),
+                                     TEST("contig", region_serves_devices),
+                                     TEST("contig", faults_lose_nothing),
+                                     TEST("contig", freed_ranges_serve_devices),
+#if KVA_TIER >= 3
+                                     TEST("contig", who_waits_is_woken),
+#endif
+                                     TEST_END };

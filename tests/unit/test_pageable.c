@@ -455,6 +455,60 @@ entries_are_printed(struct test_ctx *t)
     end();
 }
 
+#define FRAMES ((size_t)20)
+
+static void *
+want_half(void *arg)
+{
+    vmem_addr_t *va = arg;
+
+    CHECK_EQ(kva_wired_alloc(FRAMES / 2 * P, 0, VM_SLEEP, va), 0);
+    return NULL;
+}
+
+/* Who waits for frames is woken when pageable ranges give them back.  The clock
+ * stands still, so a wake that is lost hangs. */
+static void
+who_waits_for_frames_is_woken(struct test_ctx *t)
+{
+    const struct kva_posix_config config = { .va_bytes = (size_t)64 << 20,
+                                             .page_limit = FRAMES };
+    struct kva_boot kb = { .va_base = 0 };
+    vmem_addr_t va, other;
+    pthread_t thread;
+
+    (void)t;
+    PORT(&config);
+    kb.va_base = kva_posix_va_base();
+    kb.va_bytes = kva_posix_va_bytes();
+    CHECK_EQ(kva_boot(&kb), 0);
+    CHECK_EQ(kva_start(), 0);
+    kva_posix_clock_virtual(true);
+    for (unsigned discard = 0; discard < 2; discard++) {
+        va = pageable(FRAMES, RW);
+        for (size_t i = 0; i < FRAMES; i++) {
+            CHECK_EQ(kva_fault(va + i * P, KVA_PROT_WRITE), 0);
+        }
+        CHECK_EQ(pthread_create(&thread, NULL, want_half, &other), 0);
+        while (kva_posix_waiters() == 0) {
+            kva_port_relax();
+        }
+        if (discard != 0) {
+            CHECK_EQ(kva_pageable_discard(va, FRAMES * P), FRAMES * P);
+        } else {
+            kva_pageable_free(va, FRAMES * P);
+        }
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        kva_wired_free(other, FRAMES / 2 * P);
+        if (discard != 0) {
+            kva_pageable_free(va, FRAMES * P);
+        }
+    }
+    (void)kva_unmap_flush();
+    CHECK_EQ(machine().frames, 0);
+    kva_shutdown();
+}
+
 const struct test pageable_tests[] = {
     TEST("pageable", pages_come_when_they_are_touched),
     TEST("pageable", a_fault_may_fail),
@@ -467,5 +521,6 @@ const struct test pageable_tests[] = {
     TEST("pageable", wired_pages_stay),
     TEST("pageable", addresses_before_frames),
     TEST("pageable", entries_are_printed),
+    TEST("pageable", who_waits_for_frames_is_woken),
     TEST_END
 };
