@@ -771,13 +771,13 @@ check_counts(void)
 }
 
 static void
-oracle_start(struct test_ctx *t)
+oracle_start(struct test_ctx *t, unsigned long round)
 {
     struct kva_boot kb = { .lazy_bytes = (8 + below(t, 120)) * P,
                            .lazy_ms = 1 + (unsigned)below(t, 50) };
 
     memset(&o, 0, sizeof(o));
-    o.page_limit = below(t, 2) == 0 ? 0 : 200 + below(t, 200);
+    o.page_limit = round % 2 == 0 ? 0 : 200 + below(t, 200);
     if (below(t, 3) != 0) {
         kb.quarantine_frees = below(t, 3) == 0 ? 0 : 1 + below(t, 50);
         kb.quarantine_bytes = below(t, 3) == 0 ? 0 : P * (1 + below(t, 400));
@@ -803,7 +803,7 @@ agrees_with_an_oracle(struct test_ctx *t)
         unsigned k = (unsigned)below(t, ORACLE_LIVE);
 
         if (i % 500 == 0) {
-            oracle_start(t);
+            oracle_start(t, i / 500);
         }
         if (below(t, 12) == 0) {
             op_time(t);
