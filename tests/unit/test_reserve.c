@@ -6,8 +6,9 @@
  * upper, as a sum says, whoever is entitled and how; marks nest, and are no
  * interrupt's; what came from a reserve goes back to it, and nobody gets it who
  * is not entitled, whatever is got, put and drained on which CPU slot; a pool's
- * reserve is filled again; metadata is kept back likewise; each fault fails one
- * request and nothing else; and misuse is told in the same words as ever.
+ * reserve is filled again; metadata is kept back likewise; who is entitled and
+ * waits is woken by what comes back; each fault fails one request and nothing
+ * else; and misuse is told in the same words as ever.
  */
 #include <pthread.h>
 
@@ -920,6 +921,79 @@ a_put_wakes(struct test_ctx *t)
     tower_end();
 }
 
+/* One that sleeps for a page. */
+struct sleeper {
+    pthread_t thread;
+    vm_flag_t flags;
+    vmem_addr_t va;
+    int err;
+    bool done;
+};
+
+static void *
+sleep_for_page(void *arg)
+{
+    struct sleeper *s = arg;
+
+    s->err = vmem_alloc(kmem_arena, P, VM_SLEEP | s->flags, &s->va);
+    __atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+static void
+sleeper_begin(struct sleeper *s, vm_flag_t flags)
+{
+    size_t before = kva_posix_waiters();
+
+    *s = (struct sleeper){ .flags = flags };
+    CHECK_EQ(pthread_create(&s->thread, NULL, sleep_for_page, s), 0);
+    while (kva_posix_waiters() == before) {
+        kva_port_relax();
+    }
+}
+
+static void
+sleeper_end(struct sleeper *s)
+{
+    CHECK_EQ(pthread_join(s->thread, NULL), 0);
+    CHECK_EQ(s->err, 0);
+    vmem_free(kmem_arena, s->va, P);
+}
+
+/* A page of the reserve that is freed is for the entitled one of those who wait
+ * for pages, behind whom of the others he may be; these get what is everybody's. */
+static void
+a_free_wakes_the_entitled(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    struct sleeper ordinary, entitled;
+    vmem_addr_t mine[8];
+
+    (void)t;
+    start_with(40, KVA_COUNT(mine), 4);
+    kva_posix_clock_virtual(true);
+    hoard_all(&h);
+    for (unsigned i = 0; i < KVA_COUNT(mine); i++) {
+        CHECK_EQ(vmem_alloc(kmem_arena, P, VM_NOSLEEP | VM_RESERVE, &mine[i]),
+                 0);
+    }
+    sleeper_begin(&ordinary, 0);
+    sleeper_begin(&entitled, VM_RESERVE);
+    vmem_free(kmem_arena, mine[0], P);
+    CHECK_EQ(pthread_join(entitled.thread, NULL), 0);
+    CHECK_EQ(entitled.err, 0);
+    CHECK(!__atomic_load_n(&ordinary.done, __ATOMIC_ACQUIRE));
+    CHECK_EQ(used(), KVA_COUNT(mine) * P);
+    mine[0] = entitled.va;
+    for (unsigned i = 0; i < KVA_COUNT(mine); i++) {
+        vmem_free(kmem_arena, mine[i], P);
+    }
+    hoard_end(&h);
+    sleeper_end(&ordinary);
+    kva_posix_clock_virtual(false);
+    tower_end();
+}
+
 struct worker {
     pthread_t thread;
     struct test_ctx *t;
@@ -1020,6 +1094,7 @@ const struct test reserve_tests[] = {
     TEST("reserve", misuse_is_told),
 #if KVA_TIER >= 3
     TEST("reserve", a_put_wakes),
+    TEST("reserve", a_free_wakes_the_entitled),
     TEST_COUNT("reserve", threads_share_a_cache, 2000, 20000, 200000),
 #endif
     TEST_END
