@@ -66,12 +66,12 @@ void kva_port_lock_fini(kva_lock_t *lock);
 
 /*
  * Take n physically contiguous page frames; *pa is the address of the first.
- * Returns 0 or KVA_ENOMEM.  The library halves n and tries again when a run of
- * that length is not to be had.  A run may be given back in parts.  flags:
- * KVA_PAGE_*.  At tiers 0 and 1 memory is identity mapped: the frame at pa is
- * used at address pa.  Called with no lock of the library's held but, for
- * metadata, those of arenas and above; from interrupts for arenas that are used
- * there.
+ * Returns 0 or KVA_ENOMEM, whoever asks: no quota of a task is minded here.  The
+ * library halves n and tries again when a run of that length is not to be had.
+ * A run may be given back in parts.  flags: KVA_PAGE_*.  At tiers 0 and 1 memory
+ * is identity mapped: the frame at pa is used at address pa.  Called with no
+ * lock of the library's held but, for metadata, those of arenas and above; from
+ * interrupts for arenas that are used there.
  * With KVA_PAGE_LARGE n is a multiple of KVA_LARGE_PAGES, and the run is to be
  * mapped at addresses that are aligned to KVA_LARGE_PAGE_SIZE: give frames that
  * are aligned to it as well if there are any, so that kva_port_map can take

@@ -217,7 +217,26 @@ try_waiting(const struct try *t, struct kva__waiter *w)
                 kva__wait_lacks(w, kva__meta_refused() != refused,
                                 kva__wait_failures(w) == failed);
     } while (again);
+    w->denied = err == KVA_ENOMEM;
     return err;
+}
+
+/* May the quantum caches serve it. */
+static bool
+is_cached(const struct try *t)
+{
+    return t->state == BT_ALLOC && t->rq->size <= t->vm->qcache_max;
+}
+
+/* Two with the same way, arena, size and flags are tried alike; 0: who knows.
+ * The attempt for what is cached is that of the quantum caches. */
+static unsigned char
+way_of(const struct try *t)
+{
+    if (t->attempt == kva__take_or_import) {
+        return (unsigned char)(t->state + 1u);
+    }
+    return is_cached(t) ? BT_STATE_MASK + 2u : 0;
 }
 
 /* Queue up and wait until it is granted, or for as long as it is told to. */
@@ -231,7 +250,9 @@ wait_for_it(const struct try *t)
         .rq = t->rq,
         .cookie = t->rq->cookie,
         .deadline = kva__wait_deadline(t->rq->timeout_ns),
-        .cached = t->state == BT_ALLOC && t->rq->size <= vm->qcache_max,
+        .cached = is_cached(t),
+        .entitled = kva__reserve_entitled(t->rq->flags),
+        .way = way_of(t),
     };
     kva_irq_t irq;
     int err;

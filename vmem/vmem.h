@@ -75,8 +75,10 @@ struct kva_vmem_btag;
  * the arena was made with one); release gives exactly such a span back.
  * Called with no arena lock held.  flags: VM_SLEEP or VM_NOSLEEP and the fit;
  * to be handed on as they are, since they also say what a request below may
- * use.  Must not call into the arena itself.  ximport says in *actual how much
- * it took, at least size and a multiple of the quantum.
+ * use.  Must not call into the arena itself, nor answer one thread otherwise
+ * than another: what one was denied it is not asked for again, until there is
+ * more, for others who wait for the same.  ximport says in *actual how much it
+ * took, at least size and a multiple of the quantum.
  */
 typedef int kva_vmem_import_t(kva_vmem_t *arg, kva_vmem_size_t size,
                               kva_vm_flag_t flags, kva_vmem_addr_t *addr);

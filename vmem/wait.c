@@ -43,6 +43,14 @@
  * ever.  A wake for what counts no more is taken back, unless something else
  * came by meanwhile, which was not noted as he was awake: he tries once more.
  *
+ * What became free for import functions (frames, a quota) is of no size that we
+ * know.  If it did not do for one, those who sleep and ask for the same in the
+ * same way are not woken: it would not do for them either, since what an import
+ * function answers does not depend on who asks, but for reserves.  What makes a
+ * difference after that try comes with a hole of its own.  Others are still
+ * woken, one at a time.  Who was not let in, or lacks tags, knows nothing of it,
+ * and passes it to all.
+ *
  * Fairness.  Others need not queue up: a request that is served at once is
  * quicker for all.  But each grant from memory that feeds the head is counted,
  * and after PASS_MAX of them such requests are refused (who may sleep queues
@@ -213,25 +221,44 @@ wake(struct kva__waiter *w, const struct kva__hole *hole)
     kva_port_wake(w);
 }
 
+/* Does w ask for what was denied to the other one, in the same way? */
+static bool
+asks_the_same(const struct kva__waiter *w, const struct kva__waiter *denied)
+{
+    return w->vm == denied->vm && w->way != 0 && w->way == denied->way &&
+           w->entitled == denied->entitled && w->rq->size == denied->rq->size &&
+           w->rq->flags == denied->rq->flags && !w->rq->constrained &&
+           !denied->rq->constrained && !w->lacks_tags && !denied->lacks_tags;
+}
+
 /*
  * The hole to the oldest from w on whom it may serve.  Who is awake anyway is
  * left out: he has not tried yet, and will find the hole without us.  But he
  * may come to know that the one he was woken for is none for him, and must not
  * sleep on that account when another came by.
+ * denied: to whom it has just been of no use, or NULL.
  */
 static void
-offer(struct kva__waitq *q, struct kva__waiter *w, const struct kva__hole *hole)
+offer_past(struct kva__waitq *q, struct kva__waiter *w,
+           const struct kva__hole *hole, const struct kva__waiter *denied)
 {
     for (; w != NULL; w = w->next) {
         if (w->cancelled || !may_serve(q, hole, w)) {
             continue;
         }
-        if (!w->woken) {
+        if (w->woken) {
+            w->more = true;
+        } else if (denied == NULL || !asks_the_same(w, denied)) {
             wake(w, hole);
             return;
         }
-        w->more = true;
     }
+}
+
+static void
+offer(struct kva__waitq *q, struct kva__waiter *w, const struct kva__hole *hole)
+{
+    offer_past(q, w, hole, NULL);
 }
 
 /*
@@ -261,6 +288,18 @@ offer_rest(struct kva__waiter *w, const struct kva__hole *hole, uintptr_t addr,
     rest.size = rest.size > size ? rest.size - size : 0;
     if (rest.size != 0) {
         offer(w->queue, w->next, &rest);
+    }
+}
+
+/* The hole that w tried was of no use to him.  What an import function denied
+ * to him it would deny to whoever asks the same. */
+static void
+offer_on(struct kva__waiter *w)
+{
+    if (w->tried.kind == KVA__HOLE_IMPORT && w->denied) {
+        offer_past(w->queue, w->next, &w->tried, w);
+    } else {
+        offer_rest(w, &w->tried, 0, 0);
     }
 }
 
@@ -403,7 +442,7 @@ kva__wait_sleep(struct kva__waiter *w)
     if (w->trying) {
         w->trying = false;
         w->vain++;
-        offer_rest(w, &w->tried, 0, 0);
+        offer_on(w);
     }
     while (!w->woken && !w->cancelled && err == 0) {
         if (!time_left(w, &left)) {

@@ -57,10 +57,13 @@ struct kva__waiter {
     struct kva__hole hole;              /* (w) why, if woken */
     struct kva__hole tried;             /* (o) why it last woke up */
     bool trying;                        /* (o) tried is valid */
-    unsigned despair;                   /* (w) passes in vain, in a row */
-    unsigned wakes, vain;               /* (o) wake-ups; of them, for nothing */
-    struct kva__waiter *next;           /* (w) younger */
-    struct kva__waiter *prev;           /* (w) older */
+    bool denied;                        /* (o) was let in, and had nothing */
+    bool entitled;                      /* (c) reserves may serve it, too */
+    unsigned char way;        /* (c) how it is tried; 0: unlike others */
+    unsigned despair;         /* (w) passes in vain, in a row */
+    unsigned wakes, vain;     /* (o) wake-ups; of them, for nothing */
+    struct kva__waiter *next; /* (w) younger */
+    struct kva__waiter *prev; /* (w) older */
 };
 
 /* How a request was let in, until it is known whether it was granted. */
@@ -100,8 +103,8 @@ bool kva__wait_possible(kva_vm_flag_t flags);
 
 /*
  * Queue up at the end; then try once more; then sleep or leave.  queue, vm, rq,
- * cookie, deadline and cached are set by the caller, the rest is 0.  No lock
- * held.
+ * cookie, deadline, cached, entitled and way are set by the caller, the rest is
+ * 0.  No lock held.
  */
 void kva__wait_join(struct kva__waiter *w);
 

@@ -80,6 +80,8 @@ struct outcome {
     size_t idle;      /* moments at which one waited while a page was free */
     uint64_t longest; /* wait, ns */
     size_t pages;     /* most there were, metadata included */
+    size_t waits;     /* of requests */
+    size_t vain;      /* wake-ups for nothing */
 };
 
 struct contention {
@@ -361,12 +363,16 @@ sum_up(struct outcome *sum, const struct contender *c,
        const struct contention *x)
 {
     struct kva_posix_stats st;
+    struct kva_vmem_stat vs;
 
     for (size_t i = 0; i < x->threads; i++) {
         add_up(sum, &c[i].out);
     }
     kva_posix_stats_get(&st);
     sum->pages = st.frames_peak + st.meta_peak;
+    vmem_stat(kmem_arena, &vs);
+    sum->waits = vs.wait;
+    sum->vain = vs.wakes_vain;
 }
 
 static size_t
@@ -632,6 +638,8 @@ run_seeds(struct contention *x, unsigned seeds, struct outcome *out,
         add_up(out, &one);
         out->left += one.left;
         out->idle += one.idle;
+        out->waits += one.waits;
+        out->vain += one.vain;
         out->pages = one.pages > out->pages ? one.pages : out->pages;
     }
     return true;
@@ -659,6 +667,10 @@ claims_of_seeds(struct claims *c, const struct contention *x, unsigned seeds,
                            false, 0, (double)o->odd, CLAIM_EQUALS, 0 });
     claim(c, &(struct claim){ "moments with one who waits and a page free", "",
                               false, 0, (double)o->idle, CLAIM_EQUALS, 0 });
+    claim(c, &(struct claim){
+                 "woken in vain, of those who wait", "times each", false, 0,
+                 o->waits == 0 ? 0 : (double)o->vain / (double)o->waits,
+                 CLAIM_AT_MOST, 2 });
     claim(c, &(struct claim){ "longest wait", "ms", false, 0,
                               (double)(o->longest / MS), CLAIM_AT_MOST,
                               (double)(TIMEOUT / MS) });

@@ -34,7 +34,8 @@
  * (waiter 0 may time out), CANCEL (somebody cancels waiter 0), PASSER (somebody who
  * does not wait takes and frees), OWNED (units that are in use at first), WHOLE (they
  * are freed at once), STOCK (a magazine), DAEMON (the pagedaemon, with
- * HOARD units to be had from cleaners).  PLANT_x are mistakes, which must be found
+ * HOARD units to be had from cleaners), IMPORTS (units are what an import function
+ * has of something: a free says that there is more, and not how much).  PLANT_x are mistakes, which must be found
  * (tests/spin/check).
  */
 #ifndef WAITERS
@@ -64,6 +65,7 @@
 #define PROCESSES (WAITERS + 5)
 #define NONE 255
 #define OUT 250 /* a waiter's error, for short */
+#define SOME 100 /* of KVA__HOLE_IMPORT: so many as nobody knows */
 
 bit busy[UNITS];
 byte detour;      /* vm->detour: waiters for whom the short way is closed */
@@ -154,8 +156,15 @@ inline wake(w, f, s) {
 /* Was the head passed often enough, and is not open: head_starves(). */
 #define STARVES (passed >= PASS_MAX && !open[queue[0]])
 
+/* asks_the_same(): the hole was denied just now to one who needs that many. */
+#ifdef PLANT_ALL_ARE_DENIED
+#define DENIED(w, s) (s == SOME && denied != 0)
+#else
+#define DENIED(w, s) (s == SOME && denied == need[w])
+#endif
+
 /*
- * wait.c, offer(): the hole (size 0: ANY) to the oldest whom it may serve, from
+ * wait.c, offer_past(): the hole (size 0: ANY) to the oldest whom it may serve, from
  * place k of the queue on.  Oldest is checked, for the mistake PLANT_YOUNGEST.
  */
 inline offer(k, f, s) {
@@ -183,7 +192,8 @@ inline offer(k, f, s) {
         :: else ->
             if
             :: at != 0 && STARVES -> held_back = 1 /* is_kept_for_head() */
-            :: !(at != 0 && STARVES) && (s == 0 || s >= need[queue[at]]) ->
+            :: !(at != 0 && STARVES) && (s == 0 || s >= need[queue[at]]) &&
+               !DENIED(queue[at], s) ->
                 chosen = at
             :: else -> skip
             fi
@@ -198,7 +208,8 @@ inline offer(k, f, s) {
         do
         :: at < chosen ->
             assert(woken[queue[at]] || cancelled[queue[at]] ||
-                   (at != 0 && STARVES) || (s != 0 && s < need[queue[at]]));
+                   (at != 0 && STARVES) || (s != 0 && s < need[queue[at]]) ||
+                   DENIED(queue[at], s));
             at++
         :: else -> break
         od;
@@ -212,7 +223,7 @@ inline offer(k, f, s) {
 /* wait.c, offer_rest(): of hole f, s the n units at a are gone (n 0: none). */
 inline offer_rest(k, f, s, a, n) {
     if
-    :: s == 0 || n == 0 || a < f || a >= f + s -> offer(k, f, s)
+    :: s == 0 || s == SOME || n == 0 || a < f || a >= f + s -> offer(k, f, s)
     :: else ->
         if
         :: a > f -> offer(k, f, a - f)
@@ -271,7 +282,7 @@ inline take_out(w) {
 
 /* ---- freeing --------------------------------------------------------------- */
 
-#define LOCALS byte hf, hs, at, chosen, place, seen; bit granted
+#define LOCALS byte hf, hs, at, chosen, place, seen, denied; bit granted, let_in
 
 /*
  * A free of n units at f.  Short way (short.c): the detour is looked at under the
@@ -295,6 +306,9 @@ inline free_units(f, n) {
         :: else -> break
         od;
         hole_around(f);
+#ifdef IMPORTS
+        hs = SOME;
+#endif
         at = detour;
     LEAVE(arena_lock);
     if
@@ -374,6 +388,7 @@ inline settle() {
 /* The attempt (arena.c): got is the first unit, or NONE. */
 inline try(w, n) {
     admit(w);
+    let_in = granted;
     if
     :: granted ->
         ENTER(arena_lock)
@@ -460,7 +475,7 @@ inline press() {
 #define AWAKE(w) (woken[w] || cancelled[w])
 #endif
 
-/* kva__wait_sleep(); err: 0, or OUT.  tf, ts: w->tried; trying as in C. */
+/* kva__wait_sleep(), with offer_on(); err: 0, or OUT.  tf, ts: w->tried; trying as in C. */
 inline sleep(w) {
 #ifdef PLANT_UNLOCKED_CHECK
     seen = woken[w] || cancelled[w];
@@ -473,7 +488,9 @@ inline sleep(w) {
             trying = 0;
 #ifndef PLANT_NO_REST_ON_SLEEP
             place_of(w);
+            denied = (let_in -> n : 0);
             offer_rest(place + 1, tf, ts, 0, 0);
+            denied = 0;
             place = 0
 #endif
         :: else -> skip

@@ -518,6 +518,79 @@ another_hole_is_remembered(struct test_ctx *t)
     arena_end(source);
 }
 
+/* What an import function has of something, each time elsewhere. */
+static struct {
+    size_t have; /* quanta */
+    unsigned calls;
+} larder;
+
+static int
+import_of_stock(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+                vmem_addr_t *addr)
+{
+    (void)source;
+    (void)flags;
+    if (size > larder.have * Q) {
+        return KVA_ENOMEM;
+    }
+    larder.have -= size / Q;
+    *addr = BASE + larder.calls++ * QUANTA * Q;
+    return 0;
+}
+
+static void
+release_to_stock(vmem_t *source, vmem_addr_t addr, vmem_size_t size)
+{
+    (void)source;
+    (void)addr;
+    larder.have += size / Q;
+}
+
+/* What the import function denied to one it is not asked for again by those who
+ * want the same; but who wants less is woken, and all are when there is more. */
+static void
+the_same_is_denied_once(struct test_ctx *t)
+{
+    static const size_t quanta[] = { 2, 2, 2, 2, 2, 1, 3 };
+    struct sleeper s[KVA_COUNT(quanta)];
+    vmem_addr_t a;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = vmem_create("stock", 0, 0, Q, import_of_stock, release_to_stock, NULL,
+                     0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    larder.have = 1;
+    larder.calls = 0;
+    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), 0);
+    sleepers_start(s, vm, quanta, KVA_COUNT(quanta));
+    vmem_free(vm, a, Q); /* not for the first, nor for his like */
+    sleeper_join(&s[5], 0);
+    until_asleep(6);
+    check_wakes(vm, 1, 1, 0);
+    vmem_xfree(vm, s[5].addr, Q); /* once more, and the last is asked too */
+    until_asleep(6);
+    CHECK_EQ(larder.have, 1);
+    larder.have = 13;
+    vmem_retry(vm);
+    for (unsigned i = 0; i < KVA_COUNT(quanta); i++) {
+        if (i != 5) {
+            sleeper_join(&s[i], 0);
+            CHECK_EQ(s[i].addr & (Q - 1), 0);
+        }
+    }
+    CHECK_EQ(larder.have, 0);
+    /* the first: twice in vain; the last too */
+    check_wakes(vm, 7, 7 + 2 * 2, 2 * 2);
+    for (unsigned i = 0; i < KVA_COUNT(quanta); i++) {
+        if (i != 5) {
+            vmem_xfree(vm, s[i].addr, quanta[i] * Q);
+        }
+    }
+    vmem_destroy(vm);
+}
+
 /* An arena in whose tree somebody waits cannot be ended, but one that feeds
  * nobody who does can. */
 static void
@@ -1033,6 +1106,7 @@ const struct test wait_tests[] = {
     TEST("wait", limits_are_waited_for),
     TEST("wait", retry_is_told),
     TEST("wait", another_hole_is_remembered),
+    TEST("wait", the_same_is_denied_once),
     TEST("wait", arenas_are_not_ended_under_waiters),
     TEST("wait", tags_are_waited_for),
     TEST("wait", head_is_passed_64_times),
