@@ -150,7 +150,8 @@ names_clean(void *arg, struct kva_want *want)
         freed += NAME;
         want->work--;
     }
-    names.below |= names.n < FLOOR && want->urgency < KVA_URGENCY_OOM;
+    names.below |=
+        freed != 0 && names.n < FLOOR && want->urgency < KVA_URGENCY_OOM;
     return freed; /* what came back the supply counts */
 }
 

@@ -91,6 +91,9 @@ kva__wire_init(size_t limit)
     kva__reclaim_set_hold(wire_hold);
     wired.importing = 0;
     wired.crowded = false;
+#if KVA_TIER >= 3
+    kva__pagedaemon_init();
+#endif
 }
 
 void

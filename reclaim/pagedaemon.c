@@ -61,6 +61,12 @@ init_once(void)
 }
 
 void
+kva__pagedaemon_init(void)
+{
+    init_once();
+}
+
+void
 kva_pagedaemon_set_patience(unsigned passes)
 {
     kva_irq_t irq;

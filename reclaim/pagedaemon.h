@@ -62,6 +62,9 @@ void kva_pagedaemon_wait(uint64_t ns);
 /* There may be something to do.  Any context; called by the layers above. */
 void kva_pagedaemon_wake(void);
 
+/* Before there are threads: kva_boot's. */
+void kva__pagedaemon_init(void);
+
 struct kva_pagedaemon_stat {
     unsigned long turns;
     unsigned long passes;
