@@ -56,7 +56,7 @@ extern const struct experiment *const experiments[];
 
 extern const struct experiment experiment_nanos, experiment_rump;
 extern const struct experiment experiment_contention, experiment_shrinkers;
-extern const struct experiment experiment_pfmemalloc;
+extern const struct experiment experiment_pfmemalloc, experiment_draining;
 extern const struct experiment experiment_three; /* with the replay only */
 
 /* ---- what runs them ---------------------------------------------------- */

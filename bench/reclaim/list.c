@@ -12,6 +12,7 @@ const struct experiment *const experiments[] = {
     &experiment_contention,
     &experiment_shrinkers,
     &experiment_pfmemalloc,
+    &experiment_draining,
 #ifdef EXPERIMENTS_REPLAY
     &experiment_three,
 #endif

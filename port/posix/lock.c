@@ -26,6 +26,12 @@ kva_posix_locks_held(void)
     return kva__posix_self.nheld;
 }
 
+unsigned long
+kva_posix_lock_waits(void)
+{
+    return kva__posix_self.lock_waits;
+}
+
 void
 kva__posix_lock_reset(void)
 {
@@ -108,6 +114,7 @@ lock_contended(kva_lock_t *lock, uint32_t id)
     uint32_t owner;
     unsigned spins = 0;
 
+    posix_self()->lock_waits++;
     for (;;) {
         owner = __atomic_load_n(&lock->owner, __ATOMIC_RELAXED);
         if (owner == 0 &&

@@ -192,8 +192,10 @@ void kva_posix_interrupt_set(void (*handler)(void *arg), void *arg);
 void kva_posix_interrupt(void);
 int kva_posix_interrupt_signal(void);
 
-/* Locks that this thread holds. */
+/* Locks that this thread holds; and how often it came to one that was held by
+ * somebody else, ever. */
 unsigned kva_posix_locks_held(void);
+unsigned long kva_posix_lock_waits(void);
 
 /*
  * Check the order of locks and the interrupt state at each lock and unlock;

@@ -31,6 +31,7 @@ struct posix_self {
     volatile unsigned pending;
     unsigned nheld;
     unsigned below; /* in an interrupt: of the thread's own */
+    unsigned long lock_waits;
     kva_lock_t *held[POSIX_HELD_MAX];
     kva_irq_t saved[POSIX_HELD_MAX]; /* what lock returned for each */
     struct kva_posix_catch *catch;

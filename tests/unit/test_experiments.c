@@ -93,6 +93,12 @@ pfmemalloc(struct test_ctx *t)
     holds(t, &experiment_pfmemalloc);
 }
 
+static void
+draining(struct test_ctx *t)
+{
+    holds(t, &experiment_draining);
+}
+
 #if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
 static void
 three(struct test_ctx *t)
@@ -109,6 +115,7 @@ const struct test experiment_tests[] = {
     TEST_COUNT("experiments", contention, LEAST, 6, 100),
     TEST_COUNT("experiments", shrinkers, LEAST, 4, 100),
     TEST_COUNT("experiments", pfmemalloc, LEAST, 100, 1000),
+    TEST_COUNT("experiments", draining, LEAST, 5, 50),
 #if defined(TEST_REPLAY) && !defined(TEST_NO_LZMA)
     TEST_COUNT("experiments", three, LEAST, 5, 100),
 #endif
