@@ -7,6 +7,7 @@
  *     page_get      an aligned run, of frames that nobody holds
  *     map           all mapped, to these frames; or, refused, nothing
  *     unmap         nothing mapped any more
+ *     demote        all mapped as before, whatever it returns
  *     meta_get      an aligned page of zeros
  *     cpu_count     1 to KVA_CPU_MAX
  *     cpu_enter     a number below that, or KVA_CPU_NONE
@@ -166,6 +167,38 @@ kva__contract_unmap(uintptr_t va, size_t n)
                     n, i);
     }
 }
+
+#if KVA_DEMOTE
+/* A number made of the frames under n pages and of which page each is under;
+ * one that is not mapped counts, too. */
+static kva_pa_t
+frames_sum(uintptr_t va, size_t n)
+{
+    kva_pa_t sum = 0, pa;
+
+    for (size_t i = 0; i < n; i++) {
+        pa = KVA_PAGE_MASK; /* no frame's */
+        (void)kva_port_translate(va + (i << KVA_PAGE_SHIFT), 1, &pa);
+        sum = (sum << 1) + (sum >> (8 * sizeof(sum) - 1)) + pa;
+    }
+    return sum;
+}
+
+int
+kva__contract_demote(uintptr_t va, size_t n)
+{
+    kva_pa_t before = frames_sum(va, n);
+    int err = kva_port_demote(va, n);
+
+    if (frames_sum(va, n) != before) {
+        kva__misuse("kva_port_demote", "port", "space", va,
+                    "expected %zu pages mapped to the same frames, found some "
+                    "not, or to others",
+                    n);
+    }
+    return err;
+}
+#endif
 
 int
 kva__contract_meta_get(uintptr_t *va)

@@ -30,6 +30,9 @@ _Noreturn void kva__contract_cpu_breach(unsigned cpu);
 #if KVA_TIER >= 2
 int kva__contract_map(uintptr_t va, kva_pa_t pa, size_t n, unsigned prot);
 void kva__contract_unmap(uintptr_t va, size_t n);
+#if KVA_DEMOTE
+int kva__contract_demote(uintptr_t va, size_t n);
+#endif
 int kva__contract_meta_get(uintptr_t *va);
 #endif
 #if KVA_TIER >= 3
@@ -70,6 +73,7 @@ kva__contract_cpu_enter_hit(void)
 #undef kva_cpu_enter_hit
 #undef kva_port_map
 #undef kva_port_unmap
+#undef kva_port_demote
 #undef kva_port_meta_get
 #undef kva_port_wait
 #define kva_port_page_get(n, flags, pa) kva__contract_page_get(n, flags, pa)
@@ -85,6 +89,7 @@ kva__contract_cpu_enter_hit(void)
 #define kva_cpu_enter_hit() kva__contract_cpu_enter_hit()
 #define kva_port_map(va, pa, n, prot) kva__contract_map(va, pa, n, prot)
 #define kva_port_unmap(va, n) kva__contract_unmap(va, n)
+#define kva_port_demote(va, n) kva__contract_demote(va, n)
 #define kva_port_meta_get(va) kva__contract_meta_get(va)
 #define kva_port_wait(channel, lock, irq, timeout_ns) \
     kva__contract_wait(channel, lock, irq, timeout_ns)

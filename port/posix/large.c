@@ -133,6 +133,9 @@ kva_port_demote(uintptr_t va, size_t n)
     demote(va);
     demote(va + (n << KVA_PAGE_SHIFT));
     kva__posix_leave(&kva__posix_space_lock, saved);
+    if (kva__posix_broken(KVA_POSIX_DEMOTE_LOSES)) {
+        kva_port_unmap(va, 1);
+    }
     return 0;
 }
 #endif

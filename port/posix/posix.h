@@ -312,6 +312,7 @@ enum kva_posix_breach {
     KVA_POSIX_MAP_HALF,      /* map maps the first half, and fails */
     KVA_POSIX_MAP_SHORT,     /* map leaves the last page out */
     KVA_POSIX_UNMAP_SHORT,   /* unmap leaves the last page mapped */
+    KVA_POSIX_DEMOTE_LOSES,  /* demote leaves the first page unmapped */
     KVA_POSIX_META_ODD,      /* meta_get gives no page boundary */
     KVA_POSIX_META_DIRTY,    /* meta_get gives what is not all zeros */
     KVA_POSIX_CPUS_MANY,     /* cpu_count is above KVA_CPU_MAX */

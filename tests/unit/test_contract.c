@@ -106,6 +106,28 @@ mappings_are_whole(struct test_ctx *t)
                  (unsigned long)a);
 }
 
+#if KVA_DEMOTE
+static void
+demoted_pages_stay(struct test_ctx *t)
+{
+    uintptr_t va;
+    kva_pa_t pa;
+
+    (void)t;
+    debug_only();
+    PORT(NULL);
+    va = kva_posix_va_base();
+    CHECK_EQ(kva_port_page_get(KVA_LARGE_PAGES, KVA_PAGE_LARGE, &pa), 0);
+    CHECK_EQ(kva_port_map(va, pa, KVA_LARGE_PAGES, KVA_PROT_READ), 0);
+    CHECK_EQ(kva_port_demote(va + P, 3), 0);
+    kva_posix_break(KVA_POSIX_DEMOTE_LOSES);
+    CHECK_BREACH((void)kva_port_demote(va + 4 * P, 3),
+                 "kva_port_demote: port space: 0x%lx: expected 3 pages mapped "
+                 "to the same frames, found some not, or to others",
+                 (unsigned long)(va + 4 * P));
+}
+#endif
+
 static void
 metadata_is_clean(struct test_ctx *t)
 {
@@ -298,13 +320,19 @@ wrong_states_are_told(struct test_ctx *t)
     CHECK(kva_posix_irqs_enabled());
 }
 
-const struct test contract_tests[] = { TEST("contract", frames_are_the_callers),
-                                       TEST("contract", mappings_are_whole),
-                                       TEST("contract", metadata_is_clean),
-                                       TEST("contract", cpus_have_slots),
-                                       TEST("contract", locks_are_held),
-                                       TEST("contract", waits_hold_the_lock),
-                                       TEST("contract",
-                                            waits_have_three_results),
-                                       TEST("contract", wrong_states_are_told),
-                                       TEST_END };
+/* clang-format off */
+const struct test contract_tests[] = {
+    TEST("contract", frames_are_the_callers),
+    TEST("contract", mappings_are_whole),
+#if KVA_DEMOTE
+    TEST("contract", demoted_pages_stay),
+#endif
+    TEST("contract", metadata_is_clean),
+    TEST("contract", cpus_have_slots),
+    TEST("contract", locks_are_held),
+    TEST("contract", waits_hold_the_lock),
+    TEST("contract", waits_have_three_results),
+    TEST("contract", wrong_states_are_told),
+    TEST_END
+};
+/* clang-format on */
