@@ -16,6 +16,7 @@
 #include "kmem/kmem_names.h"
 #include "malloc_compat/malloc.h"
 #include "pool/debug.h"
+#include "reclaim/reclaim.h"
 #include "tests/unit/tower.h"
 #include "vmem/reserve.h"
 
@@ -589,6 +590,71 @@ kmem_and_malloc_too(struct test_ctx *t)
     tower_end();
 }
 
+/* ---- who must allocate to free ------------------------------------------- */
+
+/* A page goes when a header was sent for it; headers are of 300 bytes. */
+struct sender {
+    struct hoard h;
+    bool marks;
+    unsigned stuck; /* no memory for a header */
+};
+
+static size_t
+send_pages(void *arg, struct kva_want *want)
+{
+    struct sender *s = arg;
+    bool marked = s->marks && kva_reserve_enter() == 0;
+    size_t freed = 0;
+
+    while (freed < want->bytes && s->h.n > 0) {
+        void *header = kmem_alloc(300, KM_NOSLEEP);
+
+        if (header == NULL) {
+            s->stuck++;
+            break;
+        }
+        kva_wired_free(s->h.page[--s->h.n], P);
+        kmem_free(header, 300);
+        freed += P;
+    }
+    if (marked) {
+        kva_reserve_leave();
+    }
+    return freed;
+}
+
+/* A cleaner that allocates, with no page left: stuck; marked, it frees what was
+ * wanted. */
+static void
+cleaners_may_allocate(struct test_ctx *t)
+{
+    static struct sender s;
+    struct kva_cleaner cl = { .name = "sender",
+                              .clean = send_pages,
+                              .arg = &s,
+                              .stage = KVA_STAGE_CLIENTS };
+    size_t had;
+
+    (void)t;
+    start();
+    s = (struct sender){ .marks = false };
+    hoard_all(&s.h);
+    had = s.h.n;
+    kva_reclaim_register(&cl);
+    CHECK_EQ(kva_reclaim(8 * P), 0);
+    CHECK_GT(s.stuck, 0);
+    CHECK_EQ(s.h.n, had);
+    s.stuck = 0;
+    s.marks = true;
+    CHECK_GE(kva_reclaim(8 * P), 8 * P);
+    CHECK_EQ(s.stuck, 0);
+    CHECK_LE(s.h.n, had - 8);
+    CHECK_EQ(used(), 0);
+    kva_reclaim_unregister(&cl);
+    hoard_end(&s.h);
+    tower_end();
+}
+
 /* A constructor that fails gives the object back, which stays the reserve's. */
 static void
 constructors_may_fail(struct test_ctx *t)
@@ -1086,6 +1152,7 @@ const struct test reserve_tests[] = {
     TEST("reserve", gets_fill_the_reserve),
     TEST("reserve", pools_share_the_pages),
     TEST("reserve", kmem_and_malloc_too),
+    TEST("reserve", cleaners_may_allocate),
     TEST("reserve", constructors_may_fail),
     TEST("reserve", some_have_no_reserve),
     TEST_COUNT("reserve", reserve_reaches_nobody_else, 20000, 100000, 1000000),
