@@ -91,8 +91,9 @@ kva__wire_init(size_t limit)
     kva__reclaim_set_hold(wire_hold);
     wired.importing = 0;
     wired.crowded = false;
+    (void)kva_pressure_update(0, 0); /* its lock, before there are threads */
 #if KVA_TIER >= 3
-    kva__pagedaemon_init();
+    kva__pagedaemon_init(); /* the same */
 #endif
 }
 
