@@ -157,15 +157,29 @@ try_accounted(const struct want *w, vm_flag_t flags, uintptr_t *va,
               kva_pa_t *pa)
 {
     size_t bytes = w->n << KVA_PAGE_SHIFT;
-    int err = KVA_ENOMEM;
+    int err;
+
+    if (!kva__wire_account(bytes,
+                           kva__reserve_entitled(flags) ? VM_RESERVE : 0)) {
+        return KVA_ENOMEM;
+    }
+    err = try_once(w, flags, va, pa);
+    if (err != 0) {
+        kva__wire_unaccount(bytes);
+    }
+    return err;
+}
+
+/* And another one, if what was freed waited for a flush. */
+static int
+try_pressed(const struct want *w, vm_flag_t flags, uintptr_t *va, kva_pa_t *pa)
+{
+    int err;
 
     kva__wire_attempt_begin();
-    if (kva__wire_account(bytes,
-                          kva__reserve_entitled(flags) ? VM_RESERVE : 0)) {
-        err = try_once(w, flags, va, pa);
-        if (err != 0) {
-            kva__wire_unaccount(bytes);
-        }
+    err = try_accounted(w, flags, va, pa);
+    if (err == KVA_ENOMEM && kva__lazy_press()) {
+        err = try_accounted(w, flags, va, pa);
     }
     kva__wire_attempt_end(err != 0);
     return err;
@@ -184,13 +198,10 @@ kva_contig_alloc(size_t size, kva_pa_t low, kva_pa_t high, kva_pa_t align,
     if (!want_is_possible(&w)) {
         return KVA_EINVAL;
     }
-    err = try_accounted(&w, flags, va, pa);
-    if (err == KVA_ENOMEM && kva__lazy_press()) { /* freed, and not flushed */
-        err = try_accounted(&w, flags, va, pa);
-    }
+    err = try_pressed(&w, flags, va, pa);
     if (err == KVA_ENOMEM && kva__wait_possible(flags)) {
         (void)kva_reclaim(SIZE_MAX);
-        err = try_accounted(&w, flags, va, pa);
+        err = try_pressed(&w, flags, va, pa);
     }
     return err;
 }

@@ -41,6 +41,29 @@ kva_vmem_rimport_t kva__wire_reserve_import;
 size_t kva__wire_reserve_set(size_t bytes, size_t whole);
 void kva__wire_reserve(size_t *bytes, size_t *used);
 
+/* A large page; if there are none, what no range is as long as. */
+#define KVA__LARGE \
+    (KVA_LARGE_PAGE_SIZE != 0 ? (size_t)KVA_LARGE_PAGE_SIZE : SIZE_MAX / 2 + 1)
+
+/* Addresses for the request out of source; aligned to a large page if one fits
+ * in, and if such are to be had.  In line, as it is on the deepest way. */
+static inline int
+kva__wire_addresses(kva_vmem_t *source, const struct kva_vmem_request *rq,
+                    uintptr_t *addr)
+{
+    int err = KVA_ENOMEM;
+
+    if (rq->size >= KVA__LARGE && rq->phase == 0 && rq->align < KVA__LARGE) {
+        err = vmem_xalloc(source, rq->size, KVA__LARGE, 0, rq->nocross,
+                          rq->minaddr, rq->maxaddr, rq->flags, addr);
+    }
+    if (err != 0) {
+        err = vmem_xalloc(source, rq->size, rq->align, rq->phase, rq->nocross,
+                          rq->minaddr, rq->maxaddr, rq->flags, addr);
+    }
+    return err;
+}
+
 /* Pages for bytes of addresses that are the caller's, and off them again: for
  * who has pages only now and then.  0 or KVA_ENOMEM.  No lock held. */
 int kva__wire_attach(uintptr_t va, size_t bytes);

@@ -29,10 +29,6 @@
  * so much. */
 #define STEP (4 * KVA_PAGE_SIZE)
 
-/* A large page; if there are none, what no range is as long as. */
-#define LARGE \
-    (KVA_LARGE_PAGE_SIZE != 0 ? (size_t)KVA_LARGE_PAGE_SIZE : SIZE_MAX / 2 + 1)
-
 /* For any type there is. */
 #define ALIGN_MIN ((size_t)16)
 
@@ -51,30 +47,19 @@ import_wanted(void)
     size_t held = vmem_size(kva_kmem_permanent_arena, VMEM_ALLOC | VMEM_FREE);
     size_t want = STEP;
 
-    while (want < LARGE && want <= held / 16) {
+    while (want < KVA__LARGE && want <= held / 16) {
         want *= 2;
     }
     return want;
 }
 
-/* Addresses from the top, aligned to a large page if one fits in and such are to
- * be had, and pages under them. */
+/* Addresses from the top, and pages under them. */
 static int
 top_import(kva_vmem_t *source, const struct kva_vmem_request *rq,
            uintptr_t *addr)
 {
-    size_t align = rq->align;
-    int err = KVA_ENOMEM;
+    int err = kva__wire_addresses(source, rq, addr);
 
-    if (rq->size >= LARGE && rq->phase == 0 && align < LARGE) {
-        align = LARGE;
-        err = vmem_xalloc(source, rq->size, align, 0, rq->nocross, rq->minaddr,
-                          rq->maxaddr, rq->flags, addr);
-    }
-    if (err != 0) {
-        err = vmem_xalloc(source, rq->size, rq->align, rq->phase, rq->nocross,
-                          rq->minaddr, rq->maxaddr, rq->flags, addr);
-    }
     if (err == 0) {
         err = kva__wire_attach(*addr, rq->size);
         if (err != 0) {

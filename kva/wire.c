@@ -26,10 +26,7 @@
 #include "reclaim/pagedaemon.h"
 #include "vmem/reserve.h"
 
-/* A large page; if there are none, what no range is as long as. */
-#define LARGE \
-    (KVA_LARGE_PAGE_SIZE != 0 ? (size_t)KVA_LARGE_PAGE_SIZE : SIZE_MAX / 2 + 1)
-#define LARGE_PAGES (LARGE >> KVA_PAGE_SHIFT)
+#define LARGE_PAGES (KVA__LARGE >> KVA_PAGE_SHIFT)
 
 static struct {
     kva_lock_t lock;
@@ -340,7 +337,7 @@ large_only(size_t n)
 static size_t
 run_length(uintptr_t va, size_t n, size_t most, bool *large)
 {
-    size_t head = ((0 - va) & (LARGE - 1)) >> KVA_PAGE_SHIFT;
+    size_t head = ((0 - va) & (KVA__LARGE - 1)) >> KVA_PAGE_SHIFT;
     bool fits = n >= LARGE_PAGES && n - LARGE_PAGES >= head;
 
     if (fits && head != 0) {
@@ -418,27 +415,6 @@ direct_import(const struct kva_vmem_request *rq, uintptr_t *addr)
            rq->maxaddr == VMEM_ADDR_MAX && frames_import(rq, addr) == 0;
 }
 
-/* Addresses for the request; aligned to a large page if one fits in, and if
- * such are to be had. */
-static int
-va_alloc(const struct kva_vmem_request *rq, uintptr_t *addr)
-{
-    size_t align = rq->align;
-    int err = KVA_ENOMEM;
-
-    if (rq->size >= LARGE && rq->phase == 0 && align < LARGE) {
-        align = LARGE;
-        err = vmem_xalloc(kva_heap_va_arena, rq->size, align, 0, rq->nocross,
-                          rq->minaddr, rq->maxaddr, rq->flags, addr);
-    }
-    if (err != 0) {
-        err =
-            vmem_xalloc(kva_heap_va_arena, rq->size, rq->align, rq->phase,
-                        rq->nocross, rq->minaddr, rq->maxaddr, rq->flags, addr);
-    }
-    return err;
-}
-
 static int
 va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
 {
@@ -447,7 +423,7 @@ va_import(const struct kva_vmem_request *rq, uintptr_t *addr)
     if (direct_import(rq, addr)) {
         return 0;
     }
-    err = va_alloc(rq, addr);
+    err = kva__wire_addresses(kva_heap_va_arena, rq, addr);
     if (err == 0) {
         err = attach(*addr, rq->size >> KVA_PAGE_SHIFT, page_flags(rq->flags));
         if (err != 0) {
@@ -628,9 +604,10 @@ kva__wire_release(kva_vmem_t *source, uintptr_t addr, size_t size)
 static bool
 lies_across(uintptr_t va, uintptr_t addr, size_t size)
 {
-    size_t within = (va & ~(LARGE - 1)) - addr;
+    size_t within = (va & ~(KVA__LARGE - 1)) - addr;
 
-    return (va & (LARGE - 1)) != 0 && size >= LARGE && within <= size - LARGE;
+    return (va & (KVA__LARGE - 1)) != 0 && size >= KVA__LARGE &&
+           within <= size - KVA__LARGE;
 }
 
 /* What lies across the ends of a part of a span comes to be single pages;
