@@ -5,28 +5,12 @@
  * before, no frame, no tag and no address is lost.
  */
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "tests/misuse/digest.h"
 #include "vmem/meta.h"
 #include "vmem/vmem_store.h"
 
 #define P KVA_PAGE_SIZE
-
-/* A random number below n. */
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
 
 static int
 boot(size_t intr_bytes)
@@ -310,9 +294,9 @@ random_faults_lose_nothing(struct test_ctx *t)
     CHECK_EQ(boot(0), 0);
     kva_stat(&begin);
     for (unsigned long i = 0; i < t->count; i++) {
-        kva_posix_run_max_set(1 + below(t, 4));
-        (void)run_one(&operations[below(t, KVA_COUNT(operations))],
-                      1 + below(t, 120), below(t, 2) != 0);
+        kva_posix_run_max_set(1 + test_below(t, 4));
+        (void)run_one(&operations[test_below(t, KVA_COUNT(operations))],
+                      1 + test_below(t, 120), test_below(t, 2) != 0);
     }
     kva_stat(&end);
     CHECK_EQ(end.tags, begin.tags);
@@ -338,7 +322,7 @@ wired_free_never_allocates(struct test_ctx *t)
     CHECK_EQ(boot(0), 0);
     for (unsigned long done = 0; done < t->count; done += MANY) {
         for (unsigned i = 0; i < MANY; i++) {
-            size[i] = (1 + below(t, 40)) * P;
+            size[i] = (1 + test_below(t, 40)) * P;
             CHECK_EQ(vmem_alloc(kmem_arena, size[i], VM_NOSLEEP, &addr[i]), 0);
         }
         kva_posix_fault_arm(KVA_POSIX_META_GET, 1, true);

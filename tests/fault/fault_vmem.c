@@ -15,13 +15,6 @@
 #define Q ((size_t)4096)
 #define BASE ((uintptr_t)0x40000000)
 
-/* A random number below n. */
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
 /* What an operation works on.  do_it returns 0 or an error; undo takes back
  * what it did. */
 struct scene {
@@ -305,12 +298,12 @@ free_never_allocates(struct test_ctx *t)
     CHECK(source != NULL && vm != NULL);
     while (frees < t->count) {
         for (unsigned i = 0; i < MANY; i++) {
-            size[i] = (1 + below(t, 12)) * Q;
+            size[i] = (1 + test_below(t, 12)) * Q;
             CHECK_EQ(vmem_alloc(vm, size[i], VM_NOSLEEP, &addr[i]), 0);
         }
         kva_posix_fault_arm(KVA_POSIX_META_GET, 1, true);
         for (unsigned i = 0; i < MANY; i++) {
-            unsigned k = i + (unsigned)below(t, MANY - i);
+            unsigned k = i + (unsigned)test_below(t, MANY - i);
 
             asked = kva__meta_requests();
             vmem_free(vm, addr[k], size[k]);
@@ -346,7 +339,8 @@ no_page_is_lost(struct test_ctx *t)
     PORT(NULL);
     for (unsigned long round = 0; round < t->count; round++) {
         for (unsigned i = 0; i < KVA_COUNT(operations); i++) {
-            (void)run_one(t, &operations[i], 1 + below(t, 8), below(t, 2) != 0);
+            (void)run_one(t, &operations[i], 1 + test_below(t, 8),
+                          test_below(t, 2) != 0);
         }
         kva_posix_stats_get(&st);
         if (round < 10) {

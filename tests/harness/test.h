@@ -88,6 +88,12 @@ struct test_ctx {
 uint64_t test_rand(struct test_ctx *t);
 uint64_t test_rand_below(struct test_ctx *t, uint64_t n);
 
+static inline size_t
+test_below(struct test_ctx *t, size_t n)
+{
+    return (size_t)test_rand_below(t, n);
+}
+
 /*
  * Call fn(arg) when the body has ended, in whatever way; the last one first.
  * At most 16.  For what outlives a process: files, children.

@@ -139,8 +139,8 @@ static void
 add_spans(struct test_ctx *t, struct scene *s)
 {
     size_t q = s->top.quantum;
-    size_t edge = 64 + below(t, 64), gap = 1 + below(t, 16);
-    size_t last = 160 + below(t, 32);
+    size_t edge = 64 + test_below(t, 64), gap = 1 + test_below(t, 16);
+    size_t last = 160 + test_below(t, 32);
 
     add_span(&s->top, s->origin, edge * q);
     add_span(&s->top, s->origin + edge * q, (last - gap - edge) * q);
@@ -150,7 +150,7 @@ add_spans(struct test_ctx *t, struct scene *s)
 static uintptr_t
 place(struct test_ctx *t, unsigned shift)
 {
-    switch (below(t, 3)) {
+    switch (test_below(t, 3)) {
     case 0:
         return 0;
     case 1:
@@ -250,21 +250,22 @@ scene_drain(struct scene *s)
 static int
 step_xalloc(struct test_ctx *t, struct book *b, size_t size, uintptr_t *addr)
 {
-    size_t align = below(t, 2) == 0 ? 0 : b->quantum << below(t, 5);
-    size_t phase =
-        align < 2 * b->quantum ? 0 : b->quantum * below(t, align / b->quantum);
-    size_t nocross = below(t, 2) == 0 ? 0 : 32 * b->quantum;
+    size_t align = test_below(t, 2) == 0 ? 0 : b->quantum << test_below(t, 5);
+    size_t phase = align < 2 * b->quantum
+                       ? 0
+                       : b->quantum * test_below(t, align / b->quantum);
+    size_t nocross = test_below(t, 2) == 0 ? 0 : 32 * b->quantum;
 
     return vmem_xalloc(
         b->vm, size, align, phase, nocross, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
-        NOSLEEP | (below(t, 2) == 0 ? VM_BESTFIT : VM_INSTANTFIT), addr);
+        NOSLEEP | (test_below(t, 2) == 0 ? VM_BESTFIT : VM_INSTANTFIT), addr);
 }
 
 void
 scene_step(struct test_ctx *t, struct scene *s)
 {
-    struct book *b = below(t, 4) == 0 ? &s->other : &s->top;
-    size_t op = below(t, 33), size, given;
+    struct book *b = test_below(t, 4) == 0 ? &s->other : &s->top;
+    size_t op = test_below(t, 33), size, given;
     uintptr_t addr = 0;
     bool x = op < 7;
     int err;
@@ -272,10 +273,10 @@ scene_step(struct test_ctx *t, struct scene *s)
     if (op == 32) {
         scene_drain(s);
     } else if (op < 18 && b->nlive < SCENE_LIVE) {
-        size = (1 + below(t, below(t, 4) == 0 ? 20 : 6)) * b->quantum;
-        given = size - below(t, b->quantum);
+        size = (1 + test_below(t, test_below(t, 4) == 0 ? 20 : 6)) * b->quantum;
+        given = size - test_below(t, b->quantum);
         if (op < 2) {
-            addr = s->origin + below(t, SCENE_QUANTA - 20) * b->quantum;
+            addr = s->origin + test_below(t, SCENE_QUANTA - 20) * b->quantum;
             err = vmem_xalloc_addr(b->vm, addr, given, NOSLEEP);
         } else if (x) {
             err = step_xalloc(t, b, given, &addr);
@@ -288,7 +289,7 @@ scene_step(struct test_ctx *t, struct scene *s)
             CHECK_EQ(err, KVA_ENOMEM);
         }
     } else if (b->nlive > 0) {
-        scene_free(b, (unsigned)below(t, b->nlive));
+        scene_free(b, (unsigned)test_below(t, b->nlive));
     }
 }
 
@@ -334,7 +335,7 @@ scene_bad_free(struct scene *s, struct book *b, enum way way, uintptr_t addr,
 static void
 instance(struct test_ctx *t, struct scene *s, scene_one_t *one)
 {
-    for (unsigned n = (unsigned)below(t, STEPS_BETWEEN); n > 0; n--) {
+    for (unsigned n = (unsigned)test_below(t, STEPS_BETWEEN); n > 0; n--) {
         scene_step(t, s);
     }
     for (unsigned n = 0; !one(t, s); n++) {

@@ -41,12 +41,6 @@ struct scene {
     struct kva_vmem_btag bts[SCENE_BTS];
 };
 
-static inline size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
 /* Shapes times rows of flags. */
 unsigned scene_kinds(void);
 const struct shape *scene_shape(unsigned kind);

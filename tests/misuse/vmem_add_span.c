@@ -66,22 +66,23 @@ static bool
 add_bad_span(struct test_ctx *t, struct scene *s)
 {
     struct book *b = &s->top;
-    uintptr_t addr =
-        s->origin + b->quantum * below(t, SCENE_QUANTA + 32) - 16 * b->quantum;
-    size_t size = b->quantum * (1 + below(t, below(t, 2) == 0 ? 300 : 8));
+    uintptr_t addr = s->origin + b->quantum * test_below(t, SCENE_QUANTA + 32) -
+                     16 * b->quantum;
+    size_t size =
+        b->quantum * (1 + test_below(t, test_below(t, 2) == 0 ? 300 : 8));
     struct kva_posix_catch c;
     enum wrong wrong;
     uint64_t before;
 
-    switch (below(t, 6)) {
+    switch (test_below(t, 6)) {
     case 0:
-        addr += below(t, b->quantum);
+        addr += test_below(t, b->quantum);
         break;
     case 1:
-        size -= below(t, b->quantum + 1);
+        size -= test_below(t, b->quantum + 1);
         break;
     case 2: /* wraps */
-        addr = 0 - b->quantum * below(t, 4);
+        addr = 0 - b->quantum * test_below(t, 4);
         break;
     default:
         break;

@@ -260,7 +260,7 @@ combinations(struct test_ctx *t, const struct scene *s, unsigned long step)
     uint64_t before = scene_digest(s);
     unsigned long bad = 0, good = 0, i = 0;
 
-    for (unsigned long n = below(t, step); n < COMBINATIONS; n += step) {
+    for (unsigned long n = test_below(t, step); n < COMBINATIONS; n += step) {
         struct arguments a;
 
         combination(s, n, &a);
@@ -303,15 +303,15 @@ every_combination(struct test_ctx *t)
 static size_t
 random_size(struct test_ctx *t, size_t quantum)
 {
-    switch (below(t, 4)) {
+    switch (test_below(t, 4)) {
     case 0:
         return (size_t)test_rand(t);
     case 1:
-        return (size_t)test_rand(t) >> below(t, sizeof(size_t) * 8);
+        return (size_t)test_rand(t) >> test_below(t, sizeof(size_t) * 8);
     case 2:
-        return (size_t)1 << below(t, sizeof(size_t) * 8);
+        return (size_t)1 << test_below(t, sizeof(size_t) * 8);
     default:
-        return quantum * below(t, 16);
+        return quantum * test_below(t, 16);
     }
 }
 
@@ -322,15 +322,15 @@ random_arguments(struct test_ctx *t, struct scene *s)
     struct arguments a = { .size = q, .max = VMEM_ADDR_MAX };
     uint64_t before;
 
-    a.flags = below(t, 4) == 0 ? (vm_flag_t)1 << below(t, 32) : 0;
-    a.flags |= below(t, 16) == 0 ? (vm_flag_t)test_rand(t) : 0;
+    a.flags = test_below(t, 4) == 0 ? (vm_flag_t)1 << test_below(t, 32) : 0;
+    a.flags |= test_below(t, 16) == 0 ? (vm_flag_t)test_rand(t) : 0;
     a.flags |= VM_NOSLEEP;
     a.flags &= ~(VM_PREPARED | KVA__VM_LENT); /* test_budget.c has these */
-    a.size = below(t, 2) == 0 ? random_size(t, q) : q;
-    a.align = below(t, 2) == 0 ? random_size(t, q) : 0;
-    a.phase = below(t, 2) == 0 ? random_size(t, q) : 0;
-    a.nocross = below(t, 2) == 0 ? random_size(t, q) : 0;
-    if (below(t, 2) == 0) {
+    a.size = test_below(t, 2) == 0 ? random_size(t, q) : q;
+    a.align = test_below(t, 2) == 0 ? random_size(t, q) : 0;
+    a.phase = test_below(t, 2) == 0 ? random_size(t, q) : 0;
+    a.nocross = test_below(t, 2) == 0 ? random_size(t, q) : 0;
+    if (test_below(t, 2) == 0) {
         a.min = (uintptr_t)random_size(t, q);
         a.max = (uintptr_t)random_size(t, q);
     }
@@ -392,21 +392,24 @@ takes_flags(enum call what)
 static bool
 bad_size_or_flags(struct test_ctx *t, struct scene *s)
 {
-    enum call what = (enum call)below(t, CALLS);
-    size_t q = s->top.quantum, size = q * (1 + below(t, 6)), rounded;
-    uintptr_t at = s->origin + q * below(t, SCENE_QUANTA), named = at;
+    enum call what = (enum call)test_below(t, CALLS);
+    size_t q = s->top.quantum, size = q * (1 + test_below(t, 6)), rounded;
+    uintptr_t at = s->origin + q * test_below(t, SCENE_QUANTA), named = at;
     vm_flag_t flags = VM_NOSLEEP;
     char part[KVA_MESSAGE_MAX];
     const char *text;
     uint64_t before;
 
-    if (!takes_flags(what) || below(t, 2) == 0) {
-        size = below(t, 2) == 0 || q == 1 ? 0 : SIZE_MAX - below(t, q - 1);
+    if (!takes_flags(what) || test_below(t, 2) == 0) {
+        size = test_below(t, 2) == 0 || q == 1
+                   ? 0
+                   : SIZE_MAX - test_below(t, q - 1);
     }
-    if (takes_flags(what) && below(t, 2) == 0) {
-        flags = below(t, 2) == 0 ? (vm_flag_t)test_rand(t) >> below(t, 32)
-                                 : VM_NOSLEEP | ((vm_flag_t)test_rand(t) &
-                                                 (REQUEST_FLAGS & ~VM_SLEEP));
+    if (takes_flags(what) && test_below(t, 2) == 0) {
+        flags = test_below(t, 2) == 0
+                    ? (vm_flag_t)test_rand(t) >> test_below(t, 32)
+                    : VM_NOSLEEP | ((vm_flag_t)test_rand(t) &
+                                    (REQUEST_FLAGS & ~VM_SLEEP));
         flags &= ~(VM_PREPARED | KVA__VM_LENT);
     }
     rounded = size;

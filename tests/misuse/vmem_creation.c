@@ -128,13 +128,13 @@ create_text(const struct creation *c, char what[KVA_MESSAGE_MAX])
 static size_t
 some_size(struct test_ctx *t, size_t quantum)
 {
-    switch (below(t, 4)) {
+    switch (test_below(t, 4)) {
     case 0:
         return 0;
     case 1:
-        return (size_t)test_rand(t) >> below(t, sizeof(size_t) * 8);
+        return (size_t)test_rand(t) >> test_below(t, sizeof(size_t) * 8);
     default:
-        return quantum * below(t, 40);
+        return quantum * test_below(t, 40);
     }
 }
 
@@ -151,14 +151,15 @@ bad_create_at_random(struct test_ctx *t)
         struct creation c = { .flags = NOSLEEP };
         char text[KVA_MESSAGE_MAX];
 
-        c.quantum =
-            below(t, 4) == 0 ? (size_t)test_rand(t) : (size_t)1 << below(t, 13);
-        c.base = below(t, 2) == 0 ? (uintptr_t)test_rand(t)
-                                  : 0 - c.quantum * below(t, 8);
+        c.quantum = test_below(t, 4) == 0 ? (size_t)test_rand(t)
+                                          : (size_t)1 << test_below(t, 13);
+        c.base = test_below(t, 2) == 0 ? (uintptr_t)test_rand(t)
+                                       : 0 - c.quantum * test_below(t, 8);
         c.size = some_size(t, c.quantum);
         c.qcache_max = some_size(t, c.quantum);
-        c.flags |= below(t, 2) == 0 ? 0 : (vm_flag_t)1 << below(t, 24);
-        c.flags |= below(t, 8) == 0 ? VM_PRIVTAGS | VM_INDEX : 0;
+        c.flags |=
+            test_below(t, 2) == 0 ? 0 : (vm_flag_t)1 << test_below(t, 24);
+        c.flags |= test_below(t, 8) == 0 ? VM_PRIVTAGS | VM_INDEX : 0;
         if (create_text(&c, text)) {
             CHECK_PANIC((void)vmem_create("new", c.base, c.size, c.quantum,
                                           NULL, NULL, NULL, c.qcache_max,

@@ -37,7 +37,7 @@ dead_arena(struct test_ctx *t, enum dead how)
         break;
     case DEAD_DESTROYED:
         vm = vmem_init(&store, "gone", BASE, 16 * Q, Q, NULL, NULL, NULL,
-                       below(t, 2) * 4 * Q, NOSLEEP, KVA_IPL_NONE);
+                       test_below(t, 2) * 4 * Q, NOSLEEP, KVA_IPL_NONE);
         CHECK_PTR(vm, &store);
         vmem_free(vm, get(vm, Q), Q);
         vmem_destroy(vm);
@@ -161,11 +161,11 @@ dead_arena_at_random(struct test_ctx *t)
 {
     PORT(NULL);
     for (unsigned long n = 0; n < t->count; n++) {
-        vmem_t *vm = dead_arena(t, (enum dead)below(t, DEADS));
-        const struct row *row = &rows[below(t, KVA_COUNT(rows))];
+        vmem_t *vm = dead_arena(t, (enum dead)test_below(t, DEADS));
+        const struct row *row = &rows[test_below(t, KVA_COUNT(rows))];
 
         expect_dead(row, vm, (uintptr_t)test_rand(t),
-                    (size_t)test_rand(t) >> below(t, sizeof(size_t) * 8));
+                    (size_t)test_rand(t) >> test_below(t, sizeof(size_t) * 8));
     }
 }
 

@@ -29,15 +29,15 @@ free_twice(struct test_ctx *t, struct scene *s)
     if (b->nlive == 0) {
         return false;
     }
-    k = (unsigned)below(t, b->nlive);
+    k = (unsigned)test_below(t, b->nlive);
     r = b->live[k];
     scene_free(b, k);
-    switch (below(t, 4)) {
+    switch (test_below(t, 4)) {
     case 0:
         scene_drain(s);
         break;
     case 1:
-        for (size_t n = below(t, 10); n > 0; n--) {
+        for (size_t n = test_below(t, 10); n > 0; n--) {
             scene_step(t, s);
         }
         break;
@@ -47,9 +47,10 @@ free_twice(struct test_ctx *t, struct scene *s)
     if (overlaps_live(b, &r)) {
         return false;
     }
-    way = below(t, 8) == 0 ? (enum way)below(t, WAYS)
-                           : (r.x ? BY_XFREE : BY_FREE);
-    return scene_bad_free(s, b, way, r.addr, r.size - below(t, b->quantum));
+    way = test_below(t, 8) == 0 ? (enum way)test_below(t, WAYS)
+                                : (r.x ? BY_XFREE : BY_FREE);
+    return scene_bad_free(s, b, way, r.addr,
+                          r.size - test_below(t, b->quantum));
 }
 
 static void

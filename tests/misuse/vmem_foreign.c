@@ -12,24 +12,25 @@ foreign(struct test_ctx *t, const struct scene *s)
     const struct book *b = &s->top;
     const struct range *span;
 
-    switch (below(t, 4)) {
+    switch (test_below(t, 4)) {
     case 0:
         return (uintptr_t)test_rand(t) & ~(uintptr_t)(b->quantum - 1);
     case 1:
-        return s->origin + b->quantum * below(t, 3 * SCENE_QUANTA) -
+        return s->origin + b->quantum * test_below(t, 3 * SCENE_QUANTA) -
                b->quantum * SCENE_QUANTA;
     default:
         if (b->nspan == 0) {
-            return s->origin + b->quantum * below(t, SCENE_QUANTA);
+            return s->origin + b->quantum * test_below(t, SCENE_QUANTA);
         }
-        span = &b->span[below(t, b->nspan)];
-        switch (below(t, 4)) {
+        span = &b->span[test_below(t, b->nspan)];
+        switch (test_below(t, 4)) {
         case 0:
             return span->addr - b->quantum;
         case 1:
             return span->addr + span->size;
         default:
-            return span->addr + b->quantum * below(t, span->size / b->quantum);
+            return span->addr +
+                   b->quantum * test_below(t, span->size / b->quantum);
         }
     }
 }
@@ -40,8 +41,8 @@ free_foreign(struct test_ctx *t, struct scene *s)
     uintptr_t addr = foreign(t, s);
 
     return book_live(&s->top, addr) == NULL &&
-           scene_bad_free(s, &s->top, (enum way)below(t, WAYS), addr,
-                          (1 + below(t, 20)) * s->top.quantum);
+           scene_bad_free(s, &s->top, (enum way)test_below(t, WAYS), addr,
+                          (1 + test_below(t, 20)) * s->top.quantum);
 }
 
 static void

@@ -17,14 +17,14 @@ free_a_span(struct test_ctx *t, struct scene *s)
     if (b->nspan == 0) {
         return false;
     }
-    span = &b->span[below(t, b->nspan)];
+    span = &b->span[test_below(t, b->nspan)];
     addr = span->addr;
     size = span->size;
-    if (below(t, 2) == 0) {
+    if (test_below(t, 2) == 0) {
         addr += size; /* the border tag's */
-        size = below(t, 2) == 0 ? b->quantum : size;
+        size = test_below(t, 2) == 0 ? b->quantum : size;
     }
-    return scene_bad_free(s, b, (enum way)below(t, WAYS), addr, size);
+    return scene_bad_free(s, b, (enum way)test_below(t, WAYS), addr, size);
 }
 
 static void

@@ -15,12 +15,12 @@ free_interior(struct test_ctx *t, struct scene *s)
     if (b->nlive == 0) {
         return false;
     }
-    r = &b->live[below(t, b->nlive)];
+    r = &b->live[test_below(t, b->nlive)];
     if (r->size == b->quantum) {
         return false;
     }
-    at = b->quantum * (1 + below(t, r->size / b->quantum - 1));
-    switch (below(t, 3)) {
+    at = b->quantum * (1 + test_below(t, r->size / b->quantum - 1));
+    switch (test_below(t, 3)) {
     case 0:
         size = r->size - at; /* the rest */
         break;
@@ -28,7 +28,7 @@ free_interior(struct test_ctx *t, struct scene *s)
         size = r->size;
         break;
     default:
-        size = b->quantum * (1 + below(t, 20));
+        size = b->quantum * (1 + test_below(t, 20));
     }
     return scene_bad_free(s, b, r->x ? BY_XFREE : BY_FREE, r->addr + at, size);
 }

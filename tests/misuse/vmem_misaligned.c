@@ -18,13 +18,13 @@ static uintptr_t
 misaligned(struct test_ctx *t, const struct scene *s)
 {
     const struct book *b = &s->top;
-    uintptr_t addr =
-        s->origin + b->quantum * below(t, SCENE_QUANTA + 16) - 8 * b->quantum;
+    uintptr_t addr = s->origin + b->quantum * test_below(t, SCENE_QUANTA + 16) -
+                     8 * b->quantum;
 
-    if (b->nlive > 0 && below(t, 2) == 0) {
-        addr = b->live[below(t, b->nlive)].addr;
+    if (b->nlive > 0 && test_below(t, 2) == 0) {
+        addr = b->live[test_below(t, b->nlive)].addr;
     }
-    return addr + 1 + below(t, b->quantum - 1);
+    return addr + 1 + test_below(t, b->quantum - 1);
 }
 
 static void
@@ -43,13 +43,14 @@ static bool
 use_misaligned(struct test_ctx *t, struct scene *s)
 {
     uintptr_t addr = misaligned(t, s);
-    size_t size = s->top.quantum * (1 + below(t, 20));
+    size_t size = s->top.quantum * (1 + test_below(t, 20));
 
-    if (below(t, 4) == 0) {
+    if (test_below(t, 4) == 0) {
         claim_misaligned(s, addr, size);
         return true;
     }
-    return scene_bad_free(s, &s->top, (enum way)below(t, WAYS), addr, size);
+    return scene_bad_free(s, &s->top, (enum way)test_below(t, WAYS), addr,
+                          size);
 }
 
 static void

@@ -9,15 +9,15 @@
 static bool
 free_the_other_way(struct test_ctx *t, struct scene *s)
 {
-    struct book *b = below(t, 4) == 0 ? &s->other : &s->top;
+    struct book *b = test_below(t, 4) == 0 ? &s->other : &s->top;
     const struct range *r;
 
     if (b->nlive == 0) {
         return false;
     }
-    r = &b->live[below(t, b->nlive)];
+    r = &b->live[test_below(t, b->nlive)];
     return scene_bad_free(s, b, r->x ? BY_FREE : BY_XFREE, r->addr,
-                          r->size - below(t, b->quantum));
+                          r->size - test_below(t, b->quantum));
 }
 
 static void
@@ -37,10 +37,11 @@ free_the_other_way_and_wrong(struct test_ctx *t, struct scene *s)
     if (b->nlive == 0) {
         return false;
     }
-    r = &b->live[below(t, b->nlive)];
+    r = &b->live[test_below(t, b->nlive)];
     return scene_bad_free(s, b, r->x ? BY_FREE : BY_XFREE,
-                          r->addr + b->quantum * below(t, r->size / b->quantum),
-                          (1 + below(t, 20)) * b->quantum);
+                          r->addr +
+                              b->quantum * test_below(t, r->size / b->quantum),
+                          (1 + test_below(t, 20)) * b->quantum);
 }
 
 static void

@@ -13,16 +13,16 @@ free_to_another(struct test_ctx *t, struct scene *s)
     struct book *from = &s->top, *to = &s->other;
     const struct range *r;
 
-    if (s->below.vm != NULL && below(t, 3) == 0) {
+    if (s->below.vm != NULL && test_below(t, 3) == 0) {
         to = &s->below;
-    } else if (below(t, 2) == 0) {
+    } else if (test_below(t, 2) == 0) {
         from = &s->other;
         to = &s->top;
     }
     if (from->nlive == 0) {
         return false;
     }
-    r = &from->live[below(t, from->nlive)];
+    r = &from->live[test_below(t, from->nlive)];
     return scene_bad_free(s, to, r->x ? BY_XFREE : BY_FREE, r->addr, r->size);
 }
 

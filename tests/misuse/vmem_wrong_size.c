@@ -15,21 +15,22 @@ free_with_wrong_size(struct test_ctx *t, struct scene *s)
     if (b->nlive == 0) {
         return false;
     }
-    r = &b->live[below(t, b->nlive)];
-    switch (below(t, 4)) {
+    r = &b->live[test_below(t, b->nlive)];
+    switch (test_below(t, 4)) {
     case 0: /* a quantum more or less */
-        size = below(t, 2) == 0 ? r->size + b->quantum : r->size - b->quantum;
+        size =
+            test_below(t, 2) == 0 ? r->size + b->quantum : r->size - b->quantum;
         break;
     case 1:
-        size = (1 + below(t, 2 * SCENE_QUANTA)) * b->quantum;
+        size = (1 + test_below(t, 2 * SCENE_QUANTA)) * b->quantum;
         break;
     default:
-        size = (1 + below(t, 20)) * b->quantum;
+        size = (1 + test_below(t, 20)) * b->quantum;
     }
     if (size == 0) {
         return false;
     }
-    size -= below(t, b->quantum);
+    size -= test_below(t, b->quantum);
     return scene_bad_free(s, b, r->x ? BY_XFREE : BY_FREE, r->addr, size);
 }
 

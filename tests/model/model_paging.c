@@ -3,7 +3,7 @@
  * Pageable memory beside its naive model, step by step: no call, misuse and
  * refusals included, has another outcome than the array of pages says.
  */
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "tests/model/paging.h"
 
 #define STEPS 400ul
@@ -21,13 +21,9 @@ boot(void)
         .va_bytes = PAGING_PAGES * KVA_PAGE_SIZE,
         .meta_bytes = (size_t)8 << 20,
     };
-    struct kva_boot kb = { .va_base = 0 };
 
     PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ 0 });
 }
 
 static void

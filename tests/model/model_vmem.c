@@ -20,13 +20,6 @@
 #define SURE_STEPS 20000ul
 #define SURE_STEPS_RARE 50000ul
 
-/* A random number below n. */
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
 static uint32_t
 draw(void *arg, uint32_t n)
 {
@@ -39,11 +32,11 @@ draw_config(struct test_ctx *t, enum model_kind kind)
     static const unsigned shifts[] = { 0, 4, 12 };
     struct model_config cf = { .kind = kind };
 
-    cf.place = (enum model_place)below(t, MODEL_PLACES);
-    cf.shift = shifts[below(t, KVA_COUNT(shifts))];
-    cf.quanta = 2 * MODEL_SLOTS << below(t, below(t, 4) == 0 ? 7 : 5);
-    cf.live_max = 1 + (unsigned)below(t, MODEL_LIVE_MAX);
-    cf.index = kind != MODEL_PRIVATE && below(t, 2) != 0;
+    cf.place = (enum model_place)test_below(t, MODEL_PLACES);
+    cf.shift = shifts[test_below(t, KVA_COUNT(shifts))];
+    cf.quanta = 2 * MODEL_SLOTS << test_below(t, test_below(t, 4) == 0 ? 7 : 5);
+    cf.live_max = 1 + (unsigned)test_below(t, MODEL_LIVE_MAX);
+    cf.index = kind != MODEL_PRIVATE && test_below(t, 2) != 0;
     return cf;
 }
 
@@ -182,8 +175,8 @@ with_faults(struct test_ctx *t)
         model_allow_refusal(m, true);
         for (unsigned i = 0; i < STEPS && bad == NULL; i++) {
             kva_posix_fault_arm(KVA_POSIX_BARRIER, 1, true);
-            kva_posix_fault_arm(KVA_POSIX_ANY, 1 + below(t, 4),
-                                below(t, 2) != 0);
+            kva_posix_fault_arm(KVA_POSIX_ANY, 1 + test_below(t, 4),
+                                test_below(t, 2) != 0);
             bad = model_step(m, draw, t);
         }
         kva_posix_fault_disarm(KVA_POSIX_ANY);

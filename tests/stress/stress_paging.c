@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 
 #define P KVA_PAGE_SIZE
 #define R KVA_PROT_READ
@@ -40,13 +40,9 @@ boot(void)
     static const struct kva_posix_config config = { .va_bytes = (size_t)64
                                                                 << 20,
                                                     .cpus = 8 };
-    struct kva_boot kb = { .va_base = 0 };
 
     PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ 0 });
     CHECK_EQ(pthread_barrier_init(&line, NULL, THREADS), 0);
 }
 

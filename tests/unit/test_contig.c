@@ -5,32 +5,16 @@
  * loses nothing.  The same bodies with an address space, with a direct map, and
  * with neither.
  */
-#include <pthread.h>
 #include <string.h>
 
 #include "kva/contig.h"
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/unit/frame_waiter.h"
 #include "vmem/vmem_store.h"
 
 #define P KVA_PAGE_SIZE
 #define FRAMES 4096
 #define ANY (~(kva_pa_t)0)
-
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
 
 static size_t
 wired(void)
@@ -44,16 +28,10 @@ wired(void)
 static void
 boot(size_t limit)
 {
-    struct kva_posix_config config = { .va_bytes = FRAMES * P };
-    struct kva_boot kb = { .wired_limit = limit };
+    const struct kva_posix_config config = { .va_bytes = FRAMES * P };
 
     PORT(&config);
-#if KVA_TIER >= 2
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-#endif
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ .wired_limit = limit });
 }
 
 struct held {
@@ -109,18 +87,18 @@ static void
 get(struct test_ctx *t, struct held *h)
 {
     kva_pa_t base = frames(), low = 0, high = ANY, align = 0, boundary = 0;
-    size_t n = 1 + below(t, 16);
+    size_t n = 1 + test_below(t, 16);
 
-    h->size = n * P - below(t, P);
-    if (below(t, 2) == 0) {
-        align = P << below(t, 6);
+    h->size = n * P - test_below(t, P);
+    if (test_below(t, 2) == 0) {
+        align = P << test_below(t, 6);
     }
-    if (below(t, 3) == 0) {
-        boundary = P << (4 + below(t, 4));
+    if (test_below(t, 3) == 0) {
+        boundary = P << (4 + test_below(t, 4));
     }
-    if (below(t, 3) == 0) {
-        low = base + below(t, FRAMES / 2) * P;
-        high = low + (256 + below(t, FRAMES)) * P - 1;
+    if (test_below(t, 3) == 0) {
+        low = base + test_below(t, FRAMES / 2) * P;
+        high = low + (256 + test_below(t, FRAMES)) * P - 1;
     }
     if (kva_contig_alloc(h->size, low, high, align, boundary, VM_NOSLEEP,
                          &h->va, &h->pa) != 0) {
@@ -152,7 +130,7 @@ runs_come_and_go(struct test_ctx *t)
         CHECK_EQ(vmem_alloc(kmem_arena, (i + 1) * P, VM_NOSLEEP, &a[i]), 0);
     }
     for (unsigned long i = 0; i < t->count; i++) {
-        struct held *h = &held[below(t, LIVE)];
+        struct held *h = &held[test_below(t, LIVE)];
 
         if (h->size != 0) {
             put(h);
@@ -284,35 +262,20 @@ freed_ranges_serve_devices(struct test_ctx *t)
 }
 
 #if KVA_TIER >= 3
-static void *
-want_half(void *arg)
-{
-    vmem_addr_t *va = arg;
-
-    CHECK_EQ(kva_wired_alloc(ALL / 2 * P, 0, VM_SLEEP, va), 0);
-    return NULL;
-}
-
-/* Who waits for frames is woken when a device gives them back.  The clock
- * stands still, so a wake that is lost hangs. */
+/* Who waits for frames is woken when a device gives them back. */
 static void
 who_waits_is_woken(struct test_ctx *t)
 {
-    vmem_addr_t va, other;
-    pthread_t thread;
+    struct frame_waiter w;
+    vmem_addr_t va;
     kva_pa_t pa;
 
     (void)t;
     boot(ALL * P);
-    kva_posix_clock_virtual(true);
     CHECK_EQ(kva_contig_alloc(ALL * P, 0, ANY, 0, 0, VM_NOSLEEP, &va, &pa), 0);
-    CHECK_EQ(pthread_create(&thread, NULL, want_half, &other), 0);
-    while (kva_posix_waiters() == 0) {
-        kva_port_relax();
-    }
+    frame_waiter_start(&w, ALL / 2 * P);
     kva_contig_free(va, ALL * P);
-    CHECK_EQ(pthread_join(thread, NULL), 0);
-    kva_wired_free(other, ALL / 2 * P);
+    frame_waiter_end(&w);
     kva_shutdown();
 }
 #endif

@@ -7,7 +7,7 @@
  */
 #include "kva/kva.h"
 #include "port/contract.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "vmem/vmem_impl.h"
 
 #define P KVA_PAGE_SIZE
@@ -15,12 +15,8 @@
 static void
 boot_there(void)
 {
-    struct kva_boot kb = { .lazy_bytes = 1 /* what is freed goes at once */ };
-
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    /* What is freed goes at once. */
+    machine_boot((struct kva_boot){ .lazy_bytes = 1 });
 }
 
 static void

@@ -7,31 +7,18 @@
 #include <string.h>
 
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "vmem/vmem_store.h"
 
 #define P KVA_PAGE_SIZE
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
 
 static void
 boot(void)
 {
     struct kva_posix_config config = { .va_bytes = (size_t)256 << 20 };
-    struct kva_boot kb = { .wired_limit = 0 };
 
     PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ 0 });
 }
 
 /* Everything is in the direct map, and no page table is touched. */

@@ -36,14 +36,8 @@ boot(unsigned cpus)
     struct kva_posix_config config = { .va_bytes = (size_t)256 << 20,
                                        .meta_bytes = (size_t)32 << 20,
                                        .cpus = cpus };
-    struct kva_boot kb = { .va_base = 0 };
 
-    PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
-    kva_kmem_init();
+    tower_start_with(&config, (struct kva_boot){ 0 });
 }
 
 /* Bytes with so many slots. */
@@ -149,12 +143,7 @@ four_megabytes(struct test_ctx *t)
     size_t first = 0;
 
     CHECK(o != NULL);
-    PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
-    kva_kmem_init();
+    tower_start_with(&config, kb);
     again = t->random;
     for (unsigned i = 0; i < t->count; i++) {
         size_t bytes;

@@ -8,37 +8,16 @@
 
 #include "kva/kva.h"
 #include "reclaim/reclaim.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "vmem/vmem_store.h"
 
 #define P KVA_PAGE_SIZE
 
-/* A random number below n. */
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
 static void
 boot_with(size_t wired_limit, size_t intr_bytes)
 {
-    struct kva_boot kb = { .va_base = kva_posix_va_base(),
-                           .va_bytes = kva_posix_va_bytes(),
-                           .wired_limit = wired_limit,
-                           .intr_bytes = intr_bytes };
-
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
+    machine_boot((struct kva_boot){ .wired_limit = wired_limit,
+                                    .intr_bytes = intr_bytes });
 }
 
 /* What is attached is what the tower says it wired. */
@@ -159,12 +138,12 @@ put(struct held *h)
 static void
 get(struct test_ctx *t, struct held *h)
 {
-    size_t align = P << below(t, 8);
+    size_t align = P << test_below(t, 8);
     int err;
 
-    h->vm = below(t, 4) == 0 ? heap_va_arena : kmem_arena;
-    h->x = below(t, 4) == 0;
-    h->size = P + below(t, below(t, 8) == 0 ? 200 * P : 8 * P);
+    h->vm = test_below(t, 4) == 0 ? heap_va_arena : kmem_arena;
+    h->x = test_below(t, 4) == 0;
+    h->size = P + test_below(t, test_below(t, 8) == 0 ? 200 * P : 8 * P);
     err = h->x ? vmem_xalloc(h->vm, h->size, align, 0, 0, VMEM_ADDR_MIN,
                              VMEM_ADDR_MAX, VM_NOSLEEP, &h->addr)
                : vmem_alloc(h->vm, h->size, VM_NOSLEEP, &h->addr);
@@ -189,7 +168,7 @@ everything_goes_back(struct test_ctx *t)
     kva_stat(&begin);
     memset(held, 0, sizeof(held));
     for (unsigned long i = 0; i < t->count; i++) {
-        struct held *h = &held[below(t, LIVE)];
+        struct held *h = &held[test_below(t, LIVE)];
 
         if (h->vm != NULL) {
             put(h);
@@ -422,7 +401,7 @@ map_is_searched(struct test_ctx *t)
     PORT(NULL);
     boot_with(0, 0);
     for (unsigned long i = 0; i < t->count; i++) {
-        unsigned k = (unsigned)below(t, RANGES);
+        unsigned k = (unsigned)test_below(t, RANGES);
 
         if (r[k].size != 0) {
             kva_pageable_free(r[k].addr, r[k].size);
@@ -430,15 +409,15 @@ map_is_searched(struct test_ctx *t)
             r[k].size = 0;
             live--;
         } else {
-            r[k].size = 1 + below(t, 20 * P);
+            r[k].size = 1 + test_below(t, 20 * P);
             CHECK_EQ(kva_pageable_alloc(r[k].size, KVA_PROT_READ, VM_NOSLEEP,
                                         &r[k].addr),
                      0);
             live++;
         }
-        k = (unsigned)below(t, RANGES);
+        k = (unsigned)test_below(t, RANGES);
         if (r[k].size != 0) {
-            va = r[k].addr + below(t, r[k].size);
+            va = r[k].addr + test_below(t, r[k].size);
             CHECK(kva_map_lookup(va, &first, &last));
             CHECK_EQ(first, r[k].addr);
             CHECK_EQ(last, r[k].addr + (r[k].size + P - 1) / P * P - 1);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "tests/misuse/digest.h"
 #include "vmem/vmem_store.h"
 
@@ -19,22 +19,6 @@
 
 /* Pieces of the quantum caches are 512 pages at most. */
 #define PIECES_ARE_LARGE (LP <= 512)
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
-
-/* A random number below n. */
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
 
 /* ---- the port ------------------------------------------------------------ */
 
@@ -462,13 +446,13 @@ put(struct held *h)
 static void
 get(struct test_ctx *t, struct held *h)
 {
-    size_t align = P << below(t, 11), whole = below(t, 3) * (L / P);
+    size_t align = P << test_below(t, 11), whole = test_below(t, 3) * (L / P);
 
-    h->x = below(t, 3) == 0;
-    h->size = (1 + below(t, 60) + whole * (below(t, 4) == 0)) * P;
+    h->x = test_below(t, 3) == 0;
+    h->size = (1 + test_below(t, 60) + whole * (test_below(t, 4) == 0)) * P;
     if (h->x) {
         CHECK_EQ(vmem_xalloc(kmem_arena, h->size, align,
-                             below(t, 2) * (align / 2 / P * P), 0,
+                             test_below(t, 2) * (align / 2 / P * P), 0,
                              VMEM_ADDR_MIN, VMEM_ADDR_MAX, VM_NOSLEEP,
                              &h->addr),
                  0);
@@ -487,20 +471,20 @@ random_use(struct test_ctx *t)
     PORT(NULL);
     boot();
     memset(held, 0, sizeof(held));
-    if (PIECES_ARE_LARGE && below(t, 2) == 0) {
+    if (PIECES_ARE_LARGE && test_below(t, 2) == 0) {
         fill(); /* from here on pieces are large */
         thin(40);
     }
     for (unsigned long i = 0; i < t->count; i++) {
-        struct held *h = &held[below(t, LIVE)];
+        struct held *h = &held[test_below(t, LIVE)];
 
         if (h->size != 0) {
             put(h);
         } else {
             get(t, h);
         }
-        if (below(t, 8) == 0) {
-            (void)vmem_drain(kmem_arena, below(t, 64) * P, 0);
+        if (test_below(t, 8) == 0) {
+            (void)vmem_drain(kmem_arena, test_below(t, 64) * P, 0);
         }
         check_large();
     }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "vmem/meta.h"
 #include "vmem/vmem_store.h"
 
@@ -18,21 +18,6 @@
 #define CPUS 4u
 #define VA_BYTES ((size_t)64 << 20)
 #define VA_PAGES (VA_BYTES / P)
-
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
 
 static struct kva_stat
 tower(void)
@@ -138,14 +123,14 @@ run_load(struct test_ctx *t, unsigned long frees)
 
     memset(r, 0, sizeof(r));
     while (load.frees < frees) {
-        unsigned k = (unsigned)below(t, LIVE);
+        unsigned k = (unsigned)test_below(t, LIVE);
 
         if (r[k].pages != 0) {
             kva_wired_free(r[k].va, r[k].pages * P);
             r[k].pages = 0;
             load.frees++;
         } else {
-            r[k].pages = 1 + below(t, 6);
+            r[k].pages = 1 + test_below(t, 6);
             r[k].va = wired(r[k].pages);
             load.bad += touch(r[k].va, r[k].pages);
         }
@@ -444,8 +429,8 @@ ranges_are_as_asked(struct test_ctx *t)
     start(0, (struct kva_boot){ .ncpu = 0 });
     kva_posix_run_max_set(3); /* pages need not be contiguous */
     for (unsigned long i = 0; i < t->count; i++) {
-        size_t align = below(t, 3) == 0 ? 0 : P << below(t, 8);
-        size_t size = 1 + below(t, 40 * P);
+        size_t align = test_below(t, 3) == 0 ? 0 : P << test_below(t, 8);
+        size_t size = 1 + test_below(t, 40 * P);
 
         CHECK_EQ(kva_wired_alloc(size, align, VM_NOSLEEP, &a), 0);
         CHECK_EQ(a & (align == 0 ? P - 1 : align - 1), 0);
@@ -680,11 +665,11 @@ oracle_wire(size_t n)
 static void
 op_wire(struct test_ctx *t, unsigned k)
 {
-    size_t n = 1 + below(t, below(t, 8) == 0 ? 60 : 9);
+    size_t n = 1 + test_below(t, test_below(t, 8) == 0 ? 60 : 9);
     bool fits = oracle_wire(n);
     vmem_addr_t va;
-    int err =
-        kva_wired_alloc(n * P - below(t, P), P << below(t, 4), VM_NOSLEEP, &va);
+    int err = kva_wired_alloc(n * P - test_below(t, P), P << test_below(t, 4),
+                              VM_NOSLEEP, &va);
 
     CHECK_EQ(err, fits ? 0 : KVA_ENOMEM);
     if (fits) {
@@ -698,7 +683,7 @@ op_wire(struct test_ctx *t, unsigned k)
 static void
 op_reserve(struct test_ctx *t, unsigned k)
 {
-    size_t n = 1 + below(t, 40);
+    size_t n = 1 + test_below(t, 40);
     vmem_addr_t va;
 
     CHECK_EQ(vmem_xalloc(heap_va_arena, n * P, 0, 0, 0, VMEM_ADDR_MIN,
@@ -734,7 +719,7 @@ op_time(struct test_ctx *t)
 
     kva_posix_clock_advance(ns);
     o.now += ns;
-    if (below(t, 2) == 0) {
+    if (test_below(t, 2) == 0) {
         (void)kva_unmap_tick();
         oracle_tick();
     }
@@ -744,9 +729,9 @@ op_time(struct test_ctx *t)
 static void
 check_accesses(struct test_ctx *t)
 {
-    CHECK_EQ(kva_posix_cpu_set((unsigned)below(t, CPUS)), 0);
+    CHECK_EQ(kva_posix_cpu_set((unsigned)test_below(t, CPUS)), 0);
     for (unsigned i = 0; i < 16; i++) {
-        size_t page = below(t, i % 2 == 0 ? VA_PAGES : 2048);
+        size_t page = test_below(t, i % 2 == 0 ? VA_PAGES : 2048);
         bool mapped = o.page[page] == WIRED || o.page[page] == QUEUED;
 
         CHECK_EQ(kva_posix_access(kva_posix_va_base() + page * P),
@@ -773,14 +758,15 @@ check_counts(void)
 static void
 oracle_start(struct test_ctx *t, unsigned long round)
 {
-    struct kva_boot kb = { .lazy_bytes = (8 + below(t, 120)) * P,
-                           .lazy_ms = 1 + (unsigned)below(t, 50) };
+    struct kva_boot kb = { .lazy_bytes = (8 + test_below(t, 120)) * P,
+                           .lazy_ms = 1 + (unsigned)test_below(t, 50) };
 
     memset(&o, 0, sizeof(o));
-    o.page_limit = round % 2 == 0 ? 0 : 200 + below(t, 200);
-    if (below(t, 3) != 0) {
-        kb.quarantine_frees = below(t, 3) == 0 ? 0 : 1 + below(t, 50);
-        kb.quarantine_bytes = below(t, 3) == 0 ? 0 : P * (1 + below(t, 400));
+    o.page_limit = round % 2 == 0 ? 0 : 200 + test_below(t, 200);
+    if (test_below(t, 3) != 0) {
+        kb.quarantine_frees = test_below(t, 3) == 0 ? 0 : 1 + test_below(t, 50);
+        kb.quarantine_bytes =
+            test_below(t, 3) == 0 ? 0 : P * (1 + test_below(t, 400));
     }
     o.limit = kb.lazy_bytes;
     o.age = kb.lazy_ms * MS;
@@ -791,7 +777,7 @@ oracle_start(struct test_ctx *t, unsigned long round)
             kb.quarantine_bytes == 0 ? SIZE_MAX : kb.quarantine_bytes / P;
     }
     start(o.page_limit, kb);
-    kva_posix_run_max_set(below(t, 2) == 0 ? 0 : 1 + below(t, 6));
+    kva_posix_run_max_set(test_below(t, 2) == 0 ? 0 : 1 + test_below(t, 6));
 }
 
 static void
@@ -800,16 +786,16 @@ agrees_with_an_oracle(struct test_ctx *t)
     unsigned long forced = 0, aged = 0, full = 0;
 
     for (unsigned long i = 0; i < t->count; i++) {
-        unsigned k = (unsigned)below(t, ORACLE_LIVE);
+        unsigned k = (unsigned)test_below(t, ORACLE_LIVE);
 
         if (i % 500 == 0) {
             oracle_start(t, i / 500);
         }
-        if (below(t, 12) == 0) {
+        if (test_below(t, 12) == 0) {
             op_time(t);
         } else if (o.live[k].n != 0) {
             op_free(k);
-        } else if (below(t, 5) == 0) {
+        } else if (test_below(t, 5) == 0) {
             op_reserve(t, k);
         } else {
             op_wire(t, k);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kva/map.h"
-#include "tests/harness/test.h"
+#include "tests/unit/frame_waiter.h"
 
 #define P KVA_PAGE_SIZE
 #define R KVA_PROT_READ
@@ -19,13 +19,9 @@ boot(size_t va_bytes)
 {
     struct kva_posix_config config = { .va_bytes = va_bytes,
                                        .meta_bytes = (size_t)32 << 20 };
-    struct kva_boot kb = { .va_base = 0 };
 
     PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ 0 });
 }
 
 static vmem_addr_t
@@ -47,15 +43,6 @@ now(void)
         FAIL("kva_map_check: %s", bad);
     }
     kva_stat(&st);
-    return st;
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
     return st;
 }
 
@@ -457,51 +444,31 @@ entries_are_printed(struct test_ctx *t)
 
 #define FRAMES ((size_t)20)
 
-static void *
-want_half(void *arg)
-{
-    vmem_addr_t *va = arg;
-
-    CHECK_EQ(kva_wired_alloc(FRAMES / 2 * P, 0, VM_SLEEP, va), 0);
-    return NULL;
-}
-
-/* Who waits for frames is woken when pageable ranges give them back.  The clock
- * stands still, so a wake that is lost hangs. */
+/* Who waits for frames is woken when pageable ranges give them back. */
 static void
 who_waits_for_frames_is_woken(struct test_ctx *t)
 {
     const struct kva_posix_config config = { .va_bytes = (size_t)64 << 20,
                                              .page_limit = FRAMES };
-    struct kva_boot kb = { .va_base = 0 };
-    vmem_addr_t va, other;
-    pthread_t thread;
 
     (void)t;
     PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
-    kva_posix_clock_virtual(true);
+    machine_boot((struct kva_boot){ .wired_limit = 0 });
     for (unsigned discard = 0; discard < 2; discard++) {
-        va = pageable(FRAMES, RW);
+        vmem_addr_t va = pageable(FRAMES, RW);
+        struct frame_waiter w;
+
         for (size_t i = 0; i < FRAMES; i++) {
             CHECK_EQ(kva_fault(va + i * P, KVA_PROT_WRITE), 0);
         }
-        CHECK_EQ(pthread_create(&thread, NULL, want_half, &other), 0);
-        while (kva_posix_waiters() == 0) {
-            kva_port_relax();
-        }
+        frame_waiter_start(&w, FRAMES / 2 * P);
         if (discard != 0) {
             CHECK_EQ(kva_pageable_discard(va, FRAMES * P), FRAMES * P);
+            frame_waiter_end(&w);
+            kva_pageable_free(va, FRAMES * P);
         } else {
             kva_pageable_free(va, FRAMES * P);
-        }
-        CHECK_EQ(pthread_join(thread, NULL), 0);
-        kva_wired_free(other, FRAMES / 2 * P);
-        if (discard != 0) {
-            kva_pageable_free(va, FRAMES * P);
+            frame_waiter_end(&w);
         }
     }
     (void)kva_unmap_flush();

@@ -16,12 +16,6 @@
 #define P KVA_PAGE_SIZE
 #define BASE ((kva_pa_t)1 << 32) /* what a word of 32 bits cannot hold */
 
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
 static struct kva_pages_stat
 stat(void)
 {
@@ -130,15 +124,16 @@ random_maps_are_read(struct test_ctx *t)
         unsigned char usable[FRAMES * PARTS] = { 0 }, barred[FRAMES * PARTS];
         bool want[FRAMES], found[FRAMES] = { false };
         struct kva__frame_map map = { .n = 0 };
-        size_t n = 1 + below(t, 8), any = 0;
+        size_t n = 1 + test_below(t, 8), any = 0;
 
         memset(barred, 0, sizeof(barred));
         memset(want, 0, sizeof(want));
         for (size_t k = 0; k < n; k++) {
-            size_t at = below(t, FRAMES * PARTS - 60), len = below(t, 60);
+            size_t at = test_below(t, FRAMES * PARTS - 60),
+                   len = test_below(t, 60);
 
             line[k] = (struct kva_pages_range){ at * part, len * part,
-                                                below(t, 3) != 0 };
+                                                test_below(t, 3) != 0 };
             memset((line[k].usable ? usable : barred) + at, 1, len);
             /* Each line is rounded by itself. */
             for (size_t f = 0; line[k].usable && f < FRAMES; f++) {
@@ -333,18 +328,18 @@ random_request(struct test_ctx *t)
 {
     struct request rq = { 1, 0, ~(kva_pa_t)0, 0, 0 };
 
-    if (below(t, 3) != 0) {
-        rq.n = 1 + below(t, below(t, 4) == 0 ? 300 : 12);
+    if (test_below(t, 3) != 0) {
+        rq.n = 1 + test_below(t, test_below(t, 4) == 0 ? 300 : 12);
     }
-    if (below(t, 3) == 0) {
-        rq.align = P << below(t, 7);
+    if (test_below(t, 3) == 0) {
+        rq.align = P << test_below(t, 7);
     }
-    if (below(t, 4) == 0) {
-        rq.boundary = P << (4 + below(t, 6));
+    if (test_below(t, 4) == 0) {
+        rq.boundary = P << (4 + test_below(t, 6));
     }
-    if (below(t, 3) == 0) {
-        rq.low = BASE + below(t, FRAMES * P);
-        rq.high = rq.low + below(t, FRAMES * P);
+    if (test_below(t, 3) == 0) {
+        rq.low = BASE + test_below(t, FRAMES * P);
+        rq.high = rq.low + test_below(t, FRAMES * P);
     }
     return rq;
 }
@@ -360,8 +355,8 @@ static void
 oracle_get(struct test_ctx *t, enum reach reach, size_t reserve)
 {
     struct request rq = random_request(t);
-    unsigned flags = below(t, 8) == 0 ? KVA_PAGE_RESERVE : 0;
-    bool plain = is_plain(&rq) && below(t, 2) == 0;
+    unsigned flags = test_below(t, 8) == 0 ? KVA_PAGE_RESERVE : 0;
+    bool plain = is_plain(&rq) && test_below(t, 2) == 0;
     size_t kept = flags == 0 ? reserve : 0, spare = stat().free;
     kva_pa_t pa = 0;
     size_t at;
@@ -389,8 +384,8 @@ oracle_get(struct test_ctx *t, enum reach reach, size_t reserve)
 static void
 oracle_put(struct test_ctx *t)
 {
-    size_t at = below(t, FRAMES), n = 0;
-    size_t most = 1 + below(t, below(t, 3) == 0 ? 200 : 4);
+    size_t at = test_below(t, FRAMES), n = 0;
+    size_t most = 1 + test_below(t, test_below(t, 3) == 0 ? 200 : 4);
 
     while (at < FRAMES && state[at] != HELD) {
         at++;
@@ -420,9 +415,9 @@ random_requests(struct test_ctx *t)
 {
     PORT(NULL);
     for (unsigned long i = 0; i < t->count; i++) {
-        enum reach reach = (enum reach)below(t, REACHES);
-        size_t reserve = below(t, 2) * 64, fill = 2 + below(t, 3);
-        kva_pa_t low = below(t, 2) != 0 ? BASE + 256 * P : 0;
+        enum reach reach = (enum reach)test_below(t, REACHES);
+        size_t reserve = test_below(t, 2) * 64, fill = 2 + test_below(t, 3);
+        kva_pa_t low = test_below(t, 2) != 0 ? BASE + 256 * P : 0;
         size_t requests;
 
         start(t, reach, reserve, low, 0);
@@ -430,10 +425,10 @@ random_requests(struct test_ctx *t)
         oracle_own();
         requests = kva__meta_requests();
         for (unsigned k = 0; k < 1500; k++) {
-            if (below(t, 400) == 0) {
-                fill = 1 + below(t, 4); /* fuller, or emptier */
+            if (test_below(t, 400) == 0) {
+                fill = 1 + test_below(t, 4); /* fuller, or emptier */
             }
-            if (below(t, 4) < fill) {
+            if (test_below(t, 4) < fill) {
                 oracle_get(t, reach, reserve);
             } else {
                 oracle_put(t);

@@ -10,36 +10,16 @@
 #include "kmem/kmem.h"
 #include "kva/kva.h"
 #include "pool/pool_store.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "tests/misuse/digest.h"
 
 #define P KVA_PAGE_SIZE
 #define MIB ((size_t)1 << 20)
 
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
-
 static void
 boot(size_t wired_limit)
 {
-    struct kva_boot kb = { .va_base = kva_posix_va_base(),
-                           .va_bytes = kva_posix_va_bytes(),
-                           .wired_limit = wired_limit };
-
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ .wired_limit = wired_limit });
 }
 
 /* ---- what is handed out --------------------------------------------------- */
@@ -66,13 +46,13 @@ expect_byte(const struct object *o)
 static size_t
 random_size(struct test_ctx *t)
 {
-    switch (below(t, 20)) {
+    switch (test_below(t, 20)) {
     case 0:
-        return 1 + below(t, 6 * P);
+        return 1 + test_below(t, 6 * P);
     case 1:
-        return P * (1 + below(t, 5));
+        return P * (1 + test_below(t, 5));
     default:
-        return 1 + below(t, 300);
+        return 1 + test_below(t, 300);
     }
 }
 
@@ -87,7 +67,7 @@ bytes_are_nobody_elses(struct test_ctx *t)
     PORT(NULL);
     boot(0);
     for (size_t i = 0; i < n; i++) {
-        align = below(t, 3) == 0 ? (size_t)1 << below(t, 14) : 0;
+        align = test_below(t, 3) == 0 ? (size_t)1 << test_below(t, 14) : 0;
         o[i].size = random_size(t);
         o[i].p = kva_permanent_alloc(o[i].size, align, VM_NOSLEEP);
         CHECK(o[i].p != NULL);

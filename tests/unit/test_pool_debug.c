@@ -717,12 +717,7 @@ quarantine_gives_way(struct test_ctx *t)
 
     (void)t;
     CHECK_EQ(kva_pool_debug_set("quarantine=q*", NULL), 0);
-    PORT(&config);
-    boot.va_base = kva_posix_va_base();
-    boot.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&boot), 0);
-    CHECK_EQ(kva_start(), 0);
-    kva_kmem_init();
+    tower_start_with(&config, boot);
     kva_pool_init(&pp, 4096, 0, 0, 0, "q", NULL, KVA_IPL_NONE);
     for (unsigned i = 0; i < 5000; i++) {
         p = kva_pool_get(&pp, PR_WAITOK);

@@ -37,12 +37,7 @@ start_with(size_t limit, size_t reserve, unsigned cpus)
                              .reserve_bytes = reserve * P,
                              .lazy_bytes = 1 };
 
-    PORT(&config);
-    boot.va_base = kva_posix_va_base();
-    boot.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&boot), 0);
-    CHECK_EQ(kva_start(), 0);
-    kva_kmem_init();
+    tower_start_with(&config, boot);
 }
 
 static void

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "kva/kva.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "tests/misuse/digest.h"
 #include "vmem/meta.h"
 #include "vmem/vmem_impl.h"
@@ -449,13 +449,9 @@ tower(void)
 {
     struct kva_posix_config config = { .va_bytes = (size_t)256 << 20,
                                        .meta_bytes = (size_t)32 << 20 };
-    struct kva_boot kb = { 0 };
 
     PORT(&config);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ 0 });
 }
 
 /*

@@ -8,7 +8,7 @@
 #include <ucontext.h>
 
 #include "kva/stack.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 #include "tests/misuse/digest.h"
 #include "tests/unit/faults.h"
 
@@ -27,31 +27,11 @@
 #define WATCHED 0
 #endif
 
-static size_t
-below(struct test_ctx *t, size_t n)
-{
-    return (size_t)test_rand_below(t, n);
-}
-
-static struct kva_posix_stats
-machine(void)
-{
-    struct kva_posix_stats st;
-
-    kva_posix_stats_get(&st);
-    return st;
-}
-
 static void
 boot(void)
 {
-    struct kva_boot kb = { .intr_bytes = 0 };
-
     PORT(NULL);
-    kb.va_base = kva_posix_va_base();
-    kb.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&kb), 0);
-    CHECK_EQ(kva_start(), 0);
+    machine_boot((struct kva_boot){ 0 });
 }
 
 /* ---- faults ------------------------------------------------------------ */
@@ -307,7 +287,7 @@ step(struct test_ctx *t, struct live *l)
         l->base = 0;
         return;
     }
-    l->set = (unsigned)below(t, SETS);
+    l->set = (unsigned)test_below(t, SETS);
     l->mark = (unsigned char)test_rand(t);
     CHECK_EQ(kva_stack_alloc(&sets[l->set], VM_NOSLEEP, &l->base), 0);
     memset((void *)l->base, l->mark, kind[l->set].bytes);
@@ -343,7 +323,7 @@ random_use(struct test_ctx *t)
                  0);
     }
     for (unsigned long i = 0; i < t->count; i++) {
-        step(t, &live[below(t, LIVE)]);
+        step(t, &live[test_below(t, LIVE)]);
         if (i % 100 == 99) {
             for (unsigned k = 0; k < SETS; k++) {
                 (void)kva_stacks_drain(&sets[k], SIZE_MAX, 0);

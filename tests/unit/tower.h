@@ -8,29 +8,31 @@
 
 #include <string.h>
 
-#include "kva/kva.h"
 #include "malloc_compat/malloc_store.h"
 #include "pool/pool_impl.h"
-#include "tests/harness/test.h"
+#include "tests/harness/machine.h"
 
 #define TOWER_INTR_BYTES ((size_t)256 << 10)
+
+static inline void
+tower_start_with(const struct kva_posix_config *config, struct kva_boot boot)
+{
+    PORT(config);
+    machine_boot(boot);
+    kva_kmem_init();
+}
 
 /* page_limit 0: none. */
 static inline void
 tower_start_on(unsigned cpus, size_t page_limit)
 {
-    struct kva_posix_config config = { .va_bytes = (size_t)256 << 20,
-                                       .meta_bytes = (size_t)32 << 20,
-                                       .page_limit = page_limit,
-                                       .cpus = cpus };
-    struct kva_boot boot = { .intr_bytes = TOWER_INTR_BYTES };
+    const struct kva_posix_config config = { .va_bytes = (size_t)256 << 20,
+                                             .meta_bytes = (size_t)32 << 20,
+                                             .page_limit = page_limit,
+                                             .cpus = cpus };
 
-    PORT(&config);
-    boot.va_base = kva_posix_va_base();
-    boot.va_bytes = kva_posix_va_bytes();
-    CHECK_EQ(kva_boot(&boot), 0);
-    CHECK_EQ(kva_start(), 0);
-    kva_kmem_init();
+    tower_start_with(&config,
+                     (struct kva_boot){ .intr_bytes = TOWER_INTR_BYTES });
 }
 
 static inline void
@@ -60,8 +62,6 @@ tower_check(void)
 static inline void
 tower_end(void)
 {
-    struct kva_posix_stats stats;
-
     tower_check();
     kva_malloc_fini();
     kva_kmem_fini();
@@ -69,8 +69,7 @@ tower_end(void)
     CHECK_EQ(kva_vmem_size(kva_kmem_arena, VMEM_ALLOC | VMEM_FREE), 0);
     CHECK_EQ(kva__meta_bytes(KVA_META_SLAB_HEADERS), 0);
     kva_shutdown();
-    kva_posix_stats_get(&stats);
-    CHECK_EQ(stats.attached_pages, 0);
+    CHECK_EQ(machine().attached_pages, 0);
 }
 
 /* Bytes of an object that tell which one it is. */
