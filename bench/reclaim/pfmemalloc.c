@@ -9,7 +9,7 @@
  * page can be freed.  So those who do it have a reserve, whose buffers must not
  * end with sockets that do not.  The objection was to its cost: tests in the hot
  * paths of the slab allocators.  What ours cost a hit is nothing, which
- * tests/house/reserves_off.py shows.
+ * tests/house/features_off.py shows.
  *
  * What is built: a machine of 8 MiB, metadata included.  An application fills it
  * with pages, all dirty, on an LRU (reclaim/lru.h), and sockets that nobody
