@@ -523,26 +523,24 @@ slot_equip(struct kva__magcache *mc, struct mag_entry *e)
     return renew(mc, mag);
 }
 
+/* A drainer who is at it still looks into the depot last, so it goes there. */
 struct kva__magazine *
 kva__mag_held_take(struct kva__magcache *mc, struct mag_entry *e)
 {
-    uintptr_t held = *part(mc, e->row, KVA__MAG_HELD);
-    struct kva__magazine *mag = (struct kva__magazine *)held;
+    uintptr_t *held = part(mc, e->row, KVA__MAG_HELD);
+    bool taken = (*held & HELD_TAKEN) != 0;
+    struct kva__magazine *mag = (struct kva__magazine *)(*held & ~HELD_TAKEN);
 
-    if (held == 0 || (held & HELD_TAKEN) != 0) {
+    if (mag == NULL) {
         return NULL;
     }
-    *part(mc, e->row, KVA__MAG_HELD) = 0;
+    *held &= HELD_TAKEN;
     mag->rounds = (uint16_t)rounds_of(mc, e->at);
+    if (taken && !kva__mag_closed(mc)) {
+        kva__mag_push(mc, mag);
+        mag = NULL;
+    }
     return mag;
-}
-
-/* Nothing may be loaded: a drainer is at the slot, or all are closed. */
-static bool
-slot_is_shut(struct kva__magcache *mc, struct mag_entry *e)
-{
-    return (*part(mc, e->row, KVA__MAG_HELD) & HELD_TAKEN) != 0 ||
-           kva__mag_closed(mc);
 }
 
 static void
@@ -575,7 +573,7 @@ slot_return(struct kva__magcache *mc, struct kva__magazine *mag, bool get)
 
     if (kva__mag_slot_enter(mc, &e)) {
         held = kva__mag_held_take(mc, &e);
-        if (!slot_is_shut(mc, &e)) {
+        if (!kva__mag_closed(mc)) {
             other = mag;
             if (is_spent(mc, &e, get)) {
                 other = kva__mag_unload(mc, &e);
@@ -612,7 +610,7 @@ get_cached(struct kva__magcache *mc, uintptr_t *round,
         mc->misses_get++;
         count_traffic(mc);
         held = kva__mag_held_take(mc, &e);
-        if (!slot_is_shut(mc, &e)) {
+        if (!kva__mag_closed(mc)) {
             slot_for_get(mc, &e);
             hit = has_rounds(mc, &e);
             if (hit) {
@@ -715,7 +713,7 @@ put_cached(struct kva__magcache *mc, const uintptr_t *round,
         mc->misses_put++;
         count_traffic(mc);
         held = kva__mag_held_take(mc, &e);
-        if (!slot_is_shut(mc, &e)) {
+        if (!kva__mag_closed(mc)) {
             slot_for_put(mc, &e);
             done = has_room(mc, &e);
             if (done) {

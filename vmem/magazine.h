@@ -44,8 +44,14 @@
  * on all CPUs; waits, for a bounded time, for open to say that nobody is
  * inside; then the magazine is its own, with as many rounds as at says.  If
  * there is no barrier, or the owner does not get out in time, the magazine
- * stays withheld: the owner, whose next operation misses, hands in what was in
- * it.
+ * stays withheld.
+ *
+ * An owner whose operation misses does not wait for a drainer.  A magazine that
+ * is withheld he hands in, for no hit of his can be at it: to the supplier, or
+ * while the drainer is still at the slot to the depot, which a drainer looks
+ * through last.  Then he goes on with another one.  So a drainer that is slow,
+ * or does not get to run, costs an owner one miss, and not all operations until
+ * it comes back.
  *
  * Whoever has no slot (a thread that found none left, a CPU above the number
  * configured, no CPU layer at all) uses nobody's row.
@@ -57,6 +63,7 @@
  *   M3  spare and held are read and written with the depot lock held only.
  *   M4  a magazine is in one place: loaded, spare, held, full list, empty list,
  *       or in the hands of a drainer.
+ *   M5  while held is not 0, but for its mark, the sentinel is loaded.
  *
  * Closed (close.c): while somebody waits for memory, or wants every operation
  * to go the long way, the sentinel stays in all slots of the caches concerned,
@@ -92,7 +99,7 @@ enum kva__mag_part {
     KVA__MAG_AT,
     KVA__MAG_LOADED, /* never NULL */
     KVA__MAG_SPARE,  /* a second one, or 0 */
-    KVA__MAG_HELD, /* what a drainer took out of loaded, or 0; + 1: is at it */
+    KVA__MAG_HELD, /* what a drainer withholds, or 0; + 1: it is at the slot */
     KVA__MAG_PARTS
 };
 

@@ -12,21 +12,29 @@
 size_t
 kva__mag_empty(struct kva__magcache *mc, struct kva__magazine *mag, size_t most)
 {
-    unsigned n = mag->rounds < most ? mag->rounds : (unsigned)most;
-    kva_irq_t irq;
+    size_t done = 0;
+    bool closed;
 
-    if (n > 0) {
-        mag->rounds = (uint16_t)(mag->rounds - n);
-        kva__mag_give(mc, kva__mag_round(mag, at_of(mc, mag->rounds)), n);
-    }
-    irq = kva_port_lock(&mc->lock);
-    if (mag->rounds > 0) {
-        kva__mag_push(mc, mag);
-    } else {
-        kva__mag_free(mc, mag);
-    }
-    kva_port_unlock(&mc->lock, irq);
-    return n;
+    do {
+        unsigned n = mag->rounds < most ? mag->rounds : (unsigned)most;
+        kva_irq_t irq;
+
+        if (n > 0) {
+            mag->rounds = (uint16_t)(mag->rounds - n);
+            kva__mag_give(mc, kva__mag_round(mag, at_of(mc, mag->rounds)), n);
+        }
+        done += n;
+        irq = kva_port_lock(&mc->lock);
+        closed = mag->rounds > 0 && kva__mag_closed(mc);
+        if (mag->rounds == 0) {
+            kva__mag_free(mc, mag);
+        } else if (!closed) {
+            kva__mag_push(mc, mag);
+        }
+        kva_port_unlock(&mc->lock, irq);
+        most = SIZE_MAX;
+    } while (closed);
+    return done;
 }
 
 static size_t
@@ -113,14 +121,20 @@ enum verdict {
     RETURN /* it is not wanted */
 };
 
-/* End with a slot that we shut: what comes out of it to mags. */
-static void
+/*
+ * End with a slot that we shut: what comes out of it to mags.  False if the
+ * cache was closed meanwhile and something is loaded: by the owner who handed
+ * in before that what we held, or by us.  Who closed it passed by, as we are at
+ * the slot, so it is for us to shut it again.
+ */
+static bool
 slot_end(struct kva__magcache *mc, uintptr_t *row, enum verdict verdict,
          struct kva__magazine *mags[2])
 {
     uintptr_t *held = part(mc, row, KVA__MAG_HELD);
     struct kva__magazine *mag;
     kva_irq_t irq;
+    bool ended;
 
     mags[0] = mags[1] = NULL;
     irq = kva_port_lock(&mc->lock);
@@ -137,27 +151,27 @@ slot_end(struct kva__magcache *mc, uintptr_t *row, enum verdict verdict,
         mags[1] = spare(mc, row);
         spare_set(mc, row, NULL);
     }
+    ended = !kva__mag_closed(mc) || loaded(mc, row) == kva__mag_sentinel;
     kva_port_unlock(&mc->lock, irq);
+    return ended;
 }
 
-/* alone: nobody else uses the cache, so no CPU need be asked. */
+/* Once over those slots: how many rounds went back.  alone: nobody else uses
+ * the cache, so no CPU need be asked. */
 static size_t
-slots_drain(struct kva__magcache *mc, size_t most, bool alone)
+slots_end(struct kva__magcache *mc, const struct mine *mine, size_t most,
+          bool alone, bool *ended)
 {
-    struct mine mine;
+    bool barrier = alone || kva_port_barrier() == 0;
     size_t done = 0;
-    bool barrier;
 
-    if (most == 0 || !slots_shut(mc, &mine)) {
-        return 0;
-    }
-    barrier = alone || kva_port_barrier() == 0;
+    *ended = true;
     for (unsigned c = 0; c < slots_of(mc); c++) {
         uintptr_t *row = mc->row[c + 1u];
         struct kva__magazine *mags[2];
         enum verdict verdict = LEAVE;
 
-        if ((mine.bits[c / 32] >> (c % 32) & 1) == 0) {
+        if ((mine->bits[c / 32] >> (c % 32) & 1) == 0) {
             continue;
         }
         if (done >= most && !kva__mag_closed(mc)) {
@@ -165,13 +179,27 @@ slots_drain(struct kva__magcache *mc, size_t most, bool alone)
         } else if (barrier && slot_wait(row)) {
             verdict = TAKE;
         }
-        slot_end(mc, row, verdict, mags);
+        *ended &= slot_end(mc, row, verdict, mags);
         for (unsigned i = 0; i < 2; i++) {
             if (mags[i] != NULL) {
                 done +=
                     kva__mag_empty(mc, mags[i], most > done ? most - done : 0);
             }
         }
+    }
+    return done;
+}
+
+static size_t
+slots_drain(struct kva__magcache *mc, size_t most, bool alone)
+{
+    struct mine mine;
+    size_t done = 0;
+    bool ended = most == 0;
+
+    while (!ended && slots_shut(mc, &mine)) {
+        done +=
+            slots_end(mc, &mine, most > done ? most - done : 0, alone, &ended);
     }
     return done;
 }
@@ -198,7 +226,7 @@ kva__magcache_drain(struct kva__magcache *mc, size_t retain)
     }
     done = depot_drain(mc, most);
     done += slots_drain(mc, most - done, false);
-    return done;
+    return done + depot_drain(mc, most - done); /* what owners handed in */
 }
 
 void
@@ -215,8 +243,7 @@ kva__magcache_drain_own(struct kva__magcache *mc)
     struct mag_entry e;
     size_t done = 0;
 
-    if (kva__mag_slot_enter(mc, &e) &&
-        (*part(mc, e.row, KVA__MAG_HELD) & HELD_TAKEN) == 0) {
+    if (kva__mag_slot_enter(mc, &e)) {
         mags[0] = kva__mag_unload(mc, &e);
         mags[1] = spare(mc, e.row);
         mags[2] = kva__mag_held_take(mc, &e);

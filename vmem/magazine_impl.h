@@ -12,7 +12,8 @@
 /* Blocks of the stores for magazines. */
 #define MAG_BYTES_MAX 1024u
 
-/* In HELD: a drainer is at it. */
+/* In HELD: a drainer is at the slot, and will be back to end with it.  Alone: the
+ * owner has handed in what was withheld, and may have loaded another one. */
 #define HELD_TAKEN ((uintptr_t)1)
 
 /* Both empty and full: every hit path misses.  Never written. */
@@ -116,7 +117,8 @@ void kva__mag_give(struct kva__magcache *mc, uintptr_t *round, unsigned n);
 
 /*
  * Up to most rounds of a magazine, which nobody else has, to the supplier; what
- * is left goes to the depot, an empty magazine is freed.  No lock held.
+ * is left goes to the depot, an empty magazine is freed.  All of them, if the
+ * cache is closed.  No lock held.
  */
 size_t kva__mag_empty(struct kva__magcache *mc, struct kva__magazine *mag,
                       size_t most);

@@ -58,7 +58,10 @@ enum variant {
     OWNED_BY_INTERRUPT,
     AT_BEFORE_WAIT,
     NOT_TAKEN,
-    TAKEN_FROM_DRAINER,
+    KEPT,
+    MARK_LOST,
+    CLOSED_UNSEEN,
+    CLOSED_PASSED,
     LEAVE_RELAXED,
     EXIT_RELAXED,
     WAIT_RELAXED,
@@ -83,7 +86,10 @@ struct {
     { "owned-by-interrupt", "interrupt: the slow path of a closed slot" },
     { "at-before-wait", "drainer: reads at before it waits" },
     { "not-taken", "drainer: does not mark what it holds" },
-    { "taken-from-drainer", "owner: takes what a drainer is at" },
+    { "kept", "owner: loads another, and what is withheld stays so" },
+    { "mark-lost", "owner: hands in, and the drainer's mark goes too" },
+    { "closed-unseen", "owner: hands in to the depot though it is closed" },
+    { "closed-passed", "drainer: does not look at a closed slot again" },
     { "leave-relaxed", "kva__mag_leave: release -> relaxed" },
     { "exit-relaxed", "kva__mag_slot_exit: release -> relaxed" },
     { "wait-relaxed", "slot_wait: acquire -> relaxed" },
@@ -158,14 +164,16 @@ struct entry {
     int mag;
 };
 
-template <int OWNERS, int DRAINERS, int OPERATIONS>
-struct search
-    : rl::test_suite<search<OWNERS, DRAINERS, OPERATIONS>, OWNERS + DRAINERS> {
+/* CLOSES: the last of the drainers closes the cache. */
+template <int OWNERS, int DRAINERS, int OPERATIONS, int CLOSES>
+struct search : rl::test_suite<search<OWNERS, DRAINERS, OPERATIONS, CLOSES>,
+                               OWNERS + DRAINERS> {
     slot slots[OWNERS];
     magazine mags[MAGAZINES + 1];
     rl::mutex depot_lock;
     rl::var<int> depot[MAGAZINES];
     rl::var<int> ndepot;
+    rl::atomic<int> closed;
     rl::atomic<int> line[DRAINERS][OWNERS]; /* of the interrupts to owners */
 
     /* Not part of the model: what is true at this moment. */
@@ -192,6 +200,7 @@ struct search
 
     bool slot_enter(owner *o, entry *e);
     void slot_exit(owner *o, const entry &e, bool in);
+    bool is_closed();
     int held_take(slot *s, const entry &e);
     void load(slot *s, entry *e, int mag);
     void unload(slot *s, const entry &e);
@@ -207,18 +216,18 @@ struct search
     void empty(int mag);
 
     void drain(int me);
+    void depot_drain();
+    bool slots_drain(int me);
     bool shut(slot *s);
     void barrier(int me);
     bool wait(slot *s);
-    void end(slot *s, int verdict, int early);
+    bool end(slot *s, int verdict, int early);
 };
 
-#define SEARCH                                          \
-    template <int OWNERS, int DRAINERS, int OPERATIONS> \
-    void search<OWNERS, DRAINERS, OPERATIONS>
-#define SEARCH_OF(type)                                 \
-    template <int OWNERS, int DRAINERS, int OPERATIONS> \
-    type search<OWNERS, DRAINERS, OPERATIONS>
+#define SEARCH_OF(type)                                             \
+    template <int OWNERS, int DRAINERS, int OPERATIONS, int CLOSES> \
+    type search<OWNERS, DRAINERS, OPERATIONS, CLOSES>
+#define SEARCH SEARCH_OF(void)
 
 /* ---- things -------------------------------------------------------------- */
 
@@ -443,18 +452,27 @@ SEARCH::slot_exit(owner *o, const entry &e, bool in)
     step(o);
 }
 
-/* kva__mag_held_take: what a drainer had to leave. */
+/* kva__mag_closed; owners, with the depot locked */
+SEARCH_OF(bool)::is_closed()
+{
+    return CLOSES && closed.load(rl::mo_relaxed, $) != 0;
+}
+
+/* kva__mag_held_take: what a drainer had to leave, or is at. */
 SEARCH_OF(int)::held_take(slot *s, const entry &e)
 {
-    int held = s->held($);
+    int held = s->held($), mag = held & ~TAKEN;
 
-    if (held == 0 || ((held & TAKEN) != 0 && !is(TAKEN_FROM_DRAINER))) {
+    if (mag == SENTINEL || ((held & TAKEN) != 0 && is(KEPT))) {
         return SENTINEL;
     }
-    held &= ~TAKEN;
-    s->held($) = 0;
-    mags[held].rounds($) = e.at;
-    return held;
+    s->held($) = is(MARK_LOST) ? 0 : held & TAKEN;
+    mags[mag].rounds($) = e.at;
+    if ((held & TAKEN) != 0 && (!is_closed() || is(CLOSED_UNSEEN))) {
+        push(mag);
+        mag = SENTINEL;
+    }
+    return mag;
 }
 
 SEARCH::load(slot *s, entry *e, int mag)
@@ -479,7 +497,7 @@ SEARCH_OF(bool)::slot_get(slot *s, entry *e, int *thing)
 {
     int mag;
 
-    if ((s->held($) & TAKEN) != 0) {
+    if (is_closed()) {
         return false;
     }
     if (e->mag == SENTINEL || e->at == 0) {
@@ -505,7 +523,7 @@ SEARCH_OF(bool)::slot_put(slot *s, entry *e, int thing)
 {
     int mag;
 
-    if ((s->held($) & TAKEN) != 0) {
+    if (is_closed()) {
         return false;
     }
     if (e->mag == SENTINEL || e->at == CAPACITY) {
@@ -670,37 +688,42 @@ SEARCH_OF(bool)::wait(slot *s)
 }
 
 /* slot_end; early: what at was before the wait */
-SEARCH::end(slot *s, int verdict, int early)
+SEARCH_OF(bool)::end(slot *s, int verdict, int early)
 {
     int mag = SENTINEL, held;
+    bool ended;
 
     depot_lock.lock($);
     held = s->held($) & ~TAKEN;
     s->held($) = verdict == GIVE_UP ? held : 0;
-    if (verdict == RETURN) {
+    if (verdict == RETURN && held != SENTINEL) {
         s->loaded[LIVE].store(held, rl::mo_relaxed, $);
-    } else if (verdict == TAKE) {
+    } else if (verdict == TAKE && held != SENTINEL) {
         mag = held;
         mags[mag].rounds($) =
             is(AT_BEFORE_WAIT) ? early : s->at[LIVE].load(rl::mo_relaxed, $);
     }
+    ended = !is_closed() || is(CLOSED_PASSED) ||
+            s->loaded[LIVE].load(rl::mo_relaxed, $) == SENTINEL;
     depot_lock.unlock($);
     if (mag != SENTINEL) {
         empty(mag);
     }
+    return ended;
 }
 
-/* slots_drain: the barrier may be missing, enough may have come together. */
-SEARCH::drain(int me)
+/* Once over the slots: the barrier may be missing, enough may have come
+ * together.  True: there is no need to do it again. */
+SEARCH_OF(bool)::slots_drain(int me)
 {
-    bool mine[OWNERS], any = false, barred;
+    bool mine[OWNERS], any = false, ended = true, barred;
 
     for (int c = 0; c < OWNERS; c++) {
         mine[c] = shut(&slots[c]);
         any |= mine[c];
     }
     if (!any) {
-        return;
+        return true;
     }
     barred = !chance(8);
     if (barred) {
@@ -715,12 +738,44 @@ SEARCH::drain(int me)
         if (is(AT_BEFORE_WAIT)) {
             early = slots[c].at[LIVE].load(rl::mo_relaxed, $);
         }
-        if (chance(4)) {
+        if (!is_closed() && chance(4)) {
             verdict = RETURN;
         } else if (barred && wait(&slots[c])) {
             verdict = TAKE;
         }
-        end(&slots[c], verdict, early);
+        ended &= end(&slots[c], verdict, early);
+    }
+    return ended;
+}
+
+/* depot_drain; empty ones stay. */
+SEARCH::depot_drain()
+{
+    int mag;
+
+    do {
+        depot_lock.lock($);
+        mag = pop(true);
+        depot_lock.unlock($);
+        if (mag != SENTINEL) {
+            empty(mag);
+        }
+    } while (mag != SENTINEL);
+}
+
+/* kva__magcache_drain, which may have enough before the end; and before it,
+ * for the one who closes, kva__mag_close. */
+SEARCH::drain(int me)
+{
+    bool closer = CLOSES && me == DRAINERS - 1;
+
+    if (closer) {
+        closed.store(1, rl::mo_relaxed, $);
+    }
+    while (!slots_drain(me)) {
+    }
+    if (closer || !chance(4)) {
+        depot_drain();
     }
 }
 
@@ -736,6 +791,7 @@ SEARCH::before()
         mags[m].rounds($) = 0;
     }
     ndepot($) = 0;
+    closed.store(0, rl::mo_relaxed, $);
     for (int c = 0; c < OWNERS; c++) {
         slot *s = &slots[c];
         owner *o = &owners[c];
@@ -777,7 +833,8 @@ SEARCH::thread(unsigned index)
     }
 }
 
-/* Each magazine is in one place, and has in it what is cached. */
+/* Each magazine is in one place, and has in it what is cached; when closed,
+ * nothing is where it could be handed out of. */
 SEARCH::after()
 {
     int cached = 0, seen[THINGS] = { 0 }, at[MAGAZINES + 1] = { 0 };
@@ -789,6 +846,7 @@ SEARCH::after()
 
         RL_ASSERT(slots[c].open.load(rl::mo_relaxed, $) == LIVE);
         RL_ASSERT((held & TAKEN) == 0 && (held == 0 || mag == SENTINEL));
+        RL_ASSERT(!CLOSES || mag == SENTINEL);
         mag = held != 0 ? held : mag;
         places[mag]++;
         at[mag] = slots[c].at[LIVE].load(rl::mo_relaxed, $);
@@ -798,6 +856,7 @@ SEARCH::after()
 
         places[mag]++;
         at[mag] = mags[mag].rounds($);
+        RL_ASSERT(!CLOSES || at[mag] == 0);
     }
     for (int m = 1; m <= OWNERS + 1; m++) {
         RL_ASSERT(places[m] == 1);
@@ -876,12 +935,13 @@ struct model {
     unsigned bound;
     bool large;
 } const models[] = {
-    { "1 owner, 1 drainer", simulate<search<1, 1, 3> >, 0, false },
-    { "1 owner, 2 drainers", simulate<search<1, 2, 3> >, 0, false },
-    { "2 owners, 1 drainer", simulate<search<2, 1, 2> >, 0, false },
-    { "1 owner, 1 drainer, all", simulate<search<1, 1, 1> >, 2, false },
-    { "the same, longer", simulate<search<1, 1, 2> >, 1, false },
-    { "1 owner, 2 drainers, all", simulate<search<1, 2, 1> >, 1, true },
+    { "1 owner, 1 drainer", simulate<search<1, 1, 3, 0> >, 0, false },
+    { "1 owner, 2 drainers", simulate<search<1, 2, 3, 0> >, 0, false },
+    { "2 owners, 1 drainer", simulate<search<2, 1, 2, 0> >, 0, false },
+    { "1 owner, 1 of 2 closes", simulate<search<1, 2, 3, 1> >, 0, false },
+    { "1 owner, 1 drainer, all", simulate<search<1, 1, 1, 0> >, 2, false },
+    { "the same, longer", simulate<search<1, 1, 2, 0> >, 1, false },
+    { "1 owner, 2 drainers, all", simulate<search<1, 2, 1, 0> >, 1, true },
 };
 const int MODELS = sizeof(models) / sizeof(models[0]);
 

@@ -386,6 +386,89 @@ stuck_owners_hand_in(struct test_ctx *t)
     }
 }
 
+/* ---- who works while a drainer is at his slot ------------------------------ */
+
+#define PAIRS 1000u
+
+static struct meanwhile {
+    unsigned misses;
+    bool closes;
+} meanwhile;
+
+/* The drainer gets no further than its barrier for some time: CPU 1 goes on.
+ * Then, perhaps, somebody else closes the cache, and passes by what is shut. */
+static void
+at_barrier(void *arg, const char *hook)
+{
+    uintptr_t thing = 0;
+
+    (void)arg;
+    if (strcmp(hook, "barrier") != 0) {
+        return;
+    }
+    kva_posix_yield_set(NULL, NULL);
+    CHECK_EQ(kva_posix_cpu_set(1), 0);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        if (!hit_get(&thing)) {
+            meanwhile.misses++;
+            CHECK(kva__mag_get_slow(&cache, 7, &thing));
+        }
+        if (!hit_put(thing)) {
+            meanwhile.misses++;
+            kva__mag_put_slow(&cache, &thing);
+        }
+    }
+    if (meanwhile.closes) {
+        kva__mag_close(NULL);
+    }
+    CHECK_EQ(kva_posix_cpu_set(0), 0);
+}
+
+/* What is withheld costs its owner one miss, and one more to go on with. */
+static void
+owners_do_not_wait_for_drainers(struct test_ctx *t)
+{
+    size_t retain = (size_t)test_rand_below(t, 17), before;
+
+    start(2, 8, 1);
+    fill_slot(0, 8);
+    fill_slot(1, 1 + (unsigned)test_rand_below(t, 8));
+    CHECK_EQ(kva_posix_cpu_set(0), 0);
+    before = kva__magcache_rounds(&cache);
+    meanwhile = (struct meanwhile){ .misses = 0 };
+    kva_posix_yield_set(at_barrier, NULL);
+    (void)kva__magcache_drain(&cache, retain);
+    if (before > retain) {
+        CHECK_GE(meanwhile.misses, 1);
+        CHECK_LE(kva__magcache_rounds(&cache), retain + 8);
+    }
+    CHECK_LE(meanwhile.misses, 2);
+    kva_posix_yield_set(NULL, NULL);
+    CHECK_EQ(supply.nout, kva__magcache_rounds(&cache));
+    (void)kva__magcache_drain(&cache, 0);
+    CHECK_EQ(kva__magcache_rounds(&cache), 0);
+    finish(0);
+}
+
+/* Whoever is at a slot when the cache is closed shuts it once more. */
+static void
+closed_while_a_drainer_is_at_it(struct test_ctx *t)
+{
+    (void)t;
+    start(2, 8, 1);
+    fill_slot(0, 8);
+    fill_slot(1, 8);
+    CHECK_EQ(kva_posix_cpu_set(0), 0);
+    meanwhile = (struct meanwhile){ .closes = true };
+    kva_posix_yield_set(at_barrier, NULL);
+    (void)kva__magcache_drain(&cache, 8);
+    CHECK_GE(meanwhile.misses, 1);
+    CHECK_EQ(kva__magcache_rounds(&cache), 0);
+    CHECK_EQ(supply.nout, 0);
+    kva__mag_open(NULL);
+    finish(0);
+}
+
 /* No memory for slots or magazines: every request goes to the supplier. */
 static void
 works_without_memory(struct test_ctx *t)
@@ -417,6 +500,8 @@ const struct test magazine_tests[] = {
     TEST("magazine", no_barrier_no_drain),
     TEST("magazine", interrupts_use_the_locked_path),
     TEST("magazine", stuck_owners_hand_in),
+    TEST("magazine", owners_do_not_wait_for_drainers),
+    TEST("magazine", closed_while_a_drainer_is_at_it),
     TEST("magazine", works_without_memory),
     TEST_END
 };
