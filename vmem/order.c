@@ -123,27 +123,38 @@ is_before(const struct kva_vmem_btag *bt, size_t size, uintptr_t start)
 
 /* ---- the way down, and back --------------------------------------------- */
 
+/* A step is the node, and with its bit that the way went to the right. */
 struct way {
     kva__btag_ref_t *root;
     unsigned n;
-    struct kva_vmem_btag *node[KVA__ORDER_HEIGHT_MAX];
-    bool right[KVA__ORDER_HEIGHT_MAX]; /* which side it went */
+    kva__btag_ref_t step[KVA__ORDER_HEIGHT_MAX];
 };
+
+static inline struct kva_vmem_btag *
+node_at(const struct way *way, unsigned d)
+{
+    return bt_at(child_of(way->step[d]));
+}
+
+static inline bool
+went_right(const struct way *way, unsigned d)
+{
+    return is_higher(way->step[d]);
+}
 
 /* The link to the node at depth d of the way. */
 static inline kva__btag_ref_t *
 link_to(struct way *way, unsigned d)
 {
-    return d == 0 ? way->root : side_of(way->node[d - 1], way->right[d - 1]);
+    return d == 0 ? way->root
+                  : side_of(node_at(way, d - 1), went_right(way, d - 1));
 }
 
 static inline void
-go(struct way *way, struct kva_vmem_btag *bt, bool right)
+go(struct way *way, kva__btag_ref_t ref, bool right)
 {
     KVA_ASSERT(way->n < KVA__ORDER_HEIGHT_MAX);
-    way->node[way->n] = bt;
-    way->right[way->n] = right;
-    way->n++;
+    way->step[way->n++] = with_bit(ref, right);
 }
 
 /*
@@ -193,11 +204,12 @@ static void
 rise(struct way *way)
 {
     for (unsigned d = way->n; d-- > 0;) {
-        struct kva_vmem_btag *bt = way->node[d];
-        enum lean grown = way->right[d] ? RIGHT : LEFT, lean = lean_of(bt);
+        struct kva_vmem_btag *bt = node_at(way, d);
+        bool right = went_right(way, d);
+        enum lean grown = right ? RIGHT : LEFT, lean = lean_of(bt);
 
         if (lean == grown) {
-            rotate(link_to(way, d), way->right[d]);
+            rotate(link_to(way, d), right);
             return;
         }
         set_lean(bt, lean == EVEN ? grown : EVEN);
@@ -212,11 +224,12 @@ static void
 sink(struct way *way)
 {
     for (unsigned d = way->n; d-- > 0;) {
-        struct kva_vmem_btag *bt = way->node[d];
-        enum lean other = way->right[d] ? LEFT : RIGHT, lean = lean_of(bt);
+        struct kva_vmem_btag *bt = node_at(way, d);
+        bool right = went_right(way, d);
+        enum lean other = right ? LEFT : RIGHT, lean = lean_of(bt);
 
         if (lean == other) {
-            if (!rotate(link_to(way, d), !way->right[d])) {
+            if (!rotate(link_to(way, d), !right)) {
                 return;
             }
         } else {
@@ -240,7 +253,7 @@ kva__order_insert(kva__btag_ref_t *root, struct kva_vmem_btag *bt, size_t size)
         struct kva_vmem_btag *node = bt_at(ref);
         bool right = is_before(node, size, bt->start);
 
-        go(&way, node, right);
+        go(&way, ref, right);
         ref = child_at(node, right);
     }
     bt->u.link.prev = BT_NONE;
@@ -256,19 +269,19 @@ kva__order_insert(kva__btag_ref_t *root, struct kva_vmem_btag *bt, size_t size)
 void
 kva__order_remove(kva__btag_ref_t *root, struct kva_vmem_btag *bt, size_t size)
 {
+    kva__btag_ref_t own = *root, ref, right;
     struct kva_vmem_btag *node, *last;
-    kva__btag_ref_t ref, right;
     struct way way;
     unsigned d;
 
     way.root = root;
     way.n = 0;
-    for (node = bt_at(*root); node != bt;) {
+    for (node = bt_at(own); node != bt; node = bt_at(own)) {
         bool up = is_before(node, size, bt->start);
 
-        go(&way, node, up);
-        KVA_ASSERT(child_at(node, up) != BT_NONE);
-        node = bt_at(child_at(node, up));
+        go(&way, own, up);
+        own = child_at(node, up);
+        KVA_ASSERT(own != BT_NONE);
     }
     ref = child_at(bt, false);
     right = child_at(bt, true);
@@ -278,17 +291,17 @@ kva__order_remove(kva__btag_ref_t *root, struct kva_vmem_btag *bt, size_t size)
         return;
     }
     d = way.n;
-    go(&way, bt, false);
+    go(&way, own, false);
     last = bt_at(ref);
     while ((right = child_at(last, true)) != BT_NONE) {
-        go(&way, last, true);
+        go(&way, ref, true);
         ref = right;
         last = bt_at(ref);
     }
     set_child(link_to(&way, way.n), child_at(last, false));
     set_child(link_to(&way, d), ref);
     last->u.link = bt->u.link;
-    way.node[d] = last;
+    way.step[d] = with_bit(ref, false);
     sink(&way);
 }
 
@@ -388,14 +401,13 @@ kva__order_check(kva__btag_ref_t root, size_t *count)
                 !kva__btag_is_ours(bt_next(bt_at(ref)))) {
                 return "order: a child that is no tag";
             }
-            bt = bt_at(ref);
-            go(&way, bt, false);
-            ref = child_at(bt, false);
+            go(&way, ref, false);
+            ref = child_at(bt_at(ref), false);
         }
         height = 0;
-        while (way.n > 0 && way.right[way.n - 1]) {
+        while (way.n > 0 && went_right(&way, way.n - 1)) {
             way.n--;
-            if (!leans_right(way.node[way.n], left[way.n], height)) {
+            if (!leans_right(node_at(&way, way.n), left[way.n], height)) {
                 return "order: heights of two sides";
             }
             height += 1;
@@ -404,7 +416,7 @@ kva__order_check(kva__btag_ref_t root, size_t *count)
         if (way.n == 0) {
             return NULL;
         }
-        bt = way.node[way.n - 1];
+        bt = node_at(&way, way.n - 1);
         if (!bt_is_free(bt)) {
             return "order: a node that is no hole";
         }
@@ -414,7 +426,7 @@ kva__order_check(kva__btag_ref_t root, size_t *count)
         last = bt;
         ++*count;
         left[way.n - 1] = height;
-        way.right[way.n - 1] = true;
+        way.step[way.n - 1] = with_bit(child_of(way.step[way.n - 1]), true);
         ref = child_at(bt, true);
     }
 }
