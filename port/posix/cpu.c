@@ -191,7 +191,9 @@ void
 kva_port_relax(void)
 {
     posix_yield("relax");
-    (void)sched_yield();
+    if (!kva__posix.config.relax_stays) {
+        (void)sched_yield();
+    }
 }
 
 #else

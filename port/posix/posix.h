@@ -42,6 +42,8 @@ struct kva_posix_config {
     bool huge_pages;      /* let Linux use huge pages (faster, less exact) */
     bool log_stderr;      /* print the library's log lines */
     bool no_membarrier;   /* kva_port_barrier answers KVA_ENOTSUP */
+    bool relax_stays;     /* kva_port_relax keeps the processor: where what is
+                             waited for never comes */
 };
 
 /*
