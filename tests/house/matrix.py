@@ -6,7 +6,8 @@ are built with; linked in one piece it refers to exactly the port's hooks of its
 tier, and to the four memory functions unless it brings them: to nothing of
 libgcc or compiler-rt, so there is no division by a variable (armv7 has none in
 hardware), none of 64 bits on a machine of 32, and no atomic access wider than a
-pointer.
+pointer.  All that it offers begins with the prefix, and it has no thread-local
+storage, no static constructor and no weak or common symbol.
 
 A row is a build: machine, level, tier, and what it has of each kind of flag.
 What matters more than the pairing is that each machine has each level, and each
@@ -20,6 +21,7 @@ import sys
 import tempfile
 
 import house
+import symbols
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow",
             "-Werror"]
@@ -127,7 +129,8 @@ def judge_backends(clang):
 
 
 def judge_symbols(whole, hooks, machine, own_memory):
-    undefined = {name for kind, name in house.symbols(whole, nm=house.tool("llvm-nm", "llvm-nm-14"))
+    nm = house.tool("llvm-nm", "llvm-nm-14")
+    undefined = {name for kind, name in house.symbols(whole, nm=nm)
                  if kind == "U"} - OF_THE_LINKER.get(machine, set())
     memory = {name for name in undefined
               if name in house.MEMORY_FUNCTIONS or EABI.match(name)}
@@ -136,8 +139,12 @@ def judge_symbols(whole, hooks, machine, own_memory):
     if own_memory:
         complaints += [f"{name} is undefined, and the core said that it "
                        "brings it" for name in sorted(memory)]
-    return complaints + [f"nothing refers to the hook {name}"
-                         for name in sorted(hooks - undefined)]
+    complaints += [f"nothing refers to the hook {name}"
+                   for name in sorted(hooks - undefined)]
+    return complaints + symbols.judge_symbols(
+        whole, None, "kva_", nm,
+        house.MEMORY_FUNCTIONS if own_memory else ()) + \
+        symbols.judge_sections(whole)
 
 
 def check_row(root, clang, row):
@@ -218,6 +225,16 @@ PLANTS = {
          **plant("void kva_a(void *a, size_t n);\n"
                  "void kva_a(void *a, size_t n) { kva__memset(a, 0, n); }\n")},
         "memset is undefined, and the core said"),
+    "weak": (
+        plant("void kva_a(void);\n"
+              "__attribute__((weak)) void kva_a(void) { }\n"),
+        "kva_a is weak or unique"),
+    "prefix-lost": (
+        plant("void another(void);\nvoid another(void) { }\n"),
+        "another lacks the prefix kva_"),
+    "thread-local": (
+        plant("extern _Thread_local int kva_a;\n_Thread_local int kva_a = 1;\n"),
+        "section .tdata"),
 }
 
 if __name__ == "__main__":
