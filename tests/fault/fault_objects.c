@@ -488,7 +488,7 @@ random_sequences_lose_nothing(struct test_ctx *t)
 }
 
 const struct test fault_object_tests[] = {
-    TEST_COUNT("fault_objects", objects_fail_at_each_site, 24, 8, 1),
+    TEST_LEAST("fault_objects", objects_fail_at_each_site, 96, 24, 8, 1),
     TEST_COUNT("fault_objects", random_sequences_lose_nothing, 40, 400, 20000),
     TEST_END
 };

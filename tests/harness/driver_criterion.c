@@ -87,7 +87,7 @@ static void
 row_register(struct criterion_test_set *set, const struct test *test,
              enum test_tier tier)
 {
-    static const double timeouts[] = { 60, 900, 0 };
+    static const double timeouts[] = { 300, 900, 0, 600 };
     struct row *row = calloc(1, sizeof(*row));
     struct criterion_test *t;
     struct criterion_test_extra_data *data;

@@ -24,13 +24,21 @@ static const char usage[] =
     "Run the tests named, or all of this program.\n"
     "  --list          list them and their counts\n"
     "  --suite SUITE   as naming SUITE\n"
-    "  --tier TIER     quick, merge or long (KVA_TEST_TIER; quick)\n"
+    "  --tier TIER     least, quick, merge or long (KVA_TEST_TIER; quick)\n"
     "  --seed N        of all random numbers (KVA_TEST_SEED; the clock)\n"
     "  --count N       repeat each test N times (KVA_TEST_COUNT; by tier)\n"
     "  --json FILE     write the results there\n"
-    "  --timeout S     end a test after S seconds (0: never; 60, 900, 0)\n"
+    "  --timeout S     end a test after S seconds (0: never; 300, 900, 0)\n"
     "  --no-fork       run them in this process, for a debugger\n"
+    "  --times         say at the end which took the most processor time\n"
     "  --verbose       a line for each test that passes, too\n";
+
+/* Seconds a test took; of the processors, 0 with --no-fork. */
+struct took {
+    double wall, cpu;
+};
+
+#define SLOWEST 12u
 
 struct driver {
     struct test_options options;
@@ -39,9 +47,15 @@ struct driver {
     size_t npatterns;
     const char *json_path;
     FILE *json;
-    bool list, no_fork, verbose, timeout_set;
+    bool list, no_fork, verbose, times, timeout_set;
     unsigned timeout;
     unsigned long passed, failed, skipped;
+    double cpu; /* of all tests */
+    struct {    /* the slowest, in order */
+        const struct test *test;
+        struct took took;
+    } slow[SLOWEST];
+    unsigned nslow;
 };
 
 /* ---- options ----------------------------------------------------------- */
@@ -93,7 +107,7 @@ value_option(struct driver *d, const char *name, const char *value)
 static void
 options(struct driver *d, int argc, char **argv)
 {
-    static const unsigned timeouts[] = { 60, 900, 0 };
+    static const unsigned timeouts[] = { 300, 900, 0, 600 };
 
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
@@ -105,6 +119,8 @@ options(struct driver *d, int argc, char **argv)
             d->list = true;
         } else if (strcmp(a, "--no-fork") == 0) {
             d->no_fork = true;
+        } else if (strcmp(a, "--times") == 0) {
+            d->times = true;
         } else if (strcmp(a, "--verbose") == 0) {
             d->verbose = true;
         } else if (a[0] != '-') {
@@ -256,11 +272,6 @@ run_forked(const struct driver *d, const struct test *test,
 
 /* ---- results ----------------------------------------------------------- */
 
-/* Seconds a test took; of the processors, 0 with --no-fork. */
-struct took {
-    double wall, cpu;
-};
-
 static void
 json_string(FILE *f, const char *s)
 {
@@ -327,6 +338,35 @@ result(struct driver *d, const struct test *test,
     }
 }
 
+/* Remember it, if it is among the slowest so far. */
+static void
+times_add(struct driver *d, const struct test *test, const struct took *took)
+{
+    unsigned i;
+
+    d->cpu += took->cpu;
+    for (i = d->nslow; i > 0 && d->slow[i - 1].took.cpu < took->cpu; i--) {
+        if (i < SLOWEST) {
+            d->slow[i] = d->slow[i - 1];
+        }
+    }
+    if (i < SLOWEST) {
+        d->slow[i].test = test;
+        d->slow[i].took = *took;
+        d->nslow += d->nslow < SLOWEST ? 1 : 0;
+    }
+}
+
+static void
+times_print(const struct driver *d)
+{
+    (void)printf("%.1f s of the processors, most of it:\n", d->cpu);
+    for (unsigned i = 0; i < d->nslow; i++) {
+        (void)printf("  %7.2f s %s/%s\n", d->slow[i].took.cpu,
+                     d->slow[i].test->suite, d->slow[i].test->name);
+    }
+}
+
 static double
 now(void)
 {
@@ -367,6 +407,7 @@ run_all(struct driver *d)
         took.wall = now() - took.wall;
         took.cpu = cpu_now() - took.cpu;
         result(d, test, &report, &took);
+        times_add(d, test, &took);
     }
 }
 
@@ -422,6 +463,9 @@ main(int argc, char **argv)
     json_open(&d);
     run_all(&d);
     written = json_close(&d);
+    if (d.times) {
+        times_print(&d);
+    }
     (void)printf("%lu passed, %lu failed", d.passed, d.failed);
     if (d.skipped != 0) {
         (void)printf(", %lu skipped", d.skipped);

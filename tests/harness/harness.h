@@ -11,7 +11,8 @@
 enum test_tier {
     TEST_QUICK,
     TEST_MERGE,
-    TEST_LONG
+    TEST_LONG,
+    TEST_LEAST_OF_ALL
 };
 
 enum test_result {

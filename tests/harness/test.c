@@ -212,7 +212,7 @@ test_defer(struct test_ctx *t, void (*fn)(void *arg), void *arg)
 
 /* ---- options ----------------------------------------------------------- */
 
-static const char *const tier_names[] = { "quick", "merge", "long" };
+static const char *const tier_names[] = { "quick", "merge", "long", "least" };
 
 bool
 test_tier_parse(const char *s, enum test_tier *tier)
@@ -267,7 +267,8 @@ test_options_init(struct test_options *o)
     *o = (struct test_options){ .tier = TEST_QUICK };
     o->seed = seed_from_clock();
     if (tier != NULL && !test_tier_parse(tier, &o->tier)) {
-        (void)fprintf(stderr, "KVA_TEST_TIER=%s: not quick, merge or long\n",
+        (void)fprintf(stderr,
+                      "KVA_TEST_TIER=%s: not least, quick, merge or long\n",
                       tier);
         return false;
     }
@@ -286,8 +287,10 @@ test_options_init(struct test_options *o)
 unsigned long
 test_count(const struct test *test, const struct test_options *o)
 {
-    const unsigned long tier_count[] = { test->count_quick, test->count_merge,
-                                         test->count_long };
+    const unsigned long tier_count[] = {
+        test->count_quick, test->count_merge, test->count_long,
+        test->count_least != 0 ? test->count_least : test->count_quick
+    };
 
     return o->count != 0 ? o->count : tier_count[o->tier];
 }

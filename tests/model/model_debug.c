@@ -324,7 +324,7 @@ legal_with_faults(struct test_ctx *t)
 }
 
 const struct test model_debug_tests[] = {
-    TEST_COUNT("model_debug", legal, 10000, 200000, 2000000),
-    TEST_COUNT("model_debug", legal_with_faults, 10000, 200000, 2000000),
+    TEST_LEAST("model_debug", legal, 2000, 10000, 200000, 2000000),
+    TEST_LEAST("model_debug", legal_with_faults, 2000, 10000, 200000, 2000000),
     TEST_END
 };

@@ -83,9 +83,10 @@ objects_checked_at_each_step(struct test_ctx *t)
 }
 
 const struct test model_object_tests[] = {
-    TEST_COUNT("model_objects", objects_random, 100000, 1000000, 20000000),
-    TEST_COUNT("model_objects", objects_random_with_faults, 100000, 1000000,
+    TEST_LEAST("model_objects", objects_random, 40000, 100000, 1000000,
                20000000),
+    TEST_LEAST("model_objects", objects_random_with_faults, 40000, 100000,
+               1000000, 20000000),
     TEST_COUNT("model_objects", objects_checked_at_each_step, 1000, 20000,
                1000000),
     TEST_END

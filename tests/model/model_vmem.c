@@ -278,14 +278,14 @@ trees_with_faults(struct test_ctx *t)
 }
 
 const struct test model_vmem_tests[] = {
-    TEST_COUNT("model", plain, 20000, 300000, 10000000),
-    TEST_COUNT("model", qcache, 20000, 200000, 10000000),
-    TEST_COUNT("model", import, 20000, 150000, 10000000),
-    TEST_COUNT("model", large_import, 20000, 50000, 5000000),
-    TEST_COUNT("model", stacked_import, 20000, 150000, 10000000),
-    TEST_COUNT("model", private_tags, 20000, 150000, 10000000),
-    TEST_COUNT("model", trees, 20000, 200000, 10000000),
-    TEST_COUNT("model", trees_with_faults, 20000, 100000, 5000000),
-    TEST_COUNT("model", with_faults, 20000, 100000, 5000000),
+    TEST_LEAST("model", plain, 2000, 20000, 300000, 10000000),
+    TEST_LEAST("model", qcache, 2000, 20000, 200000, 10000000),
+    TEST_LEAST("model", import, 2000, 20000, 150000, 10000000),
+    TEST_LEAST("model", large_import, 2000, 20000, 50000, 5000000),
+    TEST_LEAST("model", stacked_import, 2000, 20000, 150000, 10000000),
+    TEST_LEAST("model", private_tags, 2000, 20000, 150000, 10000000),
+    TEST_LEAST("model", trees, 2000, 20000, 200000, 10000000),
+    TEST_LEAST("model", trees_with_faults, 2000, 20000, 100000, 5000000),
+    TEST_LEAST("model", with_faults, 2000, 20000, 100000, 5000000),
     TEST_END
 };

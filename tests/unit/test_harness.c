@@ -21,7 +21,7 @@ trace_add(void *arg)
 static struct test_report
 run(void (*body)(struct test_ctx *))
 {
-    const struct test row = { "inner", "row", body, 1, 2, 3 };
+    const struct test row = { "inner", "row", body, 1, 2, 3, 0 };
     const struct test_options o = { .tier = TEST_MERGE, .seed = 7 };
     struct test_report report;
 
@@ -208,15 +208,20 @@ tests_start_fresh(struct test_ctx *t)
 static void
 counts_follow_the_tier(struct test_ctx *t)
 {
-    const struct test row = { "s", "n", NULL, 1, 20, 0 };
+    const struct test row = TEST_COUNT("s", NULL, 3, 20, 0);
+    const struct test row_least = TEST_LEAST("s", NULL, 2, 3, 20, 0);
     struct test_options o = { .tier = TEST_QUICK };
 
     (void)t;
-    CHECK_EQ(test_count(&row, &o), 1);
+    CHECK_EQ(test_count(&row, &o), 3);
+    CHECK_EQ(test_count(&row_least, &o), 3);
     o.tier = TEST_MERGE;
     CHECK_EQ(test_count(&row, &o), 20);
     o.tier = TEST_LONG;
     CHECK_EQ(test_count(&row, &o), 0);
+    o.tier = TEST_LEAST_OF_ALL;
+    CHECK_EQ(test_count(&row, &o), 3);
+    CHECK_EQ(test_count(&row_least, &o), 2);
     o.count = 5;
     CHECK_EQ(test_count(&row, &o), 5);
 }
@@ -224,7 +229,7 @@ counts_follow_the_tier(struct test_ctx *t)
 static void
 replay_names_all(struct test_ctx *t)
 {
-    const struct test row = { "s", "n", NULL, 1, 1, 1 };
+    const struct test row = { .suite = "s", .name = "n" };
     struct test_options o = { .tier = TEST_LONG, .seed = 255, .count = 9 };
     char buf[128];
 

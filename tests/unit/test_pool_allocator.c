@@ -116,15 +116,16 @@ one_size(size_t page, size_t size, int flags)
     user_end();
 }
 
-/* From one page to a large one, small objects and large. */
+/* From one page to a large one, each count times the one before, small objects
+ * and large. */
 static void
 pages_of_any_size(struct test_ctx *t)
 {
     static const size_t sizes[] = { 24, 200, 1000, 4096 };
 
-    (void)t;
     tower_start(0);
-    for (size_t page = KVA_PAGE_SIZE; page <= KVA_POOL_PAGE_MAX; page *= 2) {
+    for (size_t page = KVA_PAGE_SIZE; page <= KVA_POOL_PAGE_MAX;
+         page *= t->count) {
         for (unsigned i = 0; i < KVA_COUNT(sizes); i++) {
             one_size(page, sizes[i], 0);
             one_size(page, sizes[i], PR_NOTOUCH);
@@ -563,7 +564,7 @@ slabs_have_colours(struct test_ctx *t)
 }
 
 const struct test pool_allocator_tests[] = {
-    TEST("pool_allocator", pages_of_any_size),
+    TEST_LEAST("pool_allocator", pages_of_any_size, 8, 2, 2, 2),
     TEST("pool_allocator", caches_over_functions),
     TEST("pool_allocator", refusal_is_a_result),
     TEST("pool_allocator", bad_alignment_is_reported),

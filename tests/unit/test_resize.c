@@ -1000,7 +1000,7 @@ every_fault(struct test_ctx *t)
 }
 
 const struct test resize_tests[] = {
-    TEST_COUNT("resize", every_layout, 5, 6, 8),
+    TEST_LEAST("resize", every_layout, 4, 5, 6, 8),
     TEST_COUNT("resize", random_changes, 20000, 200000, 5000000),
     TEST_COUNT("resize", random_changes_with_faults, 4000, 40000, 500000),
 #if KVA_WORD_64
