@@ -91,30 +91,41 @@ press_lazy(kva_vmem_t *vm, vm_flag_t flags)
 /*
  * What an arena does when it has nothing left: whoever can wait has the caches
  * above it give back as much as he wants (pools register with reclaim); and if
- * that did not do, and he is in the queue, all that they have.  From there on it
- * is the pagedaemon's too, which sees him only now: what was missing may be
+ * that did not do, and he is in the queue, more (vmem/persist.c).  From there on
+ * it is the pagedaemon's too, which sees him only now: what was missing may be
  * addresses, or frames of the port's, which are nobody's event, and the pass that
- * was made for him may have been none, as another one was under way.
+ * was made for him may have been none, as another one was under way.  For who was
+ * turned away by that, all is asked for that there is, unless there is a
+ * pagedaemon, which knows how much he wants.
  */
-void
-kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq)
+size_t
+kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                  size_t bytes, bool hard)
 {
-    size_t work = KVA_WORK_ALL;
+    enum kva_urgency urgency = hard ? KVA_URGENCY_OOM : KVA_URGENCY_MEDIUM;
+    size_t work = KVA_WORK_ALL, got = 0;
+    bool attended = false;
 
+#if KVA_TIER >= 3
+    attended = kva__pagedaemon_attended();
     if (!kva__wait_possible(rq->flags)) {
-#if KVA_TIER >= 3
         kva_pagedaemon_wake();
-#endif
-        return;
     }
+#endif
+    if (!kva__wait_possible(rq->flags)) {
+        return 0;
+    }
+    if (bytes != KVA__PRESS_ALL || !attended) {
+        got = kva_reclaim_pass(bytes, urgency, &work);
+    }
+#if KVA_TIER >= 3
     if (kva__wait_for(vm)) {
-        (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
-#if KVA_TIER >= 3
         kva_pagedaemon_wake();
-#endif
-    } else {
-        (void)kva_reclaim_pass(rq->size, KVA_URGENCY_MEDIUM, &work);
     }
+#else
+    (void)vm;
+#endif
+    return got;
 }
 
 /* The same for addresses: those that were freed within pageable ranges. */

@@ -83,7 +83,8 @@ bool kva__wire_direct(uintptr_t va, kva_pa_t *pa);
 /* ---- kva.c ----------------------------------------------------------- */
 
 /* What an arena does when it has nothing left, if the caller can wait. */
-void kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq);
+size_t kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                         size_t bytes, bool hard);
 
 /* ---- permanent.c ----------------------------------------------------- */
 

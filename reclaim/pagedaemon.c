@@ -42,6 +42,7 @@ static struct {
     bool woken;                      /* (d) */
     bool stop;                       /* (d) */
     bool runs;                       /* (d) somebody is in kva_pagedaemon */
+    bool attended;                   /* (d) turns are taken; read without */
     unsigned patience;               /* (d) */
     uint64_t not_before;             /* (d) the next pass */
     uint64_t soonest;                /* (d) if something comes back first */
@@ -64,6 +65,15 @@ void
 kva__pagedaemon_init(void)
 {
     init_once();
+    daemon.attended = false;
+    daemon.not_before = daemon.soonest = 0; /* of a clock that was */
+    daemon.stat.in_vain = 0;
+}
+
+bool
+kva__pagedaemon_attended(void)
+{
+    return __atomic_load_n(&daemon.attended, __ATOMIC_RELAXED);
 }
 
 void
@@ -219,6 +229,7 @@ begin_turn(uint64_t now, uint64_t *left)
     unsigned in_vain = daemon.stat.in_vain;
 
     daemon.stat.turns++;
+    __atomic_store_n(&daemon.attended, true, __ATOMIC_RELAXED);
     if (released != daemon.released) {
         daemon.released = released;
         daemon.not_before = daemon.soonest;
@@ -323,6 +334,7 @@ kva_pagedaemon_stop(void)
         irq = kva_port_lock(&daemon.lock);
     }
     daemon.stop = false;
+    __atomic_store_n(&daemon.attended, false, __ATOMIC_RELAXED);
     kva_port_unlock(&daemon.lock, irq);
 }
 

@@ -65,6 +65,9 @@ void kva_pagedaemon_wake(void);
 /* Before there are threads: kva_boot's. */
 void kva__pagedaemon_init(void);
 
+/* Somebody takes turns, and it was not stopped since. */
+bool kva__pagedaemon_attended(void);
+
 struct kva_pagedaemon_stat {
     unsigned long turns;
     unsigned long passes;

@@ -10,7 +10,7 @@
  *       | no                                                          |
  *       +-- may not sleep: fail                                       |
  *       v                                                             |
- *      queue up, close magazines, press, try -------------------------+
+ *      queue up, close magazines; press, try, press for more, try ... +
  *       | no            ^                                             |
  *       v               | woken: try ---------------------------------+
  *      sleep -----------+
@@ -19,11 +19,13 @@
  *
  * PRESSING has those above give back what they hold in stock: the quantum
  * caches of the arena and its sources, and through the arena's reclaim
- * function whoever registered with it.  It is done once more when the waiter
- * is in the queue: what was put in stock between the first time and then is
- * seen by nobody else.  Reclaim may turn a caller away because it is at work
- * for another one; so whoever pressed presses once more if somebody has queued
- * up meanwhile.
+ * function whoever registered with it.  It is done again when the waiter is in
+ * the queue: what was put in stock between the first time and then is seen by
+ * nobody else.  He presses for what he wants, and if that came back and did not
+ * do (it lies apart, or somebody else took it) for twice as much, and so on: so
+ * it ends where there is no more, and what it took beyond what did is no more
+ * than that.  Reclaim may turn a caller away because it is at work for another
+ * one; so whoever pressed presses once more if somebody has queued up meanwhile.
  *
  * HOPELESS is what no free can ever make possible: a request that does not fit
  * into any span, were they all free, of an arena that imports from nowhere, or
@@ -61,29 +63,34 @@ kva__vmem_set_press(kva_vmem_t *vm, kva__vmem_press_t *fn)
     vm->pressfn = fn;
 }
 
-/* True if it may be worth another try.  No lock held. */
+/* May it give anything. */
 static bool
-press(kva_vmem_t *vm, const request *rq)
+can_press(const kva_vmem_t *vm)
 {
-    bool worth = false;
+    const kva_vmem_t *from = vm;
 
+    while (from != NULL && from->qcache == NULL) {
+        from = from->source;
+    }
+    return from != NULL || vm->pressfn != NULL || vm->reclaimfn != NULL;
+}
+
+/* Bytes that came back from the layer above.  No lock held. */
+static size_t
+press(kva_vmem_t *vm, const request *rq, size_t bytes, bool hard)
+{
     for (kva_vmem_t *from = vm; from != NULL; from = from->source) {
         if (from->qcache != NULL) {
             kva__qcache_drain(from, SIZE_MAX, 0,
                               kva__wait_possible(rq->flags) ? KVA__DRAIN_SLOTS
                                                             : KVA__DRAIN_OWN);
-            worth = true;
         }
     }
-    if (vm->pressfn != NULL) {
-        vm->pressfn(vm, rq);
-        worth = true;
-    }
+    bytes = vm->pressfn != NULL ? vm->pressfn(vm, rq, bytes, hard) : 0;
     if (vm->reclaimfn != NULL) {
         vm->reclaimfn(vm, rq->flags & ~(KVA__VM_ADMITTED | KVA__VM_LENT));
-        worth = true;
     }
-    return worth;
+    return bytes;
 }
 
 /* ---- trying ------------------------------------------------------------ */
@@ -239,8 +246,29 @@ way_of(const struct try *t)
     return is_cached(t) ? BT_STATE_MASK + 2u : 0;
 }
 
-/* Queue up and wait until it is granted, or for as long as it is told to. */
+/* In the queue: for more each time, until it is granted or there is no more. */
 static int
+press_and_try(const struct try *t, struct kva__waiter *w)
+{
+    bool hard = t->vm->pressfn == NULL, enough, last;
+    size_t bytes = t->rq->size;
+    int err;
+
+    do {
+        kva__wait_open(w, true);
+        enough = press(t->vm, t->rq, bytes, hard) >= bytes;
+        kva__wait_open(w, false);
+        err = from_reserve(t, try_waiting(t, w));
+        last = hard && !enough;
+        hard = hard || !enough;
+        bytes = enough && bytes <= SIZE_MAX / 4 ? bytes * 2 : bytes;
+    } while (err != 0 && !last);
+    return err;
+}
+
+/* Queue up and wait until it is granted, or for as long as it is told to.  Not
+ * inlined, for the stack of those who do not wait. */
+static __attribute__((noinline)) int
 wait_for_it(const struct try *t)
 {
     kva_vmem_t *vm = t->vm, *root = arena_root(vm);
@@ -260,12 +288,10 @@ wait_for_it(const struct try *t)
     kva__wait_join(&w);
     detour_change(vm, 1u);
     kva__mag_close(root);
-    kva__wait_open(&w, true);
-    (void)press(vm, t->rq);
-    kva__wait_open(&w, false);
-    do {
+    err = press_and_try(t, &w);
+    while (err != 0 && (err = kva__wait_sleep(&w)) == 0) {
         err = from_reserve(t, try_waiting(t, &w));
-    } while (err != 0 && (err = kva__wait_sleep(&w)) == 0);
+    }
     if (err == 0 && t->state != BT_FREE) {
         kva__wait_leave(&w, *t->addr, t->rq->size);
     } else { /* with nothing, or with tags alone */
@@ -297,10 +323,11 @@ persist(const struct try *t, int err)
         return err;
     }
 #endif
-    if (err != REFUSED && press(t->vm, t->rq)) {
+    if (err != REFUSED && can_press(t->vm)) {
+        (void)press(t->vm, t->rq, t->rq->size, false);
         err = try(t, NULL);
         if (kva__wait_for(t->vm)) {
-            (void)press(t->vm, t->rq);
+            (void)press(t->vm, t->rq, KVA__PRESS_ALL, true);
         }
     }
 #if KVA_TIER >= 3

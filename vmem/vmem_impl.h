@@ -604,13 +604,17 @@ void kva__vmem_set_split(kva_vmem_t *vm, kva__vmem_split_t *splitfn);
 kva__vmem_split_t kva__vmem_rsplit;
 
 /*
- * The layer above is asked to have others give back what rq wants, before the
- * arena's reclaim function is; twice, if the first time did not do, and then the
- * request waits (kva__wait_for).  No lock held; any context, rq->flags say
- * whether it may sleep.  Set before the arena is used.
+ * The layer above is asked to have others give bytes back for rq, before the
+ * arena's reclaim function is; and again for more, if that did not do and the
+ * request waits (kva__wait_for): hard if those asked gave less than that.
+ * KVA__PRESS_ALL is for others, who have queued up meanwhile.  Returns the bytes
+ * that came back.  No lock held; any context, rq->flags say whether it may
+ * sleep.  Set before the arena is used.
  */
-typedef void
-kva__vmem_press_t(kva_vmem_t *vm, const struct kva__vmem_request *rq);
+#define KVA__PRESS_ALL SIZE_MAX
+typedef size_t
+kva__vmem_press_t(kva_vmem_t *vm, const struct kva__vmem_request *rq,
+                  size_t bytes, bool hard);
 void kva__vmem_set_press(kva_vmem_t *vm, kva__vmem_press_t *fn);
 
 /* releasefn may keep back what it gets: fn tells the bytes that ever arrived

@@ -149,14 +149,13 @@ struct kva_vmem {
     size_t importing;      /* (a) bytes on their way */
     bool crowded;          /* (a) they were too many for somebody's import */
     void (*reclaimfn)(kva_vmem_t *vm, kva_vm_flag_t flags); /* (a) */
-    void (*pressfn)(
-        kva_vmem_t *,
-        const struct kva__vmem_request *); /* (c) kva__vmem_press_t */
-    struct kva_vmem_stat stat;             /* (a) */
-    size_t released;         /* (a) bytes ever given to the source */
-    size_t deferred;         /* (a) ranges freed and kept back (defer.h) */
-    struct kva__waitq waitq; /* of a root: who waits in its tree (wait.c) */
-    size_t failures;         /* requests refused while anybody waited; atomic */
+    size_t (*pressfn)(kva_vmem_t *, const struct kva__vmem_request *, size_t,
+                      bool);   /* (c) kva__vmem_press_t */
+    struct kva_vmem_stat stat; /* (a) */
+    size_t released;           /* (a) bytes ever given to the source */
+    size_t deferred;           /* (a) ranges freed and kept back (defer.h) */
+    struct kva__waitq waitq;   /* of a root: who waits in its tree (wait.c) */
+    size_t failures; /* requests refused while anybody waited; atomic */
 
     /* looking and provoking */
     struct kva__cursor *cursors;  /* (a) places in the rings */

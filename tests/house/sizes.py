@@ -20,7 +20,7 @@ KIB = 1024
 # Highest tier, x86-64: a tenth above what it was when this was written.
 LIMITS = {
     "port": 4 * KIB, "port/pages": 10 * KIB, "vmem": 110 * KIB,
-    "reclaim": 9 * KIB, "kva": 20 * KIB, "pool": 40 * KIB, "kmem": 6 * KIB,
+    "reclaim": 10 * KIB, "kva": 20 * KIB, "pool": 40 * KIB, "kmem": 6 * KIB,
     "malloc_compat": 8 * KIB, "all": 206 * KIB,
     "linked: vmem": 80 * KIB, "linked: kmem": 116 * KIB,
 }
@@ -137,9 +137,9 @@ PLANTS = {
               '{ __asm__ volatile(".skip 6200, 0x90"); }\n'),
         "kmem: 6"),
     "constants": (
-        plant("reclaim", "extern const char kva_a[9300];\n"
-              "const char kva_a[9300] = { 1 };\n"),
-        "reclaim: 93"),
+        plant("reclaim", "extern const char kva_a[10300];\n"
+              "const char kva_a[10300] = { 1 };\n"),
+        "reclaim: 103"),
     "many-layers": (
         {**plant("vmem", "void kva_a(void);\nvoid kva_a(void)\n"
                  '{ __asm__ volatile(".skip 110000, 0x90"); }\n'),

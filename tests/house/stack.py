@@ -150,6 +150,10 @@ NEVER = [
 # Below it any arena may be asked.
 RESTART = "kva_reclaim_pass"
 
+# Where only those come who may sleep.
+WAITING = {RESTART, "vmem/persist.c:wait_for_it",
+           "pool/reserve.c:take_waiting", "pool/reserve.c:cache_get_waiting"}
+
 # They never return, and are not called by what they call.
 REPORTS = {"kva__panic", "kva__misuse"}
 
@@ -163,8 +167,8 @@ LIMITS = {
     "vmem, one arena": 3072,
     "vmem, an arena more": 2304,
     "a free": 2944, "not waiting": 8192,
-    "port": 704, "port/pages": 2816, "vmem": 11264, "reclaim": 11264,
-    "kva": 11264, "pool": 11776, "kmem": 11776, "malloc_compat": 11776,
+    "port": 704, "port/pages": 2816, "vmem": 11776, "reclaim": 11264,
+    "kva": 11776, "pool": 12544, "kmem": 12544, "malloc_compat": 12544,
     "a report": 704,
 }
 
@@ -337,7 +341,7 @@ class Walk:
             if target not in self.graph.frames or target in REPORTS \
                     or not self.inside(self.graph.file[target]) \
                     or self.forbidden(state, target) \
-                    or (target == RESTART and not self.waits):
+                    or (target in WAITING and not self.waits):
                 continue
             running, arenas = state.running, state.arenas
             if kind == SUPPLY and not target.startswith(state.layer + "/"):

@@ -5,8 +5,9 @@
  * Claims: it begins when the medium level is entered, and stops where that is
  * left; it stops as soon as enough is free, and frees what a waiter wants; when
  * nothing comes back it says so once, waits longer each time, and in the end
- * those who wait are refused; whoever waits has it woken, whatever he lacks; and
- * as a thread it keeps a load below its limit that without it would fail.
+ * those who wait are refused; whoever waits has it woken, whatever he lacks, and
+ * has no more given back than he wants; and as a thread it keeps a load below
+ * its limit that without it would fail.
  */
 #include <pthread.h>
 #include <string.h>
@@ -200,6 +201,50 @@ for_a_waiter(struct test_ctx *t)
     end();
 }
 
+/* What it gives first is of no use: there are no frames until it is asked again. */
+static size_t
+give_for_nothing(void *arg, struct kva_want *want)
+{
+    struct hoard *h = arg;
+
+    if (h->calls == 0) {
+        kva_posix_fault_arm(KVA_POSIX_PAGE_GET, 1, true);
+    } else {
+        kva_posix_fault_disarm(KVA_POSIX_PAGE_GET);
+    }
+    return hoard_clean(h, want);
+}
+
+/*
+ * Whoever has reclaimed what he wants and was not served queues up, and reclaims
+ * as much again, and then twice as much: not all that others hold.  A span each
+ * time beside that.
+ */
+static void
+waiters_take_in_proportion(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    struct hoard h;
+    unsigned had;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    h.cleaner.clean = give_for_nothing;
+    hoard_up_to(&h, LIMIT);
+    had = h.n;
+    CHECK_EQ(vmem_xalloc(kmem_arena, 8 * P, 0, 0, 0, VMEM_ADDR_MIN,
+                         VMEM_ADDR_MAX, VM_SLEEP, &addr),
+             0);
+    CHECK_GT(kva_posix_fault_fired(KVA_POSIX_PAGE_GET), 0);
+    kva_posix_fault_reset();
+    CHECK_GE(h.calls, 2);
+    CHECK_GE(h.n + 2 * (8 + 16), had);
+    vmem_xfree(kmem_arena, addr, 8 * P);
+    hoard_end(&h);
+    end();
+}
+
 static void
 no_hang(struct test_ctx *t)
 {
@@ -297,6 +342,32 @@ pauses_are_kept(struct test_ctx *t)
     end();
 }
 
+/* What a machine that was had in vain keeps the next one waiting for nothing. */
+static void
+machines_begin_anew(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat st;
+    struct hoard h;
+
+    (void)t;
+    start_with_miser(&h);
+    kva_posix_clock_advance(100000 * MS);
+    for (unsigned i = 0; i < KVA_PAGEDAEMON_PATIENCE; i++) {
+        (void)turns();
+        kva_posix_clock_advance(1000 * MS);
+    }
+    hoard_end(&h);
+    end();
+    kva_posix_fini();
+    start_with_miser(&h);
+    CHECK_EQ(turns(), KVA_PAGEDAEMON_BACKOFF); /* a pass, the first in vain */
+    CHECK_GT(h.calls, 0);
+    kva_pagedaemon_stat(&st);
+    CHECK_EQ(st.in_vain, 1);
+    hoard_end(&h);
+    end();
+}
+
 /* A client that gives a page between two passes, and none in any: who waits for
  * more than it has given so far is not refused. */
 static void
@@ -390,6 +461,8 @@ woken_by_who_waits(struct test_ctx *t)
                          VM_SLEEP, &addr),
              0);
     vmem_xfree(kmem_arena, addr, P);
+    CHECK_PANIC(kva_pagedaemon(), "kva_pagedaemon: thread pagedaemon: 0x0: "
+                                  "expected one, found another one running");
     kva_pagedaemon_stop();
     CHECK_EQ(pthread_join(thread, NULL), 0);
     kva_posix_wait_hook(NULL, NULL); /* nobody else is there */
@@ -438,8 +511,10 @@ const struct test pagedaemon_tests[] = {
 #if KVA_TIER >= 3
     TEST("pagedaemon", from_level_to_level),
     TEST("pagedaemon", for_a_waiter),
+    TEST("pagedaemon", waiters_take_in_proportion),
     TEST("pagedaemon", no_hang),
     TEST("pagedaemon", pauses_are_kept),
+    TEST("pagedaemon", machines_begin_anew),
     TEST("pagedaemon", what_comes_beside),
     TEST("pagedaemon", woken_by_who_waits),
     TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
