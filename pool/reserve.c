@@ -85,40 +85,38 @@ take(struct kva_pool *pp, struct kva__round *round, uint8_t state)
  * queues up for are the pool's objects. */
 #define SLICE_NS 10000000u
 
-/* Until an object comes back, or for a while.  False: not to be waited for. */
+/*
+ * Until an object comes back, or for a while.  False: cancelled, or there is no
+ * memory.  He stays in the queue from his first wait on, so that the pagedaemon
+ * knows what he wants and for how long that was in vain.
+ */
 static bool
-sleep_for(struct kva_pool *pp)
+sleep_for(struct kva_pool *pp, struct kva__waiter *w)
 {
-    struct kva__waiter w = { .queue = &pp->waitq,
-                             .deadline = kva__wait_deadline(SLICE_NS) };
-    bool none;
+    bool none, limited;
     int error = 0;
     kva_irq_t irq;
 
-    kva__wait_join(&w);
     irq = kva__pool_lock(pp);
     none = pp->reserve_free == 0;
+    limited = kva__limit_room(pp, 1) == 0;
     kva__pool_unlock(pp, irq);
-    if (none) {
-        error = kva__wait_sleep(&w);
+    kva__wait_wants(w, limited ? 0 : pp->slab_bytes);
+    if (none || limited) {
+        w->deadline = kva__wait_deadline(SLICE_NS);
+        error = kva__wait_sleep(w);
     }
-    kva__wait_leave(&w, 0, error == 0);
     return error == 0 || error == KVA_ETIMEDOUT;
 }
-#endif
 
+/* May it be waited for. */
 static bool
-wait(struct kva_pool *pp, unsigned flags)
+may_wait(unsigned flags)
 {
-#if KVA_TIER >= 3
     return (flags & (KVA_PR_WAITOK | KVA_PR_LIMITFAIL)) == KVA_PR_WAITOK &&
-           kva_port_may_sleep() && sleep_for(pp);
-#else
-    (void)pp;
-    (void)flags;
-    return false;
-#endif
+           kva_port_may_sleep();
 }
+#endif
 
 /* Those of one who tries what everybody has first. */
 static unsigned
@@ -127,20 +125,47 @@ plain_flags(unsigned flags)
     return (flags & ~(KVA_PR_WAITOK | KVA_PR_RESERVE)) | KVA_PR_NOWAIT;
 }
 
+static bool
+take_once(struct kva_pool *pp, struct kva__round *round, unsigned flags,
+          uint8_t state)
+{
+    struct kva__mark mark = kva__reserve_hide();
+    bool got = kva__pool_take(pp, round, 1, plain_flags(flags), state) != 0;
+
+    kva__reserve_end(mark);
+    return got || (has_reserve(pp) && take(pp, round, state));
+}
+
+#if KVA_TIER >= 3
+/* Not inlined, for the stack of those who do not wait. */
+static __attribute__((noinline)) bool
+take_waiting(struct kva_pool *pp, struct kva__round *round, unsigned flags,
+             uint8_t state)
+{
+    struct kva__waiter w = { .queue = &pp->waitq };
+    bool got;
+
+    kva__wait_join(&w);
+    do {
+        got = take_once(pp, round, flags, state);
+    } while (!got && sleep_for(pp, &w));
+    kva__wait_leave(&w, 0, got);
+    return got;
+}
+#endif
+
 bool
 kva__reserve_take(struct kva_pool *pp, struct kva__round *round, unsigned flags,
                   uint8_t state)
 {
-    do {
-        struct kva__mark mark = kva__reserve_hide();
-        unsigned got = kva__pool_take(pp, round, 1, plain_flags(flags), state);
+    bool got = take_once(pp, round, flags, state);
 
-        kva__reserve_end(mark);
-        if (got != 0 || (has_reserve(pp) && take(pp, round, state))) {
-            return true;
-        }
-    } while (wait(pp, flags));
-    return false;
+#if KVA_TIER >= 3
+    if (!got && may_wait(flags)) {
+        got = take_waiting(pp, round, flags, state);
+    }
+#endif
+    return got;
 }
 
 /* An object of the slabs, back with no destructor. */
@@ -161,26 +186,56 @@ construct(struct kva_pool_cache *pc, const struct kva__round *round)
     return false;
 }
 
+static void *
+cache_get_once(struct kva_pool_cache *pc, unsigned flags, bool *failed)
+{
+    struct kva__mark mark = kva__reserve_hide();
+    struct kva_pool *pp = &pc->slabs;
+    struct kva__round round;
+    bool got = kva__mag_get_slow(&pc->mags, plain_flags(flags),
+                                 (uintptr_t *)(void *)&round);
+
+    kva__reserve_end(mark);
+    *failed = false;
+    if (got) {
+        return kva__round_revive(&round);
+    }
+    if (has_reserve(pp) && take(pp, &round, KVA__OBJECT_RESERVED)) {
+        *failed = !construct(pc, &round);
+        return *failed ? NULL : (void *)round.object;
+    }
+    return NULL;
+}
+
+#if KVA_TIER >= 3
+static __attribute__((noinline)) void *
+cache_get_waiting(struct kva_pool_cache *pc, unsigned flags)
+{
+    struct kva__waiter w = { .queue = &pc->slabs.waitq };
+    bool failed;
+    void *object;
+
+    kva__wait_join(&w);
+    do {
+        object = cache_get_once(pc, flags, &failed);
+    } while (object == NULL && !failed && sleep_for(&pc->slabs, &w));
+    kva__wait_leave(&w, 0, object != NULL);
+    return object;
+}
+#endif
+
 void *
 kva__reserve_cache_get(struct kva_pool_cache *pc, unsigned flags)
 {
-    struct kva_pool *pp = &pc->slabs;
-    struct kva__round round;
+    bool failed; /* the constructor did */
+    void *object = cache_get_once(pc, flags, &failed);
 
-    do {
-        struct kva__mark mark = kva__reserve_hide();
-        bool got = kva__mag_get_slow(&pc->mags, plain_flags(flags),
-                                     (uintptr_t *)(void *)&round);
-
-        kva__reserve_end(mark);
-        if (got) {
-            return kva__round_revive(&round);
-        }
-        if (has_reserve(pp) && take(pp, &round, KVA__OBJECT_RESERVED)) {
-            return construct(pc, &round) ? (void *)round.object : NULL;
-        }
-    } while (wait(pp, flags));
-    return NULL;
+#if KVA_TIER >= 3
+    if (object == NULL && !failed && may_wait(flags)) {
+        object = cache_get_waiting(pc, flags);
+    }
+#endif
+    return object;
 }
 
 /* ---- put ------------------------------------------------------------- */

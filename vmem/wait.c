@@ -557,6 +557,16 @@ vmem_cancel(kva_vmem_t *vm, const void *cookie)
     return n;
 }
 
+void
+kva__wait_wants(struct kva__waiter *w, size_t bytes)
+{
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&wait.lock);
+    w->wants = bytes;
+    kva_port_unlock(&wait.lock, irq);
+}
+
 size_t
 kva__wait_wanted(void)
 {
@@ -569,8 +579,9 @@ kva__wait_wanted(void)
     irq = kva_port_lock(&wait.lock);
     for (const struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
         for (const struct kva__waiter *w = q->first; w != NULL; w = w->next) {
-            size_t size = w->vm != NULL && !w->cancelled ? w->rq->size : 0;
+            size_t size = w->vm != NULL ? w->rq->size : w->wants;
 
+            size = w->cancelled ? 0 : size;
             sum = sum + size < sum ? SIZE_MAX : sum + size;
         }
     }
@@ -590,8 +601,8 @@ kva__wait_in_vain(unsigned patience)
     irq = kva_port_lock(&wait.lock);
     for (struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
         for (struct kva__waiter *w = q->first; w != NULL; w = w->next) {
-            if (w->vm != NULL && ++w->despair >= patience && !w->cancelled &&
-                !w->woken) {
+            if ((w->vm != NULL || w->wants != 0) && ++w->despair >= patience &&
+                !w->cancelled && !w->woken) {
                 w->cancelled = w->refused = true;
                 kva_port_wake(w);
                 n++;

@@ -60,6 +60,7 @@ struct kva__waiter {
     bool denied;                        /* (o) was let in, and had nothing */
     bool entitled;                      /* (c) reserves may serve it, too */
     unsigned char way;        /* (c) how it is tried; 0: unlike others */
+    size_t wants;             /* (w) bytes, beside rq; 0: no memory */
     unsigned despair;         /* (w) passes in vain, in a row */
     unsigned wakes, vain;     /* (o) wake-ups; of them, for nothing */
     struct kva__waiter *next; /* (w) younger */
@@ -122,6 +123,10 @@ int kva__wait_sleep(struct kva__waiter *w);
  * first.
  */
 bool kva__wait_lacks(struct kva__waiter *w, bool tags, bool import);
+
+/* What the waiter of a pool lacks: bytes, which the pagedaemon frees for him, or
+ * tells him that there are none; 0: something else. */
+void kva__wait_wants(struct kva__waiter *w, size_t bytes);
 
 /* A request to vm failed; how many did in the sources of the waiter's arena,
  * imports on his behalf included. */

@@ -7,8 +7,8 @@
  * interrupt's; what came from a reserve goes back to it, and nobody gets it who
  * is not entitled, whatever is got, put and drained on which CPU slot; a pool's
  * reserve is filled again; metadata is kept back likewise; who is entitled and
- * waits is woken by what comes back; each fault fails one request and nothing
- * else; and misuse is told in the same words as ever.
+ * waits is woken by what comes back, and told if nothing does; each fault fails
+ * one request and nothing else; and misuse is told in the same words as ever.
  */
 #include <pthread.h>
 
@@ -16,9 +16,10 @@
 #include "kmem/kmem_names.h"
 #include "malloc_compat/malloc.h"
 #include "pool/debug.h"
-#include "reclaim/reclaim.h"
+#include "reclaim/pagedaemon.h"
 #include "tests/unit/tower.h"
 #include "vmem/reserve.h"
+#include "vmem/wait.h"
 
 #if KVA_RESERVES
 
@@ -982,6 +983,131 @@ a_put_wakes(struct test_ctx *t)
     tower_end();
 }
 
+/* Somebody is about to sleep: 10 ms go by, and the pagedaemon has a turn. */
+static struct {
+    unsigned naps;
+    size_t wanted; /* at most */
+    void *object;  /* comes back in the nap before the next one */
+    pool_cache_t pc;
+} nap;
+
+static void
+take_a_nap(void *arg, const void *channel)
+{
+    size_t wanted = kva__wait_wanted();
+
+    (void)arg;
+    (void)channel;
+    nap.wanted = wanted > nap.wanted ? wanted : nap.wanted;
+    if (++nap.naps > 1000) {
+        FAIL("who waits is neither served nor refused");
+    }
+    kva_posix_clock_advance(10000000);
+    (void)kva_pagedaemon_turn();
+    if (nap.object != NULL && nap.naps == 4) {
+        pool_cache_put(nap.pc, nap.object);
+    }
+}
+
+/* Whoever is entitled and waits, by flag or by mark, is refused as others are when
+ * nothing comes back, the reserve included; and has what does. */
+static void
+the_entitled_are_refused(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 }, last = { .n = 0 };
+    struct kva_pool pp;
+    pool_cache_t pc;
+    void *mine;
+    unsigned n = 0;
+
+    (void)t;
+    start_with(40, 8, 1);
+    kva_posix_clock_virtual(true);
+    kva_posix_clock_advance(1000000000);
+    pc = cache(3000, false);
+    CHECK_EQ(pool_init(&pp, 2000, 0, 0, 0, "plain", NULL, KVA_IPL_NONE), 0);
+    hoard_all(&h);
+    mine = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE);
+    CHECK(mine != NULL);
+    while (kva_wired_alloc(P, 0, VM_NOSLEEP | VM_RESERVE, &last.page[last.n]) ==
+           0) {
+        last.n++;
+    }
+    while ((object_of[n] = pool_cache_get(pc, PR_NOWAIT | PR_RESERVE)) !=
+           NULL) {
+        n++; /* the rest of the slabs */
+    }
+    kva_posix_wait_hook(take_a_nap, NULL);
+    nap.pc = pc;
+    for (unsigned way = 0; way < 4; way++) {
+        nap.naps = 0;
+        nap.wanted = 0;
+        nap.object = way == 3 ? mine : NULL;
+        if (way == 0) {
+            CHECK_PTR(pool_get(&pp, PR_WAITOK | PR_RESERVE), NULL);
+        } else if (way == 1) {
+            CHECK_EQ(kva_reserve_enter(), 0);
+            CHECK_PTR(kmem_alloc(300, KM_SLEEP), NULL);
+            kva_reserve_leave();
+        } else {
+            CHECK_PTR(pool_cache_get(pc, PR_WAITOK | PR_RESERVE), nap.object);
+        }
+        CHECK_GT(nap.naps, 2);
+        CHECK_GE(nap.wanted, P);
+        CHECK_EQ(kva__wait_wanted(), 0);
+    }
+    kva_posix_wait_hook(NULL, NULL);
+    pool_cache_put(pc, mine);
+    while (n > 0) {
+        pool_cache_put(pc, object_of[--n]);
+    }
+    hoard_end(&h);
+    hoard_end(&last);
+    pool_destroy(&pp);
+    pool_cache_destroy(pc);
+    kva_posix_clock_virtual(false);
+    tower_end();
+}
+
+/* At the hard limit, with objects in the reserve: asleep until a put, and not
+ * refused, as it is not memory that is missing. */
+static void
+put_late(void *arg, const void *channel)
+{
+    (void)channel;
+    kva_posix_clock_advance(10000000);
+    (void)kva_pagedaemon_turn();
+    CHECK_EQ(kva__wait_wanted(), 0);
+    if (++nap.naps == 500) {
+        pool_put(arg, nap.object);
+    }
+}
+
+static void
+the_limit_is_slept_at(struct test_ctx *t)
+{
+    struct kva_pool pp;
+    void *p;
+
+    (void)t;
+    start();
+    kva_posix_clock_virtual(true);
+    CHECK_EQ(pool_init(&pp, 2000, 0, 0, 0, "limited", NULL, KVA_IPL_NONE), 0);
+    CHECK_EQ(pool_setreserve(&pp, 4), 0);
+    pool_sethardlimit(&pp, 1, NULL, 0);
+    nap.object = pool_get(&pp, PR_NOWAIT);
+    nap.naps = 0;
+    kva_posix_wait_hook(put_late, &pp);
+    p = pool_get(&pp, PR_WAITOK | PR_RESERVE);
+    kva_posix_wait_hook(NULL, NULL);
+    CHECK(p != NULL);
+    CHECK_EQ(nap.naps, 500);
+    pool_put(&pp, p);
+    pool_destroy(&pp);
+    kva_posix_clock_virtual(false);
+    tower_end();
+}
+
 /* One that sleeps for a page. */
 struct sleeper {
     pthread_t thread;
@@ -1156,6 +1282,8 @@ const struct test reserve_tests[] = {
     TEST("reserve", misuse_is_told),
 #if KVA_TIER >= 3
     TEST("reserve", a_put_wakes),
+    TEST("reserve", the_entitled_are_refused),
+    TEST("reserve", the_limit_is_slept_at),
     TEST("reserve", a_free_wakes_the_entitled),
     TEST_COUNT("reserve", threads_share_a_cache, 2000, 20000, 200000),
 #endif
