@@ -21,6 +21,7 @@
 #include "reclaim/pressure.h"
 
 #include "port/check.h"
+#include "vmem/reserve.h"
 
 struct scale {
     enum kva_pressure level;     /* (p); read without */
@@ -41,17 +42,19 @@ static struct {
     struct kva_pressure_listener *listeners; /* (p) */
     unsigned event;                          /* (p) counts them */
     bool telling;                            /* (p) */
+    const void *task;                        /* (p) whose, if that is known */
     struct kva_pressure_stat stat;           /* (p) */
     bool ready;
 } pressure;
 
 /* ---- bounds ------------------------------------------------------------ */
 
-/* n percent of a limit, which may be anything. */
+/* n percent of a limit, which may be anything, rounded up: what is below is
+ * less than that. */
 static size_t
 percent_of(size_t limit, unsigned n)
 {
-    return limit / 100u * n + limit % 100u * n / 100u;
+    return limit / 100u * n + (limit % 100u * n + 99u) / 100u;
 }
 
 static void
@@ -208,6 +211,17 @@ kva_pressure_outside(size_t part, size_t whole)
 
 /* ---- events ------------------------------------------------------------ */
 
+static bool
+listens(const struct kva_pressure_listener *l)
+{
+    const struct kva_pressure_listener *at = pressure.listeners;
+
+    while (at != NULL && at != l) {
+        at = at->next;
+    }
+    return at != NULL;
+}
+
 void
 kva_pressure_listen(struct kva_pressure_listener *l)
 {
@@ -215,6 +229,13 @@ kva_pressure_listen(struct kva_pressure_listener *l)
 
     init_once();
     irq = kva_port_lock(&pressure.lock);
+    if (l->fn == NULL || listens(l)) {
+        kva_port_unlock(&pressure.lock, irq);
+        kva__misuse("kva_pressure_listen", "listener", "pressure", (uintptr_t)l,
+                    "expected a function and one that does not listen, found "
+                    "%s",
+                    l->fn == NULL ? "no function" : "it listening");
+    }
     l->told = pressure.event;
     l->running = false;
     l->next = pressure.listeners;
@@ -228,6 +249,7 @@ kva_pressure_unlisten(struct kva_pressure_listener *l)
     struct kva_pressure_listener **at = &pressure.listeners;
     kva_irq_t irq;
 
+    init_once();
     irq = kva_port_lock(&pressure.lock);
     while (*at != NULL && *at != l) {
         at = &(*at)->next;
@@ -236,6 +258,12 @@ kva_pressure_unlisten(struct kva_pressure_listener *l)
         kva_port_unlock(&pressure.lock, irq);
         kva__misuse("kva_pressure_unlisten", "listener", "pressure",
                     (uintptr_t)l, "expected one that listens, found it not");
+    }
+    if (l->running && pressure.task != NULL && pressure.task == kva__task()) {
+        kva_port_unlock(&pressure.lock, irq);
+        kva__misuse("kva_pressure_unlisten", "listener", "pressure",
+                    (uintptr_t)l,
+                    "expected another one than who calls, found itself");
     }
     *at = l->next;
     while (l->running) {
@@ -289,14 +317,18 @@ kva_pressure_tell(uint64_t now)
         enum kva_pressure level = pressure.level;
         uint64_t last = pressure.last[level];
 
-        if (now != 0 && last != 0 && now - last < KVA_PRESSURE_PAUSE) {
+        /* Who read the clock before somebody else told may come after him. */
+        if (now != 0 && last != 0 &&
+            (now < last || now - last < KVA_PRESSURE_PAUSE)) {
             again = last + KVA_PRESSURE_PAUSE;
             break;
         }
         pressure.last[level] = now;
         pressure.told = level;
         pressure.telling = true;
+        pressure.task = kva__task();
         tell_all(level, &irq);
+        pressure.task = NULL;
         pressure.telling = false;
     }
     kva_port_unlock(&pressure.lock, irq);

@@ -57,11 +57,13 @@ struct kva_pressure_listener {
     bool running;
 };
 
-/* Listen, from the next event on.  Thread or boot context. */
+/* Listen, from the next event on.  Thread or boot context; linear in listeners.
+ * Misuse: no fn; listening already. */
 void kva_pressure_listen(struct kva_pressure_listener *l);
 
 /* No longer; when it returns fn does not run and will not be called again.
- * Thread context; not from within fn. */
+ * Thread context; not from within fn.  Misuse: not listening; from within fn,
+ * where the port lends tasks a word (kva_port_task_mark). */
 void kva_pressure_unlisten(struct kva_pressure_listener *l);
 
 /*

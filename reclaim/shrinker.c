@@ -50,10 +50,15 @@ wake(struct kva_shrinker *sh)
 static size_t
 promise(struct kva_shrinker *sh)
 {
+    size_t bytes;
+
     if (sh->asked != 0 && kva__now() - sh->asked_at >= KVA_SHRINKER_PATIENCE) {
         sh->late = true;
     }
-    return sh->late ? 0 : sh->asked * sh->chunk;
+    if (sh->late || __builtin_mul_overflow(sh->asked, sh->chunk, &bytes)) {
+        return sh->late ? 0 : SIZE_MAX;
+    }
+    return bytes;
 }
 
 static size_t
@@ -91,6 +96,11 @@ kva_shrinker_register(struct kva_shrinker *sh)
     if (sh->chunk == 0) {
         kva__misuse("kva_shrinker_register", "shrinker", sh->name,
                     (uintptr_t)sh, "expected a chunk above 0, found chunk 0");
+    }
+    if (sh->cleaner.registered) {
+        kva__misuse("kva_shrinker_register", "shrinker", sh->name,
+                    (uintptr_t)sh,
+                    "expected one not registered, found it registered");
     }
     kva_port_lock_init(&sh->lock, sh->name, KVA_IPL_VM, KVA_RANK_META - 1);
     sh->held = sh->asked = 0;
@@ -132,9 +142,14 @@ void
 kva_shrinker_add(struct kva_shrinker *sh, size_t chunks)
 {
     kva_irq_t irq = kva_port_lock(&sh->lock);
+    size_t may = SIZE_MAX - sh->held - sh->asked;
 
-    sh->held += chunks;
+    sh->held += chunks <= may ? chunks : 0;
     kva_port_unlock(&sh->lock, irq);
+    if (chunks > may) {
+        kva__misuse("kva_shrinker_add", "shrinker", sh->name, (uintptr_t)sh,
+                    "expected up to %zu chunks more, found %zu", may, chunks);
+    }
 }
 
 void
@@ -185,6 +200,12 @@ kva_shrinker_wait(struct kva_shrinker *sh, uint64_t timeout_ns, size_t *chunks)
     uint64_t end = kva__now() + timeout_ns, left = timeout_ns, time;
     int err = 0;
 
+    if (sh->waiting) {
+        kva_port_unlock(&sh->lock, irq);
+        kva__misuse("kva_shrinker_wait", "shrinker", sh->name, (uintptr_t)sh,
+                    "expected one thread, found another one waiting");
+    }
+    end = end < timeout_ns ? UINT64_MAX : end;
     sh->waiting = true;
     while (sh->asked == 0 && !sh->gone && err == 0) {
         err = kva_port_wait(sh, &sh->lock, &irq, left);

@@ -49,8 +49,8 @@ struct kva_shrinker {
     struct kva_cleaner cleaner;
 };
 
-/* Register, with no chunk.  Misuse: a chunk of 0 bytes.  Thread or boot
- * context. */
+/* Register, with no chunk.  Misuse: a chunk of 0 bytes, registered already.
+ * Thread or boot context. */
 void kva_shrinker_register(struct kva_shrinker *sh);
 
 /* When it returns, request will not be called again; kva_shrinker_wait has
@@ -65,7 +65,7 @@ void kva_shrinker_fini(struct kva_shrinker *sh);
  * The client holds so many chunks more: allocated, or asked for and not to be
  * freed now.  Or so many less, which it freed by itself: as many of those as were
  * asked for meanwhile count as the answer.  Misuse: less than there are.
- * Any context, constant work.
+ * Misuse, too: more than can be counted.  Any context, constant work.
  */
 void kva_shrinker_add(struct kva_shrinker *sh, size_t chunks);
 void kva_shrinker_remove(struct kva_shrinker *sh, size_t chunks);
@@ -76,7 +76,8 @@ size_t kva_shrinker_take(struct kva_shrinker *sh);
 
 #if KVA_TIER >= 3
 /* The same, but sleep until there are some: 0, KVA_ETIMEDOUT (timeout_ns 0:
- * never) or KVA_EINTR.  Thread context; one thread at a time. */
+ * never) or KVA_EINTR.  Thread context; one thread at a time, a second one is a
+ * misuse. */
 int
 kva_shrinker_wait(struct kva_shrinker *sh, uint64_t timeout_ns, size_t *chunks);
 #endif

@@ -33,6 +33,12 @@ task_word(void)
 
 #endif
 
+const void *
+kva__task(void)
+{
+    return task_word();
+}
+
 int
 kva_reserve_enter(void)
 {

@@ -72,6 +72,10 @@ struct kva__mark kva__reserve_begin(void);
 struct kva__mark kva__reserve_hide(void);
 void kva__reserve_end(struct kva__mark mark);
 
+/* Who runs: something of his own; NULL where the port lends no word, or in an
+ * interrupt. */
+const void *kva__task(void);
+
 struct kva__vmem_request;
 
 /*

@@ -4,13 +4,15 @@
  *
  * Claims: a level is entered and left where it should be, through every
  * transition in both directions; an event tells what there is now, each listener
- * once, and a level once a second at the most; a postponed one is not lost; who
- * stopped listening is not told.
+ * once, and a level once a second at the most, whoever tells it and when he read
+ * the clock; a postponed one is not lost; who stopped listening is not told;
+ * bounds are exact for small limits, too; misuse is told.
  */
 #include <pthread.h>
 
 #include "reclaim/pressure.h"
 #include "tests/harness/test.h"
+#include "vmem/reserve.h"
 
 #define LIMIT ((size_t)1000)
 #define SECOND ((uint64_t)1000000000u)
@@ -261,6 +263,115 @@ bounds_of_ones_own(struct test_ctx *t)
     calm();
 }
 
+/* Percent of any limit, to the unit: a level is entered by n percent and left
+ * by less than that. */
+static void
+small_limits(struct test_ctx *t)
+{
+    static const size_t in[] = { 0, 80, 90, 97 }, out[] = { 0, 77, 87, 94 };
+
+    (void)t;
+    for (size_t limit = 1; limit <= 230; limit++) {
+        size_t level = 0;
+
+        calm();
+        for (size_t n = 0; n <= 2 * limit; n++) { /* up, and down again */
+            size_t used = n <= limit ? n : 2 * limit - n;
+
+            while (level < 3 && used * 100 >= in[level + 1] * limit) {
+                level++;
+            }
+            while (level > 0 && used * 100 < out[level] * limit) {
+                level--;
+            }
+            (void)kva_pressure_update(used, limit);
+            CHECK_EQ(kva_pressure(), level);
+        }
+    }
+    (void)kva_pressure_outside(0, 3); /* nobody waits */
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_NONE);
+    (void)kva_pressure_outside(1, 3);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_MEDIUM);
+    (void)kva_pressure_outside(0, 0);
+    calm();
+}
+
+/* Who read the clock first and tells last does not tell it twice a second. */
+static void
+clocks_are_read_before(struct test_ctx *t)
+{
+    uint64_t now = 5000 * SECOND;
+    struct ear a;
+
+    (void)t;
+    calm();
+    listen_to(&a);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(now), 0);
+    (void)kva_pressure_update(0, LIMIT);
+    CHECK_EQ(kva_pressure_tell(now), 0);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(now - 5), now + SECOND);
+    CHECK_EQ(a.told, 2);
+    CHECK_EQ(kva_pressure_tell(now + SECOND - 1), now + SECOND);
+    CHECK_EQ(a.told, 2);
+    CHECK_EQ(kva_pressure_tell(now + SECOND), 0);
+    CHECK_EQ(a.told, 3);
+    kva_pressure_unlisten(&a.listener);
+    calm();
+}
+
+static unsigned itself;
+
+static void
+unlisten_itself(void *arg, enum kva_pressure level)
+{
+    struct kva_pressure_listener *l = arg;
+
+    (void)level;
+    if (kva_reserve_enter() == 0) { /* tasks are known */
+        kva_reserve_leave();
+        itself++;
+        CHECK_PANIC(kva_pressure_unlisten(l),
+                    "kva_pressure_unlisten: listener pressure: 0x%lx: expected "
+                    "another one than who calls, found itself",
+                    (unsigned long)(uintptr_t)l);
+    }
+}
+
+static void
+misuse_is_told(struct test_ctx *t)
+{
+    struct kva_pressure_listener l = { .arg = &l }, other = { .fn = hear };
+    unsigned long at = (unsigned long)(uintptr_t)&l;
+
+    (void)t;
+    PORT(NULL);
+    calm();
+    CHECK_PANIC(kva_pressure_listen(&l),
+                "kva_pressure_listen: listener pressure: 0x%lx: expected a "
+                "function and one that does not listen, found no function",
+                at);
+    CHECK_PANIC(kva_pressure_unlisten(&l),
+                "kva_pressure_unlisten: listener pressure: 0x%lx: expected one "
+                "that listens, found it not",
+                at);
+    l.fn = unlisten_itself;
+    kva_pressure_listen(&l);
+    other.arg = &(struct ear){ .told = 0 };
+    kva_pressure_listen(&other);
+    CHECK_PANIC(kva_pressure_listen(&l),
+                "kva_pressure_listen: listener pressure: 0x%lx: expected a "
+                "function and one that does not listen, found it listening",
+                at);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(0), 0); /* and comes to an end */
+    CHECK_EQ(itself, KVA_TASK_MARK ? 1 : 0);
+    kva_pressure_unlisten(&l);
+    kva_pressure_unlisten(&other);
+    calm();
+}
+
 /* ---- threads ------------------------------------------------------------ */
 
 static unsigned stop;
@@ -317,6 +428,9 @@ const struct test pressure_tests[] = {
     TEST("pressure", once_a_second),
     TEST_COUNT("pressure", events_of_every_transition, 3000, 100000, 10000000),
     TEST("pressure", bounds_of_ones_own),
+    TEST("pressure", small_limits),
+    TEST("pressure", clocks_are_read_before),
+    TEST("pressure", misuse_is_told),
     TEST_COUNT("pressure", unlisten_while_told, 300, 10000, 1000000),
     TEST_END,
 };

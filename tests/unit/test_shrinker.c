@@ -5,7 +5,8 @@
  * Claims: as many chunks are asked for as are wanted, and no more than are held;
  * what was asked for is asked for once; a client that does not answer is passed
  * over after its time; what it cannot free can be asked for again; the accounts
- * agree to the chunk whatever threads do.
+ * agree to the chunk whatever threads do, and do not wrap; misuse is told and
+ * changes nothing.
  */
 #include <pthread.h>
 
@@ -349,6 +350,102 @@ wait_times_out(struct test_ctx *t)
     client_end(&c);
 }
 
+/* Who says that it holds more than there are addresses is asked for no more than
+ * is wanted, and what it promises does not wrap. */
+static void
+promises_do_not_wrap(struct test_ctx *t)
+{
+    struct client c;
+
+    (void)t;
+    kva_posix_clock_virtual(true);
+    c = (struct client){ .shrinker = { .chunk = SIZE_MAX / 4 + 1,
+                                       .name = "giant" } };
+    kva_shrinker_register(&c.shrinker);
+    kva_shrinker_add(&c.shrinker, 100);
+    (void)kva_reclaim(SIZE_MAX);
+    check_counts(&c, 96, 4);
+    (void)kva_reclaim(SIZE_MAX);
+    check_counts(&c, 96, 4); /* they will come */
+    kva_shrinker_add(&c.shrinker, SIZE_MAX - 100);
+    check_counts(&c, SIZE_MAX - 4, 4);
+    (void)kva_reclaim(1);
+    check_counts(&c, SIZE_MAX - 4, 4);
+    client_end(&c);
+    kva_posix_clock_virtual(false);
+}
+
+#if KVA_TIER >= 3
+static void *
+wait_for_ever(void *arg)
+{
+    struct client *c = arg;
+    size_t n;
+
+    CHECK_EQ(kva_shrinker_wait(&c->shrinker, 0, &n), KVA_EINTR);
+    return NULL;
+}
+#endif
+
+static void
+misuse_is_told(struct test_ctx *t)
+{
+    struct client c = { .shrinker = { .name = "client" } };
+    struct kva_shrinker *sh = &c.shrinker;
+    unsigned long at = (unsigned long)(uintptr_t)sh;
+
+    (void)t;
+    PORT(NULL);
+    CHECK_PANIC(kva_shrinker_register(sh),
+                "kva_shrinker_register: shrinker client: 0x%lx: expected a "
+                "chunk above 0, found chunk 0",
+                at);
+    sh->chunk = CHUNK;
+    kva_shrinker_register(sh);
+    CHECK_PANIC(kva_shrinker_register(sh),
+                "kva_shrinker_register: shrinker client: 0x%lx: expected one "
+                "not registered, found it registered",
+                at);
+    kva_shrinker_add(sh, 10);
+    (void)kva_reclaim(4 * CHUNK);
+    check_counts(&c, 6, 4);
+    CHECK_PANIC(
+        kva_shrinker_remove(sh, 11),
+        "kva_shrinker_remove: shrinker client: 0x%lx: expected up to 10 "
+        "chunks, found 11",
+        at);
+    CHECK_PANIC(kva_shrinker_add(sh, SIZE_MAX - 9),
+                "kva_shrinker_add: shrinker client: 0x%lx: expected up to %zu "
+                "chunks more, found %zu",
+                at, SIZE_MAX - 10, SIZE_MAX - 9);
+    check_counts(&c, 6, 4);
+    CHECK_PANIC(kva_shrinker_fini(sh),
+                "kva_shrinker_fini: shrinker client: 0x%lx: expected one "
+                "unregistered, found it registered",
+                at);
+    CHECK_EQ(kva_shrinker_take(sh), 4);
+#if KVA_TIER >= 3
+    {
+        pthread_t thread;
+        size_t n;
+
+        CHECK_EQ(pthread_create(&thread, NULL, wait_for_ever, &c), 0);
+        while (kva_posix_waiters() == 0) {
+            kva_port_relax();
+        }
+        CHECK_PANIC(kva_shrinker_wait(sh, 0, &n),
+                    "kva_shrinker_wait: shrinker client: 0x%lx: expected one "
+                    "thread, found another one waiting",
+                    at);
+        kva_shrinker_unregister(sh);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+#else
+    kva_shrinker_unregister(sh);
+#endif
+    kva_shrinker_fini(sh);
+}
+
 const struct test shrinker_tests[] = {
     TEST("shrinker", chunks_are_asked_for),
     TEST("shrinker", asked_for_once),
@@ -357,5 +454,7 @@ const struct test shrinker_tests[] = {
     TEST_COUNT("shrinker", accounts_agree, 1000, 30000, 3000000),
     TEST_COUNT("shrinker", accounts_of_many, 1000, 30000, 1000000),
     TEST("shrinker", wait_times_out),
+    TEST("shrinker", promises_do_not_wrap),
+    TEST("shrinker", misuse_is_told),
     TEST_END,
 };
