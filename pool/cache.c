@@ -115,14 +115,7 @@ rounds_for(size_t size, unsigned flags)
 
 /* ---- making and unmaking --------------------------------------------- */
 
-static size_t
-cache_clean(void *arg, struct kva_want *want)
-{
-    struct kva_pool_cache *pc = arg;
-
-    kva__pool_call_hook(&pc->slabs);
-    return kva_pool_cache_drain(pc, want->bytes, want->retain);
-}
+static size_t cache_clean(void *arg, struct kva_want *want);
 
 int
 pool_cache_bootstrap(pool_cache_t pc, size_t size, unsigned align,
@@ -454,21 +447,21 @@ cache_drain_step(struct kva_pool_cache *pc, size_t bytes, size_t keep)
 }
 
 /*
- * Empty slabs first, they cost nothing; then what magazines hold beyond what
- * is to stay.
+ * Empty slabs first, they cost nothing; then what magazines hold beyond the
+ * objects that are to stay.  floor: slabs for those that are in no magazine stay,
+ * too.
  */
-size_t
-pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
+static size_t
+drain_keeping(struct kva_pool_cache *pc, size_t bytes, size_t keep, bool floor)
 {
-    size_t keep, before, done = 0;
+    size_t before = kva__pool_released(&pc->slabs), rounds, most, done = 0;
     bool more = true;
 
-    kva__pool_require(&pc->slabs, "pool_cache_drain");
-    keep = kva__pool_divide(retain, pc->slabs.size);
-    before = kva__pool_released(&pc->slabs);
-    (void)kva__debug_flush(&pc->slabs, "pool_cache_drain");
     while (done < bytes) {
-        (void)kva__pool_trim(&pc->slabs, true, bytes - done);
+        rounds = floor ? kva__magcache_rounds(&pc->mags) : keep;
+        most = kva__pool_spare(&pc->slabs, rounds < keep ? keep - rounds : 0);
+        most = bytes - done < most ? bytes - done : most;
+        (void)kva__pool_trim(&pc->slabs, true, most);
         done = kva__pool_released(&pc->slabs) - before;
         if (done >= bytes || !more) {
             break;
@@ -477,6 +470,31 @@ pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
     }
     kva__pool_settle(&pc->slabs);
     return done;
+}
+
+size_t
+pool_cache_drain(pool_cache_t pc, size_t bytes, size_t retain)
+{
+    size_t before;
+
+    kva__pool_require(&pc->slabs, "pool_cache_drain");
+    before = kva__pool_released(&pc->slabs);
+    (void)kva__debug_flush(&pc->slabs, "pool_cache_drain");
+    before = kva__pool_released(&pc->slabs) - before;
+    return before + drain_keeping(pc, bytes > before ? bytes - before : 0,
+                                  kva__pool_divide(retain, pc->slabs.size),
+                                  false);
+}
+
+static size_t
+cache_clean(void *arg, struct kva_want *want)
+{
+    struct kva_pool_cache *pc = arg;
+
+    kva__pool_call_hook(&pc->slabs);
+    (void)kva__debug_flush(&pc->slabs, "pool_cache_drain");
+    return drain_keeping(pc, want->bytes,
+                         kva__pool_divide(want->retain, pc->slabs.size), true);
 }
 
 void

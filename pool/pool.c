@@ -335,15 +335,32 @@ check_geometry(const struct kva_pool *pp, size_t size, size_t align)
     }
 }
 
+size_t
+kva__pool_spare(struct kva_pool *pp, size_t keep)
+{
+    size_t slabs, spare;
+    kva_irq_t irq;
+
+    if (keep == 0) {
+        return SIZE_MAX;
+    }
+    slabs = kva__pool_divide(keep - 1u, pp->nobj) + 1u;
+    irq = kva__pool_lock(pp);
+    spare = pp->nempty > slabs ? (pp->nempty - slabs) * pp->slab_bytes : 0;
+    kva__pool_unlock(pp, irq);
+    return spare;
+}
+
 static size_t
 pool_clean(void *arg, struct kva_want *want)
 {
     struct kva_pool *pp = arg;
-    size_t before = kva__pool_released(pp);
+    size_t before = kva__pool_released(pp), spare;
 
     kva__pool_call_hook(pp);
     (void)kva__debug_flush(pp, "pool_reclaim");
-    (void)kva__pool_trim(pp, true, want->bytes);
+    spare = kva__pool_spare(pp, kva__pool_divide(want->retain, pp->size));
+    (void)kva__pool_trim(pp, true, want->bytes < spare ? want->bytes : spare);
     return kva__pool_released(pp) - before;
 }
 

@@ -566,6 +566,9 @@ kva__pool_new_slab(struct kva_pool *pp, unsigned flags, bool reserve);
 /* Destroy slabs that need not be kept (all: hysteresis aside), until so many
  * bytes went; how many did. */
 size_t kva__pool_trim(struct kva_pool *pp, bool all, size_t bytes);
+/* Bytes of the empty slabs beyond those for so many objects; SIZE_MAX if none is
+ * to stay. */
+size_t kva__pool_spare(struct kva_pool *pp, size_t keep);
 /* File all partial slabs by what their spans are now. */
 void kva__pool_settle(struct kva_pool *pp);
 int kva__pool_grow_to(struct kva_pool *pp, size_t free_wanted);

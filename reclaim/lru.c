@@ -9,6 +9,12 @@
  * it is after one try.  A page whose object was not to be had goes to the hot
  * end: it is in use.
  *
+ * Objects that are found above their share when a page of theirs comes or is used
+ * are on a list, and leave it when a pass finds that they have not even half of
+ * it any more, or that they are locked, or with their last page.  One that was
+ * asked down to its share is above it again when others shrink; and no more than
+ * 200 / share objects have half of one, so that a pass looks at few.
+ *
  * Invariants: a listed page is on both lists; counts are those of the lists.
  */
 #include "reclaim/lru.h"
@@ -44,6 +50,38 @@ link_hot(struct kva_lru *lru, struct kva_lru_page *page)
 }
 
 static void
+large_remove(struct kva_lru *lru, struct kva_lru_object *object)
+{
+    if (!object->large) {
+        return;
+    }
+    if (object->prev_large != NULL) {
+        object->prev_large->next_large = object->next_large;
+    } else {
+        lru->large = object->next_large;
+    }
+    if (object->next_large != NULL) {
+        object->next_large->prev_large = object->prev_large;
+    }
+    object->large = false;
+}
+
+static void
+large_insert(struct kva_lru *lru, struct kva_lru_object *object)
+{
+    if (object->large) {
+        return;
+    }
+    object->prev_large = NULL;
+    object->next_large = lru->large;
+    if (lru->large != NULL) {
+        lru->large->prev_large = object;
+    }
+    lru->large = object;
+    object->large = true;
+}
+
+static void
 unlink_object(struct kva_lru_object *object, struct kva_lru_page *page)
 {
     if (page->object_hotter != NULL) {
@@ -75,17 +113,39 @@ unlink_page(struct kva_lru *lru, struct kva_lru_page *page)
     unlink_object(page->object, page);
     lru->pages--;
     page->listed = false;
-    if (lru->large == page->object && page->object->pages == 0) {
-        lru->large = NULL;
+}
+
+/* The page goes; and its object, if that was its last one. */
+static void
+take_off(struct kva_lru *lru, struct kva_lru_page *page)
+{
+    unlink_page(lru, page);
+    if (page->object->pages == 0) {
+        large_remove(lru, page->object);
     }
+}
+
+/* Has it more than so many percent of all. */
+static bool
+has_more(const struct kva_lru *lru, const struct kva_lru_object *object,
+         unsigned percent)
+{
+    return object->pages >
+           lru->pages / 100u * percent + lru->pages % 100u * percent / 100u;
 }
 
 static bool
 has_too_many(const struct kva_lru *lru, const struct kva_lru_object *object)
 {
-    return lru->share != 0 &&
-           object->pages > lru->pages / 100u * lru->share +
-                               lru->pages % 100u * lru->share / 100u;
+    return lru->share != 0 && has_more(lru, object, lru->share);
+}
+
+static void
+look_at_share(struct kva_lru *lru, struct kva_lru_object *object)
+{
+    if (has_too_many(lru, object)) {
+        large_insert(lru, object);
+    }
 }
 
 /* ---- pages come, are used, and go -------------------------------------- */
@@ -93,16 +153,19 @@ has_too_many(const struct kva_lru *lru, const struct kva_lru_object *object)
 void
 kva_lru_insert(struct kva_lru *lru, struct kva_lru_page *page)
 {
-    kva_irq_t irq = kva_port_lock(&lru->lock);
-    bool listed = page->listed;
+    kva_irq_t irq;
+    bool listed;
 
+    if (page->object == NULL) {
+        kva__misuse("kva_lru_insert", "lru", lru->name, (uintptr_t)page,
+                    "expected a page with an object, found none");
+    }
+    irq = kva_port_lock(&lru->lock);
+    listed = page->listed;
     if (!listed) {
         page->tried = false;
         link_hot(lru, page);
-        if (has_too_many(lru, page->object) &&
-            (lru->large == NULL || lru->large->pages < page->object->pages)) {
-            lru->large = page->object;
-        }
+        look_at_share(lru, page->object);
     }
     kva_port_unlock(&lru->lock, irq);
     if (listed) {
@@ -117,11 +180,9 @@ kva_lru_touch(struct kva_lru *lru, struct kva_lru_page *page)
     kva_irq_t irq = kva_port_lock(&lru->lock);
 
     if (page->listed && lru->hot != page) {
-        struct kva_lru_object *large = lru->large;
-
         unlink_page(lru, page);
         link_hot(lru, page);
-        lru->large = large;
+        look_at_share(lru, page->object);
     }
     kva_port_unlock(&lru->lock, irq);
 }
@@ -139,8 +200,18 @@ kva_lru_remove(struct kva_lru *lru, struct kva_lru_page *page)
         irq = kva_port_lock(&lru->lock);
     }
     if (page->listed) {
-        unlink_page(lru, page);
+        take_off(lru, page);
     }
+    kva_port_unlock(&lru->lock, irq);
+}
+
+void
+kva_lru_promise(struct kva_lru *lru, size_t bytes)
+{
+    kva_irq_t irq = kva_port_lock(&lru->lock);
+
+    bytes = bytes < SIZE_MAX - lru->promised ? bytes : SIZE_MAX - lru->promised;
+    lru->promised += bytes;
     kva_port_unlock(&lru->lock, irq);
 }
 
@@ -156,12 +227,19 @@ kva_lru_pages(struct kva_lru *lru)
 static struct kva_lru_page *
 next_page(struct kva_lru *lru)
 {
+    struct kva_lru_object *object = lru->large;
     struct kva_lru_page *page = lru->cold;
 
-    if (lru->large != NULL && has_too_many(lru, lru->large)) {
-        page = lru->large->cold;
-    } else {
-        lru->large = NULL;
+    while (object != NULL && !has_too_many(lru, object)) {
+        struct kva_lru_object *next = object->next_large;
+
+        if (!has_more(lru, object, (lru->share + 1u) / 2u)) {
+            large_remove(lru, object);
+        }
+        object = next;
+    }
+    if (object != NULL) {
+        page = object->cold;
     }
     while (page != NULL && page->tried) { /* by somebody else's pass */
         page = page->hotter;
@@ -185,19 +263,26 @@ try_page(struct kva_lru *lru, struct kva_lru_page *page, kva_irq_t *irq)
     if (!mine) { /* from here on it may be removed, but we have the lock */
         unlink_page(lru, page);
         link_hot(lru, page);
+        large_remove(lru, object);
         lru->busy++;
-        if (lru->large == object) {
-            lru->large = NULL;
-        }
         return 0;
     }
-    unlink_page(lru, page);
+    take_off(lru, page);
     lru->released++;
     kva_port_unlock(&lru->lock, *irq);
     bytes = lru->release(lru->arg, page);
     lru->unlock(lru->arg, object);
     *irq = kva_port_lock(&lru->lock);
     return bytes;
+}
+
+/* Bytes that were freed, and those that will be if promises count. */
+static size_t
+have(const struct kva_lru *lru, size_t done, const struct kva_want *want)
+{
+    size_t promised = want->urgency < KVA_URGENCY_OOM ? lru->promised : 0;
+
+    return done + promised < done ? SIZE_MAX : done + promised;
 }
 
 static size_t
@@ -209,7 +294,9 @@ clean(void *arg, struct kva_want *want)
     kva_irq_t irq;
 
     irq = kva_port_lock(&lru->lock);
-    for (left = lru->pages; left != 0 && done < want->bytes && want->work != 0;
+    lru->promised = 0;
+    for (left = lru->pages;
+         left != 0 && have(lru, done, want) < want->bytes && want->work != 0;
          left--) {
         size_t keep = want->retain >> KVA_PAGE_SHIFT;
 
@@ -220,6 +307,7 @@ clean(void *arg, struct kva_want *want)
         done += try_page(lru, page, &irq);
         want->work -= want->work == KVA_WORK_ALL ? 0 : 1u;
     }
+    want->promised = lru->promised;
     kva_port_unlock(&lru->lock, irq);
     return done;
 }
@@ -231,6 +319,7 @@ kva_lru_init(struct kva_lru *lru)
     lru->cold = lru->hot = NULL;
     lru->pages = 0;
     lru->large = NULL;
+    lru->promised = 0;
     lru->cleaner = (struct kva_cleaner){
         .clean = clean,
         .arg = lru,
@@ -244,10 +333,14 @@ kva_lru_init(struct kva_lru *lru)
 void
 kva_lru_fini(struct kva_lru *lru)
 {
+    size_t pages;
+
     kva_reclaim_unregister(&lru->cleaner);
-    if (lru->pages != 0) {
+    pages = lru->pages;
+    if (pages != 0) { /* it stays as it was */
+        kva_reclaim_register(&lru->cleaner);
         kva__misuse("kva_lru_fini", "lru", lru->name, (uintptr_t)lru,
-                    "expected no page, found %zu", lru->pages);
+                    "expected no page, found %zu", pages);
     }
     kva_port_lock_fini(&lru->lock);
 }

@@ -30,7 +30,10 @@ struct kva_lru_object {
     /* private */
     struct kva_lru_page *cold; /* (l) of its pages */
     struct kva_lru_page *hot;
+    struct kva_lru_object *next_large; /* (l) */
+    struct kva_lru_object *prev_large;
     size_t pages;
+    bool large; /* (l) on the list of those */
 };
 
 /* In the owner's storage, zeroed; a page is on the list while it may go. */
@@ -55,8 +58,8 @@ struct kva_lru {
     void (*unlock)(void *arg, struct kva_lru_object *object);
     /*
      * The object is locked, and the page not on the list any more: free it, and
-     * return the bytes, or put it out and return 0, or keep it (kva_lru_insert)
-     * and return 0.
+     * return the bytes; or put it out, say what will come of that
+     * (kva_lru_promise), and return 0; or keep it (kva_lru_insert) and return 0.
      */
     size_t (*release)(void *arg, struct kva_lru_page *page);
     void *arg;
@@ -66,7 +69,8 @@ struct kva_lru {
     struct kva_lru_page *cold;    /* (l) */
     struct kva_lru_page *hot;     /* (l) */
     size_t pages;                 /* (l) */
-    struct kva_lru_object *large; /* (l) the last one found above its share */
+    struct kva_lru_object *large; /* (l) found above their share */
+    size_t promised;              /* (l) in the call under way */
     unsigned long released, busy; /* (l) pages */
     struct kva_cleaner cleaner;
 };
@@ -83,8 +87,16 @@ void kva_lru_insert(struct kva_lru *lru, struct kva_lru_page *page);
 /* It was used: the same, if it is listed. */
 void kva_lru_touch(struct kva_lru *lru, struct kva_lru_page *page);
 /* Take it off, if it is listed: when it returns nobody looks at page or, if that
- * was its last one, at the object. */
+ * was its last one, at the object.  It spins while a pass tries for the object's
+ * lock, so others must run under that on this CPU. */
 void kva_lru_remove(struct kva_lru *lru, struct kva_lru_page *page);
+
+/*
+ * From within release: so many bytes will be free when what it began has ended.
+ * The pass has as much less put out or freed, as if they were free, unless what
+ * was freed so far did not do.  Constant work.
+ */
+void kva_lru_promise(struct kva_lru *lru, size_t bytes);
 
 size_t kva_lru_pages(struct kva_lru *lru);
 

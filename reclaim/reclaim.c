@@ -28,7 +28,9 @@
  *
  * A cleaner is called without the lock; running says that it is.  Unregistering
  * takes it off its list and waits until no call of it runs, so that its owner
- * may go (a module may be unloaded) when it returns.
+ * may go (a module may be unloaded) when it returns.  So a callback that
+ * unregisters itself would wait for its own end: where tasks are known by a word
+ * of theirs that is told, and elsewhere it hangs.
  *
  * Invariants: a registered cleaner is on the list of its stage and on no other;
  * at most one is running.
@@ -36,6 +38,8 @@
 #include "reclaim/reclaim.h"
 
 #include "port/contract.h"
+#include "vmem/print.h"
+#include "vmem/reserve.h"
 
 struct stage {
     struct kva_cleaner *first; /* (r) */
@@ -51,6 +55,7 @@ static struct {
     void (*hold)(bool on);        /* (r) */
     struct kva_reclaim_stat stat; /* (r) */
     bool passing;                 /* (r) a pass is under way */
+    const void *task;             /* (r) whose it is, if that is known */
     bool ready;
 } reclaim;
 
@@ -116,7 +121,13 @@ kva_reclaim_register(struct kva_cleaner *cl)
     kva_irq_t irq;
 
     init_once();
-    if (cl->clean == NULL || (unsigned)cl->stage >= KVA_STAGES) {
+    if (cl->clean == NULL) {
+        kva__misuse("kva_reclaim_register", "cleaner", cl->name, (uintptr_t)cl,
+                    "expected a function and a stage below %u, found no "
+                    "function",
+                    (unsigned)KVA_STAGES);
+    }
+    if ((unsigned)cl->stage >= KVA_STAGES) {
         kva__misuse("kva_reclaim_register", "cleaner", cl->name, (uintptr_t)cl,
                     "expected a function and a stage below %u, found stage %u",
                     (unsigned)KVA_STAGES, (unsigned)cl->stage);
@@ -130,6 +141,7 @@ kva_reclaim_register(struct kva_cleaner *cl)
     }
     cl->registered = true;
     cl->running = false;
+    cl->freed = 0;
     cl->round = reclaim.round;
     append(&reclaim.stage[cl->stage], cl);
     reclaim.stat.cleaners++;
@@ -147,6 +159,13 @@ kva_reclaim_unregister(struct kva_cleaner *cl)
         kva_port_unlock(&reclaim.lock, irq);
         kva__misuse("kva_reclaim_unregister", "cleaner", cl->name,
                     (uintptr_t)cl, "expected one registered, found it not");
+    }
+    if (cl->running && reclaim.task != NULL && reclaim.task == kva__task()) {
+        kva_port_unlock(&reclaim.lock, irq);
+        kva__misuse("kva_reclaim_unregister", "cleaner", cl->name,
+                    (uintptr_t)cl,
+                    "expected another one than who calls, found itself "
+                    "(want->leave is for that)");
     }
     leave(cl);
     while (cl->running) {
@@ -191,6 +210,90 @@ kva_reclaim_stat(struct kva_reclaim_stat *st)
     irq = kva_port_lock(&reclaim.lock);
     *st = reclaim.stat;
     kva_port_unlock(&reclaim.lock, irq);
+}
+
+/* ---- floors by name, and the listing ------------------------------------ */
+
+static bool
+is_called(const struct kva_cleaner *cl, const char *name)
+{
+    const char *its = cl->name;
+
+    if (its == NULL) {
+        return false;
+    }
+    while (*its != '\0' && *its == *name) {
+        its++;
+        name++;
+    }
+    return *its == *name;
+}
+
+unsigned
+kva_reclaim_retain(const char *name, size_t bytes)
+{
+    unsigned n = 0;
+    kva_irq_t irq;
+
+    init_once();
+    irq = kva_port_lock(&reclaim.lock);
+    for (unsigned i = 0; i < KVA_STAGES; i++) {
+        for (struct kva_cleaner *cl = reclaim.stage[i].first; cl != NULL;
+             cl = cl->next) {
+            if (is_called(cl, name)) {
+                cl->retain = bytes;
+                n++;
+            }
+        }
+    }
+    kva_port_unlock(&reclaim.lock, irq);
+    return n;
+}
+
+/* What is told of a cleaner, whose owner may go meanwhile, name and all. */
+struct entry {
+    char name[24];
+    size_t retain, freed;
+};
+
+/* The nth one of a stage; false: there is none. */
+static bool
+entry_of(enum kva_reclaim_stage stage, unsigned n, struct entry *entry)
+{
+    struct kva_cleaner *cl;
+    kva_irq_t irq;
+
+    irq = kva_port_lock(&reclaim.lock);
+    cl = reclaim.stage[stage].first;
+    while (cl != NULL && n > 0) {
+        cl = cl->next;
+        n--;
+    }
+    if (cl != NULL) {
+        entry->retain = cl->retain;
+        entry->freed = cl->freed;
+        (void)kva__format(entry->name, sizeof(entry->name), "%s",
+                          cl->name != NULL ? cl->name : "(unnamed)");
+    }
+    kva_port_unlock(&reclaim.lock, irq);
+    return cl != NULL;
+}
+
+void
+kva_reclaim_listing(kva_vmem_pr_t *pr)
+{
+    struct entry entry;
+
+    init_once();
+    kva__print_line(pr, "%-23s %-8s %12s %12s", "Name", "Stage", "Retain",
+                    "Freed");
+    for (unsigned i = 0; i < KVA_STAGES; i++) {
+        for (unsigned n = 0; entry_of((enum kva_reclaim_stage)i, n, &entry);
+             n++) {
+            kva__print_line(pr, "%-23s %-8s %12zu %11zuK", entry.name,
+                            stage_name[i], entry.retain, entry.freed / 1024u);
+        }
+    }
 }
 
 /* ---- a pass ------------------------------------------------------------ */
@@ -297,6 +400,7 @@ round_of(enum kva_reclaim_stage stage, struct pass *p, kva_irq_t *irq)
         *irq = kva_port_lock(&reclaim.lock);
         reclaim.stat.calls++;
         reclaim.stat.bytes_by_stage[stage] += freed;
+        cl->freed += freed;
         if (want.leave && cl->registered) {
             leave(cl);
         }
@@ -350,6 +454,7 @@ kva_reclaim_pass(size_t bytes, enum kva_urgency urgency, size_t *work)
         return 0;
     }
     reclaim.passing = true;
+    reclaim.task = kva__task();
     hold = reclaim.hold; /* one for both ends: arenas count */
     kva_port_unlock(&reclaim.lock, irq);
     if (hold != NULL) {
@@ -365,6 +470,7 @@ kva_reclaim_pass(size_t bytes, enum kva_urgency urgency, size_t *work)
     }
     irq = kva_port_lock(&reclaim.lock);
     reclaim.passing = false;
+    reclaim.task = NULL;
     reclaim.stat.passes++;
     reclaim.stat.vain += p.done == 0;
     reclaim.stat.bytes += p.done;

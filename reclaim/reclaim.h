@@ -70,6 +70,7 @@ struct kva_cleaner {
     /* private */
     struct kva_cleaner *next;
     struct kva_cleaner *prev;
+    size_t freed;   /* that came back by it; may wrap */
     unsigned round; /* in which it was last asked */
     bool registered;
     bool running;
@@ -82,9 +83,27 @@ void kva_reclaim_register(struct kva_cleaner *cl);
 /*
  * Unregister; when it returns, the callback does not run and will not be
  * called again.  Thread context, may wait for a call that runs: not from
- * within the callback itself, which sets want->leave.  Misuse: not registered.
+ * within the callback itself, which sets want->leave.  Misuse: not registered;
+ * the callback itself, where the port lends tasks a word (kva_port_task_mark).
  */
 void kva_reclaim_unregister(struct kva_cleaner *cl);
+
+/*
+ * A floor by name: the bytes that each cleaner so called may keep from now on,
+ * but for KVA_URGENCY_OOM.  The library's own have the names of their pools and
+ * arenas, so an administrator, or a driver that did not make the cache, has it
+ * keep something in stock.  Returns how many are so called; 0: none, and nothing
+ * was done.  Thread or boot context; linear in cleaners.
+ */
+unsigned kva_reclaim_retain(const char *name, size_t bytes);
+
+/*
+ * A line for each cleaner, to pr or the port's log: name, stage, what it may keep
+ * and what came back by it, in KiB; in the order of stages, and within one in the
+ * order in which they will be asked.  Those that come meanwhile may be left out.
+ * Thread context, no lock held; quadratic in cleaners.
+ */
+void kva_reclaim_listing(kva_vmem_pr_t *pr);
 
 /*
  * Ask cleaners, stage by stage, until that many bytes came back, the work is

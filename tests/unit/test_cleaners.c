@@ -6,7 +6,8 @@
  * that they are on, a pass ends, returns what the supply counts, and has it if
  * anybody had it; each stage may have nothing, and the others are asked; one that
  * allocates, or that sleeps until its time is up, holds nobody up for longer; and
- * with threads nobody is called once he has left.
+ * with threads nobody is called once he has left.  The library's own free in
+ * proportion, and keep what they may, by their names.
  *
  * The supply is the test's own but where memory is the tower's.
  */
@@ -667,6 +668,69 @@ in_proportion(struct test_ctx *t)
     tower_end();
 }
 
+/*
+ * A floor by name, of caches and pools that somebody else made: what is in stock
+ * beyond it goes, in whole slabs, wherever it lies, and the floor too when there
+ * is nothing else.
+ */
+static void
+floors_of_pools(struct test_ctx *t)
+{
+    static void *object[OBJECTS];
+    size_t work = KVA_WORK_ALL, keep, stay, per_slab;
+    struct kva_pool_stat st;
+    struct kva_pool pp;
+    pool_cache_t pc;
+
+    tower_start(0);
+    for (unsigned long n = 0; n < t->count; n++) {
+        bool drained = test_rand_below(t, 2) == 0;
+        size_t floor = (size_t)test_rand_below(t, 600) * 100;
+
+        pc = kva_pool_cache_init(192, 0, 0, 0, "names", NULL, KVA_IPL_NONE,
+                                 NULL, NULL, NULL);
+        CHECK(pc != NULL);
+        CHECK_EQ(kva_pool_init(&pp, 192, 0, 0, 0, "names", NULL, KVA_IPL_NONE),
+                 0);
+        kva_pool_sethiwat(&pp, OBJECTS);
+        kva_pool_cache_sethiwat(pc, OBJECTS);
+        for (unsigned i = 0; i < OBJECTS; i++) {
+            object[i] = i % 2 == 0 ? kva_pool_get(&pp, PR_NOWAIT)
+                                   : kva_pool_cache_get(pc, PR_NOWAIT);
+            CHECK(object[i] != NULL);
+        }
+        for (unsigned i = 0; i < OBJECTS; i++) {
+            if (i % 2 == 0) {
+                kva_pool_put(&pp, object[i]);
+            } else {
+                kva_pool_cache_put(pc, object[i]);
+            }
+        }
+        if (drained) { /* into slabs, which stay */
+            kva_pool_cache_invalidate(pc);
+        }
+        CHECK_EQ(kva_reclaim_retain("names", floor), 2);
+        (void)kva_reclaim(SIZE_MAX);
+        kva_pool_stat(&pp, &st);
+        keep = floor / st.object_bytes;
+        keep = keep < OBJECTS / 2 ? keep : OBJECTS / 2;
+        per_slab = st.objects_per_slab;
+        CHECK_EQ(st.slabs, (keep + per_slab - 1) / per_slab);
+        kva_pool_cache_stat(pc, &st);
+        stay = st.objects_cached + st.slabs_empty * per_slab;
+        CHECK_GE(stay, keep);
+        CHECK_LT(stay, keep + per_slab);
+        (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
+        kva_pool_stat(&pp, &st);
+        CHECK_EQ(st.slabs, 0);
+        kva_pool_cache_stat(pc, &st);
+        CHECK_EQ(st.slabs, 0);
+        kva_pool_destroy(&pp);
+        kva_pool_cache_destroy(pc);
+    }
+    tower_end();
+}
+
 #endif
 
 const struct test cleaners_tests[] = {
@@ -681,6 +745,7 @@ const struct test cleaners_tests[] = {
     TEST("cleaners", blocked_until_its_timeout),
     TEST("cleaners", who_waits_holds_the_lock),
     TEST_COUNT("cleaners", in_proportion, 10, 300, 10000),
+    TEST_COUNT("cleaners", floors_of_pools, 20, 300, 10000),
 #endif
     TEST_END
 };

@@ -221,6 +221,8 @@ reclaiming(struct test_ctx *t)
     GET(n, reclaim_pass(1, KVA_URGENCY_LOW, &work));
     DO(reclaim_set_supply(NULL));
     DO(reclaim_stat(&rs));
+    GET(n, reclaim_retain("none", 1));
+    DO(reclaim_listing(print_nowhere));
     GET(err, pressure_configure(enter, leave));
     GET(err, pressure_configure_outside(enter, leave));
     DO(pressure_listen(&l));
@@ -245,6 +247,7 @@ reclaiming(struct test_ctx *t)
     DO(lru_init(&lru));
     DO(lru_insert(&lru, &page));
     DO(lru_touch(&lru, &page));
+    DO(lru_promise(&lru, 0));
     GET(n, reclaim(1));
     GET(n, lru_pages(&lru));
     DO(lru_remove(&lru, &page));

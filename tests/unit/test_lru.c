@@ -3,8 +3,9 @@
  * The LRU of pages.
  *
  * Claims: the coldest goes first, as a naive list says; an object that is locked
- * keeps its pages; one with more than its share is asked first; what is retained
- * stays; removing waits for a pass that tries, with threads.
+ * keeps its pages; those with more than their share are asked first, each down to
+ * that; what is retained stays; what is put out counts if it is promised; removing
+ * waits for a pass that tries, with threads; misuse is told.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -219,6 +220,107 @@ too_large_a_share(struct test_ctx *t)
     world_down(&w);
 }
 
+/* Two with too much: each is asked down to its share, before the others, though
+ * no page of theirs comes or is used meanwhile. */
+static void
+too_large_shares(struct test_ctx *t)
+{
+    static struct world w;
+    size_t left[2], all;
+
+    (void)t;
+    world_up(&w, 25);
+    for (unsigned i = 0; i < PAGES; i++) { /* 16 cold ones of the others */
+        unsigned owner = i < 16 ? 2 + i % 6 : i < 44 ? 0 : 1;
+
+        w.page[i].lru.object = &w.object[owner].lru;
+        insert(&w, i);
+    }
+    all = PAGES;
+    do {
+        unsigned last = w.nreleased;
+
+        CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+        CHECK_EQ(w.nreleased, last + 1);
+        left[0] = w.object[0].lru.pages;
+        left[1] = w.object[1].lru.pages;
+        CHECK_GE(w.released[last], 16); /* not of the others */
+        naive_remove(&w, w.released[last]);
+        all--;
+    } while (left[0] > all / 4 || left[1] > all / 4);
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+    CHECK_EQ(w.released[w.nreleased - 1], 0);
+    naive_remove(&w, 0);
+    world_down(&w);
+}
+
+/* Dirty pages are written out, and come later: no more of them than is wanted,
+ * unless what was freed so far did not do. */
+static size_t
+put_out(void *arg, struct kva_lru_page *page)
+{
+    struct world *w = arg;
+
+    (void)release(arg, page);
+    kva_lru_promise(&w->lru, KVA_PAGE_SIZE);
+    return 0;
+}
+
+static void
+promised_pages_count(struct test_ctx *t)
+{
+    struct kva_want want = { .bytes = 5 * KVA_PAGE_SIZE, .work = KVA_WORK_ALL };
+    static struct world w;
+
+    (void)t;
+    world_up(&w, 0);
+    w.lru.release = put_out;
+    for (unsigned i = 0; i < 40; i++) {
+        insert(&w, i);
+    }
+    CHECK_EQ(kva_reclaim(4 * KVA_PAGE_SIZE), 0);
+    CHECK_EQ(w.nreleased, 4);
+    CHECK_EQ(w.lru.cleaner.clean(&w.lru, &want), 0);
+    CHECK_EQ(w.nreleased, 9);
+    CHECK_EQ(want.promised, 5 * KVA_PAGE_SIZE);
+    want.urgency = KVA_URGENCY_OOM;
+    want.work = 20;
+    CHECK_EQ(w.lru.cleaner.clean(&w.lru, &want), 0);
+    CHECK_EQ(w.nreleased, 29);
+    for (unsigned i = 0; i < 29; i++) {
+        naive_remove(&w, w.released[i]);
+    }
+    world_down(&w);
+}
+
+static void
+misuse_is_told(struct test_ctx *t)
+{
+    static struct world w;
+    unsigned long page = (unsigned long)(uintptr_t)&w.page[3].lru;
+
+    (void)t;
+    PORT(NULL);
+    world_up(&w, 0);
+    insert(&w, 3);
+    CHECK_PANIC(kva_lru_insert(&w.lru, &w.page[3].lru),
+                "kva_lru_insert: lru pages: 0x%lx: expected a page that is not "
+                "listed, found it listed",
+                page);
+    w.page[4].lru.object = NULL;
+    CHECK_PANIC(kva_lru_insert(&w.lru, &w.page[4].lru),
+                "kva_lru_insert: lru pages: 0x%lx: expected a page with an "
+                "object, found none",
+                page + sizeof(w.page[3]));
+    CHECK_EQ(kva_lru_pages(&w.lru), 1);
+    CHECK_PANIC(kva_lru_fini(&w.lru),
+                "kva_lru_fini: lru pages: 0x%lx: expected no page, found 1",
+                (unsigned long)(uintptr_t)&w.lru);
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE); /* it is as it was */
+    naive_remove(&w, 3);
+    world_down(&w);
+}
+
 static void
 some_stay(struct test_ctx *t)
 {
@@ -367,6 +469,9 @@ passes_meet_users(struct test_ctx *t)
 const struct test lru_tests[] = {
     TEST_COUNT("lru", as_the_naive_list, 3000, 100000, 3000000),
     TEST("lru", too_large_a_share),
+    TEST("lru", too_large_shares),
+    TEST("lru", promised_pages_count),
+    TEST("lru", misuse_is_told),
     TEST("lru", some_stay),
     TEST_COUNT("lru", passes_meet_users, 1000, 30000, 1000000),
     TEST_END,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The round of cleaners: who is asked, for how much, in which order, and that
- * nobody is called when he has left.
+ * nobody is called when he has left; floors by name, and the listing; misuse.
  */
 #include <pthread.h>
 
 #include "reclaim/reclaim.h"
-#include "tests/harness/test.h"
+#include "tests/unit/printed.h"
+#include "vmem/reserve.h"
 
 struct owner {
     struct kva_cleaner cleaner;
@@ -168,10 +169,139 @@ unregister_waits_for_the_call(struct test_ctx *t)
     }
 }
 
+/* ---- floors by name, and the listing ------------------------------------- */
+
+/* Those of that name and no others, from the next call on, but not when nothing
+ * else is left. */
+static void
+floors_have_names(struct test_ctx *t)
+{
+    static const char *const name[] = { "a", "ab", "a", NULL, "" };
+    static const size_t kept[] = { 7, 0, 7, 0, 0 };
+    size_t work = KVA_WORK_ALL;
+    struct owner o[KVA_COUNT(name)];
+
+    (void)t;
+    for (unsigned i = 0; i < KVA_COUNT(name); i++) {
+        owner_add(&o[i], 10);
+        o[i].cleaner.name = name[i];
+    }
+    CHECK_EQ(kva_reclaim_retain("b", 7), 0);
+    CHECK_EQ(kva_reclaim_retain("abc", 7), 0);
+    CHECK_EQ(kva_reclaim_retain("a", 7), 2);
+    CHECK_EQ(kva_reclaim(SIZE_MAX), 5 * 10 - 2 * 7);
+    for (unsigned i = 0; i < KVA_COUNT(name); i++) {
+        CHECK_EQ(o[i].has, kept[i]);
+    }
+    CHECK_EQ(kva_reclaim_retain("a", 3), 2);
+    CHECK_EQ(kva_reclaim(SIZE_MAX), 2 * 4);
+    CHECK_EQ(kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work), 2 * 3);
+    for (unsigned i = 0; i < KVA_COUNT(name); i++) {
+        kva_reclaim_unregister(&o[i].cleaner);
+    }
+}
+
+static void
+cleaners_are_listed(struct test_ctx *t)
+{
+    struct owner o[3];
+
+    (void)t;
+    for (unsigned i = 0; i < 3; i++) {
+        owner_add(&o[i], (size_t)3000 << i);
+        kva_reclaim_unregister(&o[i].cleaner);
+    }
+    o[0].cleaner.name = "last";
+    o[0].cleaner.stage = KVA_STAGE_SPANS;
+    o[1].cleaner.name = NULL;
+    o[1].cleaner.stage = KVA_STAGE_CLIENTS;
+    o[1].cleaner.retain = 1000;
+    o[2].cleaner.name = "a name that is too long for its column";
+    o[2].cleaner.stage = KVA_STAGE_CLIENTS;
+    for (unsigned i = 0; i < 3; i++) {
+        kva_reclaim_register(&o[i].cleaner);
+    }
+    CHECK_EQ(kva_reclaim(SIZE_MAX), 3000 + 6000 - 1000 + 12000);
+    printed_clear();
+    kva_reclaim_listing(print_keep);
+    CHECK_STR(printed.text,
+              "Name                    Stage          Retain        Freed\n"
+              "(unnamed)               clients          1000           4K\n"
+              "a name that is too long clients             0          11K\n"
+              "last                    spans               0           2K\n");
+    for (unsigned i = 0; i < 3; i++) {
+        kva_reclaim_unregister(&o[i].cleaner);
+    }
+}
+
+/* ---- misuse --------------------------------------------------------------- */
+
+static unsigned itself;
+
+static size_t
+clean_and_end(void *arg, struct kva_want *want)
+{
+    struct kva_cleaner *cl = arg;
+
+    (void)want;
+    if (kva_reserve_enter() == 0) { /* tasks are known */
+        kva_reserve_leave();
+        itself++;
+        CHECK_PANIC(kva_reclaim_unregister(cl),
+                    "kva_reclaim_unregister: cleaner loop: 0x%lx: expected "
+                    "another one than who calls, found itself (want->leave is "
+                    "for that)",
+                    (unsigned long)(uintptr_t)cl);
+    }
+    return 0;
+}
+
+static void
+misuse_is_told(struct test_ctx *t)
+{
+    struct kva_reclaim_stat before, after;
+    struct kva_cleaner cl = { .name = "loop", .arg = &cl };
+    unsigned long at = (unsigned long)(uintptr_t)&cl;
+
+    (void)t;
+    PORT(NULL);
+    kva_reclaim_stat(&before);
+    CHECK_PANIC(
+        kva_reclaim_register(&cl),
+        "kva_reclaim_register: cleaner loop: 0x%lx: expected a function "
+        "and a stage below 5, found no function",
+        at);
+    cl.clean = clean_and_end;
+    cl.stage = KVA_STAGES;
+    CHECK_PANIC(
+        kva_reclaim_register(&cl),
+        "kva_reclaim_register: cleaner loop: 0x%lx: expected a function "
+        "and a stage below 5, found stage 5",
+        at);
+    cl.stage = KVA_STAGE_PAGES;
+    CHECK_PANIC(kva_reclaim_unregister(&cl),
+                "kva_reclaim_unregister: cleaner loop: 0x%lx: expected one "
+                "registered, found it not",
+                at);
+    kva_reclaim_register(&cl);
+    CHECK_PANIC(kva_reclaim_register(&cl),
+                "kva_reclaim_register: cleaner loop: 0x%lx: expected one not "
+                "registered, found one of the pages",
+                at);
+    (void)kva_reclaim(1);
+    CHECK_EQ(itself, KVA_TASK_MARK ? 1 : 0);
+    kva_reclaim_unregister(&cl); /* by another one than itself, and still */
+    kva_reclaim_stat(&after);
+    CHECK_EQ(after.cleaners, before.cleaners);
+}
+
 const struct test reclaim_tests[] = {
     TEST("reclaim", cleaners_are_asked_in_turn),
     TEST_COUNT("reclaim", who_left_is_not_called, 100, 1000, 100000),
     TEST("reclaim", one_pass_at_a_time),
+    TEST("reclaim", floors_have_names),
+    TEST("reclaim", cleaners_are_listed),
+    TEST("reclaim", misuse_is_told),
     TEST_COUNT("reclaim", unregister_waits_for_the_call, 10, 200, 2000),
     TEST_END
 };
