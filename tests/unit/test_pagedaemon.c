@@ -245,6 +245,26 @@ waiters_take_in_proportion(struct test_ctx *t)
     end();
 }
 
+/* What no free makes possible is refused at once, with no pagedaemon that would
+ * say so: there is nobody who would wake a sleeper. */
+static void
+more_than_the_limit_is_not_waited_for(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+
+    (void)t;
+    start(LIMIT);
+    CHECK_EQ(vmem_xalloc(kmem_arena, LIMIT + P, 0, 0, 0, VMEM_ADDR_MIN,
+                         VMEM_ADDR_MAX, VM_SLEEP, &addr),
+             KVA_ENOMEM);
+    CHECK_EQ(vmem_alloc(kmem_arena, LIMIT + P, VM_SLEEP | VM_INSTANTFIT, &addr),
+             KVA_ENOMEM);
+    CHECK_PTR(kmem_alloc(LIMIT + P, KM_SLEEP), NULL);
+    CHECK_EQ(vmem_alloc(kmem_arena, LIMIT, VM_SLEEP | VM_INSTANTFIT, &addr), 0);
+    vmem_free(kmem_arena, addr, LIMIT);
+    end();
+}
+
 static void
 no_hang(struct test_ctx *t)
 {
@@ -512,6 +532,7 @@ const struct test pagedaemon_tests[] = {
     TEST("pagedaemon", from_level_to_level),
     TEST("pagedaemon", for_a_waiter),
     TEST("pagedaemon", waiters_take_in_proportion),
+    TEST("pagedaemon", more_than_the_limit_is_not_waited_for),
     TEST("pagedaemon", no_hang),
     TEST("pagedaemon", pauses_are_kept),
     TEST("pagedaemon", machines_begin_anew),
