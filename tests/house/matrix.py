@@ -128,12 +128,16 @@ def judge_backends(clang):
             for name in sorted({m[0] for m in MACHINES.values()} - known)]
 
 
+def is_memory(name):
+    return name in house.MEMORY_FUNCTIONS or EABI.match(name) is not None
+
+
 def judge_symbols(whole, hooks, machine, own_memory):
     nm = house.tool("llvm-nm", "llvm-nm-14")
-    undefined = {name for kind, name in house.symbols(whole, nm=nm)
+    found = house.symbols(whole, nm=nm)
+    undefined = {name for kind, name in found
                  if kind == "U"} - OF_THE_LINKER.get(machine, set())
-    memory = {name for name in undefined
-              if name in house.MEMORY_FUNCTIONS or EABI.match(name)}
+    memory = {name for name in undefined if is_memory(name)}
     complaints = [f"{name} is undefined and no hook of this tier"
                   for name in sorted(undefined - hooks - memory)]
     if own_memory:
@@ -141,9 +145,9 @@ def judge_symbols(whole, hooks, machine, own_memory):
                        "brings it" for name in sorted(memory)]
     complaints += [f"nothing refers to the hook {name}"
                    for name in sorted(hooks - undefined)]
-    return complaints + symbols.judge_symbols(
-        whole, None, "kva_", nm,
-        house.MEMORY_FUNCTIONS if own_memory else ()) + \
+    brings = {name for _, name in found if own_memory and is_memory(name)}
+    return complaints + \
+        symbols.judge_symbols(whole, None, "kva_", nm, brings) + \
         symbols.judge_sections(whole)
 
 
