@@ -253,12 +253,13 @@ kva__malloc_left_down(uintptr_t addr, struct kva_malloc_type *mt,
 }
 
 /* In the slot's counters, if it has some: they are added up when its bytes are
- * half a window from what they were then.  False: nothing done. */
+ * half a window from what they were then.  False: nothing done.  Before the type
+ * is ready another thread may just be finding out how many CPUs there are. */
 static bool
 count_in_slot(struct kva_malloc_type *mt, size_t bytes, bool alloc)
 {
     unsigned cpu = kva_cpu_enter();
-    bool counts = cpu < ncpu && KVA__MALLOC_READY(mt->plain) != 0;
+    bool counts = KVA__MALLOC_READY(mt->plain) != 0 && cpu < ncpu;
     bool far = false;
 
     if (counts) {
