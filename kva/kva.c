@@ -106,15 +106,15 @@ kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     size_t work = KVA_WORK_ALL, got = 0;
     bool attended = false;
 
+    if (!kva__wait_possible(rq->flags)) {
 #if KVA_TIER >= 3
-    attended = kva__pagedaemon_attended();
-    if (!kva__wait_possible(rq->flags)) {
         kva_pagedaemon_wake();
-    }
 #endif
-    if (!kva__wait_possible(rq->flags)) {
         return 0;
     }
+#if KVA_TIER >= 3
+    attended = kva__pagedaemon_attended();
+#endif
     if (bytes != KVA__PRESS_ALL || !attended) {
         got = kva_reclaim_pass(bytes, urgency, &work);
     }
