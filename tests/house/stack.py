@@ -166,7 +166,7 @@ FREES = ["kva_free", "kva_kmem_free", "kva_kmem_intr_free", "kva_pool_put",
 LIMITS = {
     "vmem, one arena": 3072,
     "vmem, an arena more": 2304,
-    "a free": 2944, "not waiting": 8192,
+    "a free": 2816, "not waiting": 7680,
     "port": 704, "port/pages": 2816, "vmem": 11776, "reclaim": 11264,
     "kva": 11776, "pool": 12544, "kmem": 12544, "malloc_compat": 12544,
     "a report": 704,
