@@ -601,8 +601,8 @@ kva__wait_in_vain(unsigned patience)
     irq = kva_port_lock(&wait.lock);
     for (struct kva__waitq *q = wait.first; q != NULL; q = q->next) {
         for (struct kva__waiter *w = q->first; w != NULL; w = w->next) {
-            if ((w->vm != NULL || w->wants != 0) && ++w->despair >= patience &&
-                !w->cancelled && !w->woken) {
+            if ((w->vm != NULL || w->wants != 0) && !w->open &&
+                ++w->despair >= patience && !w->cancelled && !w->woken) {
                 w->cancelled = w->refused = true;
                 kva_port_wake(w);
                 n++;

@@ -53,7 +53,7 @@ struct kva__waiter {
     bool more;                          /* (w) and another hole came by */
     bool cancelled;                     /* (w) */
     bool refused;                       /* (w) cancelled, there is no memory */
-    bool open;                          /* (w) nobody is refused for him now */
+    bool open;                          /* (w) he has others give back */
     struct kva__hole hole;              /* (w) why, if woken */
     struct kva__hole tried;             /* (o) why it last woke up */
     bool trying;                        /* (o) tried is valid */
@@ -159,8 +159,9 @@ bool kva__wait_admit(const kva_vmem_t *vm, kva_vm_flag_t flags,
 void kva__wait_settle(struct kva__waiter *w, struct kva__ticket *ticket,
                       bool granted);
 
-/* Nobody is refused for the waiter, as head, while he is open: while he has
- * others give back what they hold. */
+/* While the waiter has others give back what they hold, he is open: nobody is
+ * refused for him, as head, and passes in vain do not count for him, as he may
+ * hold up the cleaner who gives. */
 void kva__wait_open(struct kva__waiter *w, bool open);
 
 /*

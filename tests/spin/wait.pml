@@ -781,12 +781,13 @@ end_idle:       !daemon_asleep;
                 do
                 :: k < waiting ->
                     if
-                    :: despair[queue[k]] < PATIENCE -> despair[queue[k]]++
+                    :: !open[queue[k]] && despair[queue[k]] < PATIENCE ->
+                        despair[queue[k]]++
                     :: else -> skip
                     fi;
                     if
-                    :: despair[queue[k]] == PATIENCE && !cancelled[queue[k]] &&
-                       !woken[queue[k]] ->
+                    :: !open[queue[k]] && despair[queue[k]] == PATIENCE &&
+                       !cancelled[queue[k]] && !woken[queue[k]] ->
                         cancelled[queue[k]] = 1;
                         asleep[queue[k]] = 0
                     :: else -> skip

@@ -29,6 +29,7 @@ struct hoard {
     unsigned n;
     unsigned calls;
     enum kva_urgency urgency; /* of the last call */
+    unsigned beside;          /* the daemon's turns while it is called */
     bool miser;               /* gives nothing; set by other threads too */
 };
 
@@ -40,6 +41,10 @@ hoard_clean(void *arg, struct kva_want *want)
 
     h->calls++;
     h->urgency = want->urgency;
+    for (unsigned n = h->beside; n > 0; n--) {
+        kva_posix_clock_advance(1000 * MS);
+        (void)kva_pagedaemon_turn();
+    }
     while (!__atomic_load_n(&h->miser, __ATOMIC_RELAXED) &&
            done < want->bytes && h->n > 0) {
         vmem_xfree(kmem_arena, h->page[--h->n], P);
@@ -425,6 +430,40 @@ what_comes_beside(struct test_ctx *t)
     end();
 }
 
+/* He who is about to sleep: now there is something to be had. */
+static void
+give_a_turn(void *arg, const void *channel)
+{
+    struct hoard *h = arg;
+
+    (void)channel;
+    h->miser = false;
+    h->beside = 0;
+    kva_posix_clock_advance(1000 * MS);
+    (void)kva_pagedaemon_turn();
+}
+
+/* Who waits has a client called himself, and he takes longer than the daemon has
+ * patience, which cannot call him meanwhile: those passes do not count. */
+static void
+who_presses_is_not_refused(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start_with_miser(&h);
+    h.beside = 2 * KVA_PAGEDAEMON_PATIENCE;
+    kva_posix_wait_hook(give_a_turn, &h);
+    CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_SLEEP, &addr),
+             0);
+    kva_posix_wait_hook(NULL, NULL);
+    vmem_xfree(kmem_arena, addr, P);
+    hoard_end(&h);
+    end();
+}
+
 static void *
 daemon_thread(void *arg)
 {
@@ -537,6 +576,7 @@ const struct test pagedaemon_tests[] = {
     TEST("pagedaemon", pauses_are_kept),
     TEST("pagedaemon", machines_begin_anew),
     TEST("pagedaemon", what_comes_beside),
+    TEST("pagedaemon", who_presses_is_not_refused),
     TEST("pagedaemon", woken_by_who_waits),
     TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
 #endif
