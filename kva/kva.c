@@ -96,7 +96,8 @@ press_lazy(kva_vmem_t *vm, vm_flag_t flags)
  * addresses, or frames of the port's, which are nobody's event, and the pass that
  * was made for him may have been none, as another one was under way.  For who was
  * turned away by that, all is asked for that there is, unless there is a
- * pagedaemon, which knows how much he wants.
+ * pagedaemon, which knows how much he wants.  Where there is one, it is also that
+ * which goes on when his own pass has looked at enough.
  */
 size_t
 kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq,
@@ -114,6 +115,9 @@ kva__press_caches(kva_vmem_t *vm, const struct kva__vmem_request *rq,
     }
 #if KVA_TIER >= 3
     attended = kva__pagedaemon_attended();
+    if (attended) {
+        work = KVA_PAGEDAEMON_WORK + (bytes >> KVA_PAGE_SHIFT);
+    }
 #endif
     if (bytes != KVA__PRESS_ALL || !attended) {
         got = kva_reclaim_pass(bytes, urgency, &work);

@@ -7,7 +7,7 @@
  *                      or what those who wait want, if that is more
  *             none?  -> sleep until woken
  *             pass   -> something came back?  the next turn at once
- *                       nothing?  10 ms, 20 ms, ... 640 ms from now
+ *                       nothing?  10 ms, 20 ms, ... 640 ms from now, more of it
  *                       the 8th time that somebody who waits sees that in a
  *                       row?  he is refused
  *
@@ -27,6 +27,11 @@
  * may: all who wait may hold what the others want.  Then they are refused, and
  * it is theirs to let go of what they have.
  *
+ * The work of a pass is bounded, so one that gave nothing may have looked in the
+ * wrong place: pages in use, say, ahead of all that could go.  So the next one
+ * looks at four times as much, and the last one before anybody is refused at all
+ * there is (priorities of scans, in Linux).
+ *
  * No wake-up is lost: wake sets a flag under the lock, which the sleeper looks
  * at under it.
  */
@@ -43,7 +48,7 @@ static struct {
     bool stop;                       /* (d) */
     bool runs;                       /* (d) somebody is in kva_pagedaemon */
     bool attended;                   /* (d) turns are taken; read without */
-    unsigned patience;               /* (d) */
+    unsigned patience;               /* (d) read without */
     uint64_t not_before;             /* (d) the next pass */
     uint64_t soonest;                /* (d) if something comes back first */
     size_t released;                 /* (d) by the supply, when one was made */
@@ -83,7 +88,7 @@ kva_pagedaemon_set_patience(unsigned passes)
 
     init_once();
     irq = kva_port_lock(&daemon.lock);
-    daemon.patience = passes;
+    __atomic_store_n(&daemon.patience, passes, __ATOMIC_RELAXED);
     kva_port_unlock(&daemon.lock, irq);
 }
 
@@ -240,11 +245,27 @@ begin_turn(uint64_t now, uint64_t *left)
     return in_vain;
 }
 
+/* Work of a pass after so many in vain. */
+static size_t
+work_after(unsigned in_vain)
+{
+    unsigned patience = __atomic_load_n(&daemon.patience, __ATOMIC_RELAXED);
+    size_t work = KVA_PAGEDAEMON_WORK;
+
+    if (patience != 0 && in_vain + 1u >= patience) {
+        return KVA_WORK_ALL;
+    }
+    while (in_vain-- != 0 && work <= KVA_WORK_ALL / 8u) {
+        work *= 4u;
+    }
+    return work;
+}
+
 /* The pass of a turn; returns how long until the next one. */
 static uint64_t
 reclaim(size_t bytes, unsigned in_vain, uint64_t now)
 {
-    size_t work = KVA_PAGEDAEMON_WORK;
+    size_t work = work_after(in_vain);
 
     if (kva_reclaim_pass(bytes, urgency(in_vain), &work) != 0) {
         note_progress(true);

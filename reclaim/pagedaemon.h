@@ -20,8 +20,13 @@ extern "C" {
 
 #if KVA_TIER >= 3
 
-/* Work of a pass of the daemon's: pages or objects looked at, some 4 MiB of
- * pages, a few milliseconds. */
+/*
+ * Work of a pass of the daemon's: pages or objects looked at, some 4 MiB of pages,
+ * a few milliseconds.  Four times that after each one that gave nothing, and no
+ * bound for the last before who waits is refused.  Where there is a daemon, whoever
+ * sleeps for memory makes no more than so much of a pass himself, beside a page for
+ * each that he wants, and leaves the rest to it.
+ */
 #define KVA_PAGEDAEMON_WORK 1024u
 
 /* Nanoseconds to the next pass when one gave nothing, doubled each time up to

@@ -451,6 +451,23 @@ budget_is_kept(struct test_ctx *t)
     client_end();
 }
 
+/* A call of a callback is work of the pass that has objects moved. */
+static void
+calls_are_work(struct test_ctx *t)
+{
+    size_t work = 1000, left = work;
+
+    client_start(0);
+    client_thin(t, 10);
+    (void)vmem_drain(kva_kmem_movable_arena, SIZE_MAX, 0);
+    (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_MEDIUM, &left);
+    CHECK_EQ(left, 0);
+    CHECK_GE(client.calls, work / 2); /* the rest: asking cleaners */
+    CHECK_LE(client.calls, work);
+    client_check();
+    client_end();
+}
+
 /* Low water stays, and a limit is not met by an object that is moved. */
 static void
 marks_hold(struct test_ctx *t)
@@ -701,6 +718,7 @@ const struct test move_tests[] = {
     TEST("move", objects_go_meanwhile),
     TEST("move", targets_fail),
     TEST("move", budget_is_kept),
+    TEST("move", calls_are_work),
     TEST("move", marks_hold),
     TEST("move", refusals),
     TEST_COUNT("move", model_with_moves, 40000, 400000, 4000000),

@@ -5,9 +5,10 @@
  * Claims: it begins when the medium level is entered, and stops where that is
  * left; it stops as soon as enough is free, and frees what a waiter wants; when
  * nothing comes back it says so once, waits longer each time, and in the end
- * those who wait are refused; whoever waits has it woken, whatever he lacks, and
- * has no more given back than he wants; and as a thread it keeps a load below
- * its limit that without it would fail.
+ * those who wait are refused, but not before everything was looked at; whoever
+ * waits has it woken, whatever he lacks, has no more given back than he wants, and
+ * makes no long passes himself; and as a thread it keeps a load below its limit
+ * that without it would fail.
  */
 #include <pthread.h>
 #include <string.h>
@@ -464,6 +465,148 @@ who_presses_is_not_refused(struct test_ctx *t)
     end();
 }
 
+/* ---- the work of a pass -------------------------------------------------- */
+
+/* A hoard behind so much that must be looked at and cannot go, from the start in
+ * each call. */
+static struct deep {
+    struct hoard h;
+    size_t depth;
+    size_t most;    /* work of the longest call outside of turns */
+    unsigned turns; /* of the daemon's, when somebody sleeps */
+    bool in_turn;
+} deep;
+
+static size_t
+clean_deep(void *arg, struct kva_want *want)
+{
+    size_t looked = deep.depth < want->work ? deep.depth : want->work;
+
+    (void)arg;
+    if (!deep.in_turn && want->work > deep.most) {
+        deep.most = want->work;
+    }
+    if (want->work != KVA_WORK_ALL) {
+        want->work -= looked;
+    }
+    return looked == deep.depth ? hoard_clean(&deep.h, want) : 0;
+}
+
+static void
+deep_turn(void)
+{
+    deep.in_turn = true;
+    (void)kva_pagedaemon_turn();
+    deep.in_turn = false;
+}
+
+static void
+deep_turns(void *arg, const void *channel)
+{
+    (void)arg;
+    (void)channel;
+    hooked++;
+    for (unsigned i = 0; i < deep.turns; i++) {
+        kva_posix_clock_advance(1000 * MS);
+        deep_turn();
+    }
+}
+
+static void
+deep_start(size_t depth)
+{
+    start(LIMIT);
+    hoard_add(&deep.h);
+    deep.h.cleaner.clean = clean_deep;
+    hoard_up_to(&deep.h, LIMIT);
+    deep.depth = depth;
+    deep.most = 0;
+    deep.in_turn = false;
+    hooked = 0;
+}
+
+/* A daemon is there, and what it gave is taken again. */
+static void
+deep_attend(void)
+{
+    size_t depth = deep.depth;
+
+    deep.depth = 0;
+    deep_turn();
+    hoard_up_to(&deep.h, LIMIT);
+    deep.depth = depth;
+    deep.most = 0;
+}
+
+static void
+deep_end(void)
+{
+    hoard_end(&deep.h);
+    end();
+    kva_posix_fini();
+}
+
+/* However deep it lies, it is found before anybody is refused: the daemon's
+ * passes look at more each time, and the last one at everything. */
+static void
+what_lies_deep(struct test_ctx *t)
+{
+    static const struct {
+        size_t depth;
+        unsigned turns;
+    } rows[] = {
+        { 100 * KVA_PAGEDAEMON_WORK, 5 }, /* the fifth looks at 4^4 times it */
+        { KVA_WORK_ALL - 1u, KVA_PAGEDAEMON_PATIENCE },
+    };
+
+    (void)t;
+    for (unsigned i = 0; i < KVA_COUNT(rows); i++) {
+        struct vmem_request rq = { .size = 8 * P,
+                                   .maxaddr = VMEM_ADDR_MAX,
+                                   .flags = VM_SLEEP };
+        vmem_addr_t addr;
+
+        deep_start(rows[i].depth);
+        deep_attend();
+        deep.turns = rows[i].turns;
+        kva_posix_wait_hook(deep_turns, NULL);
+        CHECK_EQ(vmem_xalloc_timed(kmem_arena, &rq, 1000 * MS, NULL, &addr), 0);
+        kva_posix_wait_hook(NULL, NULL);
+        CHECK_EQ(hooked, 1);
+        vmem_xfree(kmem_arena, addr, 8 * P);
+        deep_end();
+    }
+}
+
+/* A sleeper's own pass has no more work than the daemon's, beside a page for each
+ * that he wants; and all there is where there is no daemon to go on with it.  (What
+ * was asked before has had some of it.) */
+static void
+who_sleeps_makes_short_passes(struct test_ctx *t)
+{
+    size_t want = 128;
+    vmem_addr_t addr;
+
+    (void)t;
+    for (unsigned attended = 0; attended < 2; attended++) {
+        deep_start(KVA_PAGEDAEMON_WORK / 2);
+        if (attended) {
+            deep_attend();
+        }
+        CHECK_EQ(vmem_xalloc(kmem_arena, want * P, 0, 0, 0, VMEM_ADDR_MIN,
+                             VMEM_ADDR_MAX, VM_SLEEP, &addr),
+                 0);
+        if (attended) {
+            CHECK_LE(deep.most, KVA_PAGEDAEMON_WORK + want);
+            CHECK_GE(deep.most, KVA_PAGEDAEMON_WORK + want / 2);
+        } else {
+            CHECK_EQ(deep.most, KVA_WORK_ALL);
+        }
+        vmem_xfree(kmem_arena, addr, want * P);
+        deep_end();
+    }
+}
+
 static void *
 daemon_thread(void *arg)
 {
@@ -577,6 +720,8 @@ const struct test pagedaemon_tests[] = {
     TEST("pagedaemon", machines_begin_anew),
     TEST("pagedaemon", what_comes_beside),
     TEST("pagedaemon", who_presses_is_not_refused),
+    TEST("pagedaemon", what_lies_deep),
+    TEST("pagedaemon", who_sleeps_makes_short_passes),
     TEST("pagedaemon", woken_by_who_waits),
     TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
 #endif
