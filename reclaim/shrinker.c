@@ -6,7 +6,8 @@
  * what it asked for is promised: the pass asks others for that much less.  A
  * promise that is old is none: then what the client was asked for and did not
  * take is asked of others.  And until it answers none of its promises is one any
- * more, so a client that died is waited for once, and blocks nobody.
+ * more, so a client that died is waited for once, and blocks nobody.  What it is
+ * asked for besides makes the old ones no younger; an answer does, as it lives.
  *
  * Invariant: what a client holds is held + asked + what it took.  Each move of a
  * chunk between the three is made under the lock, by one side.
@@ -78,7 +79,7 @@ clean(void *arg, struct kva_want *want)
     sh->held -= n;
     sh->asked += n;
     if (n != 0) {
-        sh->asked_at = kva__now();
+        sh->asked_at = sh->asked == n ? kva__now() : sh->asked_at;
         wake(sh);
     }
     want->promised = promise(sh);
@@ -162,7 +163,10 @@ kva_shrinker_remove(struct kva_shrinker *sh, size_t chunks)
         size_t answer = chunks < sh->asked ? chunks : sh->asked;
 
         sh->asked -= answer;
-        sh->late = sh->late && answer == 0;
+        if (answer != 0) {
+            sh->late = false;
+            sh->asked_at = kva__now();
+        }
         sh->held -= chunks - answer;
     }
     kva_port_unlock(&sh->lock, irq);

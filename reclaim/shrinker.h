@@ -42,7 +42,7 @@ struct kva_shrinker {
     kva_lock_t lock;
     size_t held;       /* (s) chunks */
     size_t asked;      /* (s) and not taken yet */
-    uint64_t asked_at; /* (s) the port's clock */
+    uint64_t asked_at; /* (s) the port's clock; or when it last answered */
     bool late;         /* (s) did not answer in time, nor since */
     bool waiting;      /* (s) somebody sleeps */
     bool gone;         /* (s) */

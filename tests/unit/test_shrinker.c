@@ -27,6 +27,7 @@ request(void *arg, size_t chunks)
     struct client *c = arg;
 
     CHECK_EQ(kva_posix_locks_held(), 0);
+    CHECK_GT(chunks, 0);
     c->requested += chunks;
 }
 
@@ -89,6 +90,7 @@ asked_for_once(struct test_ctx *t)
 
     (void)t;
     kva_posix_clock_virtual(true);
+    kva_posix_clock_advance(5 * (uint64_t)KVA_SHRINKER_PATIENCE);
     client_add(&c);
     kva_shrinker_add(&c.shrinker, 10);
     (void)kva_reclaim(4 * CHUNK);
@@ -143,6 +145,80 @@ the_dead_are_known(struct test_ctx *t)
     client_end(&dead);
     client_end(&alive);
     kva_posix_clock_virtual(false);
+}
+
+/* Whatever more it is asked for meanwhile, and however often it is looked at. */
+static void
+the_dead_are_known_in_time(struct test_ctx *t)
+{
+    const uint64_t part = KVA_SHRINKER_PATIENCE / 2 + 1;
+    struct client c;
+
+    (void)t;
+    kva_posix_clock_virtual(true);
+    for (size_t more = 0; more < 2; more++) {
+        client_add(&c);
+        kva_shrinker_add(&c.shrinker, 100);
+        (void)kva_reclaim(4 * CHUNK);
+        kva_posix_clock_advance(part);
+        (void)kva_reclaim((4 + more) * CHUNK);
+        check_counts(&c, 96 - more, 4 + more);
+        kva_posix_clock_advance(part);
+        (void)kva_reclaim((4 + more) * CHUNK);
+        check_counts(&c, 92 - 2 * more, 2 * (4 + more));
+        client_end(&c);
+    }
+    kva_posix_clock_virtual(false);
+}
+
+/* One that answers now and then is not dead, though it answers little. */
+static void
+the_slow_are_not_dead(struct test_ctx *t)
+{
+    struct client c;
+
+    (void)t;
+    kva_posix_clock_virtual(true);
+    client_add(&c);
+    kva_shrinker_add(&c.shrinker, 100);
+    (void)kva_reclaim(10 * CHUNK);
+    for (unsigned n = 10; n > 1; n--) {
+        kva_posix_clock_advance(KVA_SHRINKER_PATIENCE - 1);
+        (void)kva_reclaim(n * CHUNK);
+        CHECK_EQ(c.requested, 10);
+        kva_shrinker_remove(&c.shrinker, 1);
+    }
+    check_counts(&c, 90, 1);
+    kva_posix_clock_advance(KVA_SHRINKER_PATIENCE); /* now it is, */
+    (void)kva_reclaim(CHUNK);
+    check_counts(&c, 89, 2);
+    CHECK_EQ(kva_shrinker_take(&c.shrinker), 2); /* or was it? */
+    (void)kva_reclaim(3 * CHUNK);
+    (void)kva_reclaim(3 * CHUNK);
+    check_counts(&c, 86, 3);
+    client_end(&c);
+    kva_posix_clock_virtual(false);
+}
+
+/* A chunk is a piece of work. */
+static void
+work_is_spent(struct test_ctx *t)
+{
+    struct client c;
+    size_t work;
+
+    (void)t;
+    client_add(&c);
+    kva_shrinker_add(&c.shrinker, 10);
+    work = 4;
+    CHECK_EQ(kva_reclaim_pass(3 * CHUNK, KVA_URGENCY_LOW, &work), 0);
+    check_counts(&c, 7, 3);
+    CHECK_EQ(work, 1);
+    work = 4;
+    CHECK_EQ(kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_LOW, &work), 0);
+    check_counts(&c, 3, 7);
+    CHECK_EQ(work, 0);
+    client_end(&c);
 }
 
 static void
@@ -350,6 +426,74 @@ wait_times_out(struct test_ctx *t)
     client_end(&c);
 }
 
+#if KVA_TIER >= 3
+static struct {
+    struct client *client;
+    unsigned calls, ends; /* with so manieth one it is unregistered */
+    uint64_t step;
+} tick;
+
+/* Somebody is about to sleep: time goes by, and he is woken for nothing. */
+static void
+tick_and_wake(void *arg, const void *channel)
+{
+    (void)arg;
+    if (++tick.calls == tick.ends) {
+        kva_shrinker_unregister(&tick.client->shrinker);
+    }
+    kva_posix_clock_advance(tick.step);
+    kva_port_wake(channel);
+}
+
+/* The moment is fixed at the start, however often he wakes up; and none if that
+ * is what was asked for; what is asked for comes first, and that there will be
+ * no more. */
+static void
+waits_have_an_end(struct test_ctx *t)
+{
+    static const struct {
+        uint64_t timeout;
+        unsigned calls, ends;
+        int err;
+    } cases[] = {
+        { 1000, 3, 0, KVA_ETIMEDOUT }, { 800, 2, 0, KVA_ETIMEDOUT },
+        { 1000, 3, 3, KVA_EINTR },     { UINT64_MAX, 50, 50, KVA_EINTR },
+        { 0, 50, 50, KVA_EINTR },
+    };
+    struct client c;
+    size_t n;
+
+    (void)t;
+    PORT(NULL);
+    kva_posix_clock_virtual(true);
+    kva_posix_clock_advance(77);
+    kva_posix_wait_hook(tick_and_wake, NULL);
+    for (size_t i = 0; i < KVA_COUNT(cases); i++) {
+        client_add(&c);
+        tick.client = &c;
+        tick.calls = 0;
+        tick.ends = cases[i].ends;
+        tick.step = 400;
+        CHECK_EQ(kva_shrinker_wait(&c.shrinker, cases[i].timeout, &n),
+                 cases[i].err);
+        CHECK_EQ(n, 0);
+        CHECK_EQ(tick.calls, cases[i].calls);
+        if (cases[i].ends == 0) {
+            kva_shrinker_add(&c.shrinker, 3);
+            (void)kva_reclaim(2 * CHUNK);
+            kva_shrinker_unregister(&c.shrinker);
+            CHECK_EQ(kva_shrinker_wait(&c.shrinker, 0, &n), 0);
+            CHECK_EQ(n, 2);
+            CHECK_EQ(kva_shrinker_wait(&c.shrinker, 0, &n), KVA_EINTR);
+            CHECK_EQ(n, 0);
+        }
+        kva_shrinker_fini(&c.shrinker);
+    }
+    kva_posix_wait_hook(NULL, NULL);
+    kva_posix_clock_virtual(false);
+}
+#endif
+
 /* Who says that it holds more than there are addresses is asked for no more than
  * is wanted, and what it promises does not wrap. */
 static void
@@ -376,6 +520,23 @@ promises_do_not_wrap(struct test_ctx *t)
 }
 
 #if KVA_TIER >= 3
+static unsigned too_early;
+
+/* Somebody is about to sleep. */
+static void
+end_too_early(void *arg, const void *channel)
+{
+    struct kva_shrinker *sh = arg;
+
+    (void)channel;
+    too_early++;
+    kva_shrinker_unregister(sh);
+    CHECK_PANIC(kva_shrinker_fini(sh),
+                "kva_shrinker_fini: shrinker client: 0x%lx: expected one "
+                "unregistered, found it waited for",
+                (unsigned long)(uintptr_t)sh);
+}
+
 static void *
 wait_for_ever(void *arg)
 {
@@ -433,12 +594,19 @@ misuse_is_told(struct test_ctx *t)
         while (kva_posix_waiters() == 0) {
             kva_port_relax();
         }
-        CHECK_PANIC(kva_shrinker_wait(sh, 0, &n),
+        CHECK_PANIC(kva_shrinker_wait(sh, 1, &n),
                     "kva_shrinker_wait: shrinker client: 0x%lx: expected one "
                     "thread, found another one waiting",
                     at);
         kva_shrinker_unregister(sh);
         CHECK_EQ(pthread_join(thread, NULL), 0);
+        kva_shrinker_fini(sh);
+        kva_shrinker_register(sh); /* anew */
+        check_counts(&c, 0, 0);
+        kva_posix_wait_hook(end_too_early, sh);
+        CHECK_EQ(kva_shrinker_wait(sh, 0, &n), KVA_EINTR);
+        kva_posix_wait_hook(NULL, NULL);
+        CHECK_EQ(too_early, 1);
     }
 #else
     kva_shrinker_unregister(sh);
@@ -450,10 +618,16 @@ const struct test shrinker_tests[] = {
     TEST("shrinker", chunks_are_asked_for),
     TEST("shrinker", asked_for_once),
     TEST("shrinker", the_dead_are_known),
+    TEST("shrinker", the_dead_are_known_in_time),
+    TEST("shrinker", the_slow_are_not_dead),
+    TEST("shrinker", work_is_spent),
     TEST("shrinker", some_stay),
     TEST_COUNT("shrinker", accounts_agree, 1000, 30000, 3000000),
     TEST_COUNT("shrinker", accounts_of_many, 1000, 30000, 1000000),
     TEST("shrinker", wait_times_out),
+#if KVA_TIER >= 3
+    TEST("shrinker", waits_have_an_end),
+#endif
     TEST("shrinker", promises_do_not_wrap),
     TEST("shrinker", misuse_is_told),
     TEST_END,
