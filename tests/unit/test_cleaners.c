@@ -37,6 +37,10 @@ struct player {
     struct kva_cleaner cleaner;
     enum manner manner;
     size_t has;
+    size_t most;    /* at a call, if not 0 */
+    unsigned every; /* only each so manieth call gives; 0: each */
+    size_t says;    /* if not 0; else all */
+    size_t asked;   /* at its first call */
     unsigned calls;
 };
 
@@ -65,14 +69,20 @@ play(void *arg, struct kva_want *want)
     size_t give = p->has < want->bytes ? p->has : want->bytes;
 
     p->calls++;
+    give = p->most != 0 && give > p->most ? p->most : give;
+    give = p->every != 0 && p->calls % p->every != 0 ? 0 : give;
+    p->asked = p->calls == 1 ? want->bytes : p->asked;
     if (p->manner == PROMISES) {
-        want->promised = SIZE_MAX;
+        want->promised = p->most != 0 ? p->most : SIZE_MAX;
         return 0;
     }
     give = p->manner == GENEROUS ? p->has : give;
     p->has -= give;
     released += give;
-    return p->manner == MODEST ? 0 : p->manner == HONEST ? give : want->bytes;
+    if (p->manner == MODEST || p->manner == HONEST) {
+        return p->manner == HONEST ? give : 0;
+    }
+    return p->says != 0 ? p->says : want->bytes;
 }
 
 static void
@@ -153,6 +163,7 @@ who_boasts_hides_nobody(struct test_ctx *t)
         BOASTERS = 20
     };
     struct player p[BOASTERS + 1];
+    unsigned sum = 0;
 
     (void)t;
     kva_reclaim_set_supply(&counted);
@@ -167,8 +178,10 @@ who_boasts_hides_nobody(struct test_ctx *t)
     CHECK_EQ(kva_reclaim(1), 0);
     for (unsigned i = 0; i < BOASTERS; i++) {
         CHECK_LE(p[i].calls, 1 + 2); /* a little more than one round */
+        sum += p[i].calls - 1;
         kva_reclaim_unregister(&p[i].cleaner);
     }
+    CHECK_EQ(sum, BOASTERS + 1 + 4);
     kva_reclaim_unregister(&p[BOASTERS].cleaner);
     player_add(&p[0], KVA_STAGE_CLIENTS, BOASTS, 0);
     CHECK_EQ(kva_reclaim(1), 0);
@@ -177,12 +190,113 @@ who_boasts_hides_nobody(struct test_ctx *t)
     kva_reclaim_set_supply(NULL);
 }
 
+/* Rounds in vain are counted anew when something came back: neither who gives at
+ * each third call only, nor who gives little behind a row of those who boast, is
+ * left before all that is wanted is there. */
+static void
+who_gives_little_is_asked_on(struct test_ctx *t)
+{
+    enum {
+        BOASTERS = 20
+    };
+    struct player p[BOASTERS + 1];
+
+    (void)t;
+    kva_reclaim_set_supply(&counted);
+    player_add(&p[0], KVA_STAGE_CLIENTS, BOASTS, 100);
+    p[0].most = 10;
+    p[0].every = 3;
+    CHECK_EQ(kva_reclaim(100), 100);
+    CHECK_EQ(p[0].calls, 30);
+    kva_reclaim_unregister(&p[0].cleaner);
+    for (unsigned i = 0; i < BOASTERS; i++) {
+        player_add(&p[i], KVA_STAGE_CLIENTS, BOASTS, 0);
+    }
+    player_add(&p[BOASTERS], KVA_STAGE_CLIENTS, HONEST, 100);
+    p[BOASTERS].most = 10;
+    CHECK_EQ(kva_reclaim(100), 100);
+    CHECK_EQ(p[BOASTERS].calls, 10);
+    for (unsigned i = 0; i <= BOASTERS; i++) {
+        kva_reclaim_unregister(&p[i].cleaner);
+    }
+    kva_reclaim_set_supply(NULL);
+}
+
+/* Of whoever comes last in a round is asked what the others did not say that they
+ * gave or promised, all of them together; and what is too much to be counted is
+ * all that was wanted. */
+static void
+what_they_say_adds_up(struct test_ctx *t)
+{
+    struct player p[3];
+
+    (void)t;
+    kva_reclaim_set_supply(&counted);
+    for (unsigned i = 0; i < 2; i++) {
+        enum manner manner = i == 0 ? BOASTS : PROMISES;
+
+        player_add(&p[0], KVA_STAGE_CLIENTS, manner, 0);
+        player_add(&p[1], KVA_STAGE_CLIENTS, manner, 0);
+        player_add(&p[2], KVA_STAGE_CLIENTS, HONEST, 100);
+        p[0].most = p[1].most = 40;
+        p[0].says = p[1].says = 40;
+        CHECK_EQ(kva_reclaim(100), i == 0 ? 100 : 20);
+        CHECK_EQ(p[2].asked, 20);
+        for (unsigned k = 0; k < 3; k++) {
+            kva_reclaim_unregister(&p[k].cleaner);
+        }
+    }
+    kva_reclaim_set_supply(NULL);
+    player_add(&p[0], KVA_STAGE_CLIENTS, HONEST, 10);
+    player_add(&p[1], KVA_STAGE_CLIENTS, BOASTS, 0);
+    p[1].says = SIZE_MAX;
+    player_add(&p[2], KVA_STAGE_CLIENTS, HONEST, 100);
+    CHECK_EQ(kva_reclaim(100), SIZE_MAX);
+    CHECK_EQ(p[2].calls, 0);
+    for (unsigned k = 0; k < 3; k++) {
+        kva_reclaim_unregister(&p[k].cleaner);
+    }
+}
+
+/* Spans are asked behind each of the other stages, and once in their own. */
+static void
+spans_are_asked_behind_each_stage(struct test_ctx *t)
+{
+    struct kva_reclaim_stat before, after;
+    struct player p[2];
+
+    (void)t;
+    kva_reclaim_set_supply(&counted);
+    player_add(&p[0], KVA_STAGE_SPANS, HONEST, 0);
+    CHECK_EQ(kva_reclaim(100), 0);
+    CHECK_EQ(p[0].calls, 5 + 1);
+    player_add(&p[1], KVA_STAGE_MOVES, HONEST, 70);
+    p[0].has = 20;
+    p[0].every = 10; /* behind the fourth one */
+    kva_reclaim_stat(&before);
+    CHECK_EQ(kva_reclaim(90), 90);
+    kva_reclaim_stat(&after);
+    CHECK_EQ(after.passes - before.passes, 1);
+    CHECK_EQ(after.calls - before.calls, 5);
+    CHECK_EQ(after.vain, before.vain);
+    CHECK_EQ(after.bytes - before.bytes, 90);
+    CHECK_EQ(after.bytes_by_stage[KVA_STAGE_MOVES] -
+                 before.bytes_by_stage[KVA_STAGE_MOVES],
+             70);
+    CHECK_EQ(after.bytes_by_stage[KVA_STAGE_SPANS] -
+                 before.bytes_by_stage[KVA_STAGE_SPANS],
+             20);
+    kva_reclaim_unregister(&p[0].cleaner);
+    kva_reclaim_unregister(&p[1].cleaner);
+    kva_reclaim_set_supply(NULL);
+}
+
 /* What is promised is asked of nobody else, once; then it does not count. */
 static void
 promises_are_believed_once(struct test_ctx *t)
 {
     size_t work = KVA_WORK_ALL;
-    struct player p[2];
+    struct player p[3];
 
     (void)t;
     kva_reclaim_set_supply(&counted);
@@ -191,8 +305,16 @@ promises_are_believed_once(struct test_ctx *t)
     CHECK_EQ(kva_reclaim_pass(100, KVA_URGENCY_MEDIUM, &work), 0);
     CHECK_EQ(p[1].calls, 0);
     CHECK_EQ(kva_reclaim_pass(100, KVA_URGENCY_OOM, &work), 100);
-    kva_reclaim_unregister(&p[0].cleaner);
-    kva_reclaim_unregister(&p[1].cleaner);
+    p[1].calls = 0;
+    p[1].has = 100;
+    kva_reclaim_unregister(&p[0].cleaner); /* so that it comes behind */
+    player_add(&p[2], KVA_STAGE_CACHES, HONEST, 10);
+    kva_reclaim_register(&p[0].cleaner);
+    CHECK_EQ(kva_reclaim_pass(100, KVA_URGENCY_MEDIUM, &work), 10);
+    CHECK_EQ(p[1].calls, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        kva_reclaim_unregister(&p[i].cleaner);
+    }
     kva_reclaim_set_supply(NULL);
 }
 
@@ -736,6 +858,9 @@ floors_of_pools(struct test_ctx *t)
 const struct test cleaners_tests[] = {
     TEST_COUNT("cleaners", whatever_they_say, 3000, 100000, 3000000),
     TEST("cleaners", who_boasts_hides_nobody),
+    TEST("cleaners", who_gives_little_is_asked_on),
+    TEST("cleaners", what_they_say_adds_up),
+    TEST("cleaners", spans_are_asked_behind_each_stage),
     TEST("cleaners", promises_are_believed_once),
     TEST("cleaners", every_stage_may_fail),
     TEST_COUNT("cleaners", they_come_and_go, 1000, 30000, 1000000),

@@ -9,6 +9,7 @@
  * bounds are exact for small limits, too; misuse is told.
  */
 #include <pthread.h>
+#include <string.h>
 
 #include "reclaim/pressure.h"
 #include "tests/harness/test.h"
@@ -72,9 +73,12 @@ every_transition(struct test_ctx *t)
     static const size_t used[] = { 0,   769, 770, 799, 800, 869, 870,  899,
                                    900, 939, 940, 969, 970, 999, 1000, 2000 };
     bool seen[KVA_PRESSURES][KVA_PRESSURES] = { { false } };
+    unsigned long entered[KVA_PRESSURES] = { 0 };
     enum kva_pressure level = KVA_PRESSURE_NONE;
+    struct kva_pressure_stat before, after;
 
     calm();
+    kva_pressure_stat(&before);
     for (unsigned long n = 0; n < t->count; n++) {
         size_t now = used[test_rand_below(t, KVA_COUNT(used))];
         enum kva_pressure next = expected(level, now);
@@ -82,7 +86,15 @@ every_transition(struct test_ctx *t)
         (void)kva_pressure_update(now, LIMIT);
         CHECK_EQ(kva_pressure(), next);
         seen[level][next] = true;
+        for (unsigned i = level + 1; i <= next; i++) {
+            entered[i]++; /* those in between, too */
+        }
         level = next;
+    }
+    kva_pressure_stat(&after);
+    CHECK_EQ(after.level, level);
+    for (unsigned i = 0; i < KVA_PRESSURES; i++) {
+        CHECK_EQ(after.entered[i] - before.entered[i], entered[i]);
     }
     for (unsigned i = 0; i < KVA_PRESSURES; i++) {
         for (unsigned j = 0; j < KVA_PRESSURES; j++) {
@@ -238,12 +250,14 @@ static void
 bounds_of_ones_own(struct test_ctx *t)
 {
     static const unsigned good[2][4] = { { 0, 50, 60, 70 }, { 0, 40, 55, 65 } };
+    static const unsigned full[2][4] = { { 0, 50, 60, 100 }, { 0, 1, 2, 65 } };
     static const unsigned usual[2][4] = { { 0, 80, 90, 97 },
                                           { 0, 77, 87, 94 } };
     static const unsigned bad[][2][4] = {
         { { 0, 50, 60, 70 }, { 0, 50, 55, 65 } },  /* left where entered */
         { { 0, 50, 50, 70 }, { 0, 40, 45, 65 } },  /* two at once */
         { { 0, 50, 60, 70 }, { 0, 45, 44, 65 } },  /* left out of order */
+        { { 0, 50, 60, 70 }, { 0, 45, 45, 65 } },  /* two at once */
         { { 0, 50, 60, 101 }, { 0, 40, 55, 65 } }, /* never */
     };
 
@@ -259,6 +273,11 @@ bounds_of_ones_own(struct test_ctx *t)
     CHECK_EQ(kva_pressure(), KVA_PRESSURE_LOW);
     (void)kva_pressure_update(399, LIMIT);
     CHECK_EQ(kva_pressure(), KVA_PRESSURE_NONE);
+    CHECK_EQ(kva_pressure_configure(full[0], full[1]), 0);
+    (void)kva_pressure_update(LIMIT - 1, LIMIT);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_MEDIUM);
+    (void)kva_pressure_update(LIMIT, LIMIT);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_OOM);
     CHECK_EQ(kva_pressure_configure(usual[0], usual[1]), 0);
     calm();
 }
@@ -288,10 +307,23 @@ small_limits(struct test_ctx *t)
             CHECK_EQ(kva_pressure(), level);
         }
     }
+    { /* and for one of which a percent is more than half a word */
+        size_t percent = SIZE_MAX / 100;
+
+        calm();
+        for (unsigned i = 1; i < 4; i++) {
+            (void)kva_pressure_update(in[i] * percent - 1, 100 * percent);
+            CHECK_EQ(kva_pressure(), i - 1);
+            (void)kva_pressure_update(in[i] * percent, 100 * percent);
+            CHECK_EQ(kva_pressure(), i);
+        }
+        calm();
+    }
     (void)kva_pressure_outside(0, 3); /* nobody waits */
     CHECK_EQ(kva_pressure(), KVA_PRESSURE_NONE);
     (void)kva_pressure_outside(1, 3);
     CHECK_EQ(kva_pressure(), KVA_PRESSURE_MEDIUM);
+    CHECK_EQ(kva__pressure_of_pages(), KVA_PRESSURE_NONE);
     (void)kva_pressure_outside(0, 0);
     calm();
 }
@@ -316,6 +348,128 @@ clocks_are_read_before(struct test_ctx *t)
     CHECK_EQ(kva_pressure_tell(now + SECOND - 1), now + SECOND);
     CHECK_EQ(a.told, 2);
     CHECK_EQ(kva_pressure_tell(now + SECOND), 0);
+    CHECK_EQ(a.told, 3);
+    kva_pressure_unlisten(&a.listener);
+    calm();
+}
+
+/* Who is told takes another one off, which is not told any more. */
+static void
+unlisten_other(void *arg, enum kva_pressure level)
+{
+    (void)level;
+    kva_pressure_unlisten(arg);
+}
+
+static void
+one_takes_another_off(struct test_ctx *t)
+{
+    struct kva_pressure_listener l = { .fn = unlisten_other };
+    struct ear a;
+
+    (void)t;
+    PORT(NULL);
+    calm();
+    listen_to(&a);
+    l.arg = &a.listener;
+    kva_pressure_listen(&l); /* it is told first */
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(0), 0);
+    CHECK_EQ(a.told, 0);
+    kva_pressure_unlisten(&l);
+    calm();
+}
+
+/* Who is told has another one listen, whose first event is the next one. */
+static void
+listen_too(void *arg, enum kva_pressure level)
+{
+    (void)level;
+    kva_pressure_listen(arg);
+}
+
+static void
+who_comes_is_told_the_next(struct test_ctx *t)
+{
+    struct kva_pressure_listener l;
+    struct ear a = { .listener = { .fn = hear, .arg = &a } };
+
+    (void)t;
+    calm();
+    memset(&l, 1, sizeof(l)); /* what is private may be anything */
+    l.fn = listen_too;
+    l.arg = &a.listener;
+    kva_pressure_listen(&l);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(0), 0);
+    CHECK_EQ(a.told, 0);
+    kva_pressure_unlisten(&l);
+    (void)kva_pressure_update(950, LIMIT);
+    CHECK_EQ(kva_pressure_tell(0), 0);
+    CHECK_EQ(a.told, 1);
+    CHECK_EQ(a.level, KVA_PRESSURE_MEDIUM);
+    kva_pressure_unlisten(&a.listener);
+    calm();
+}
+
+/* While it is told, the level changes once more, and somebody tells that: he is
+ * not let in, and who tells goes on. */
+static void
+change_and_tell(void *arg, enum kva_pressure level)
+{
+    struct ear *ear = arg;
+    unsigned told = ear->told + 1;
+
+    hear(arg, level);
+    if (level == KVA_PRESSURE_LOW) {
+        (void)kva_pressure_update(950, LIMIT);
+        CHECK_EQ(kva_pressure_tell(0), 0);
+        CHECK_EQ(ear->told, told);
+    }
+}
+
+static void
+levels_change_meanwhile(struct test_ctx *t)
+{
+    struct kva_pressure_stat before, after;
+    struct ear a;
+
+    (void)t;
+    calm();
+    kva_pressure_stat(&before);
+    a = (struct ear){ .listener = { .fn = change_and_tell, .arg = &a } };
+    kva_pressure_listen(&a.listener);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(0), 0);
+    CHECK_EQ(a.told, 2);
+    CHECK_EQ(a.level, KVA_PRESSURE_MEDIUM);
+    kva_pressure_stat(&after);
+    for (unsigned i = 0; i < KVA_PRESSURES; i++) {
+        CHECK_EQ(after.told[i] - before.told[i],
+                 i == KVA_PRESSURE_LOW || i == KVA_PRESSURE_MEDIUM ? 1 : 0);
+    }
+    kva_pressure_unlisten(&a.listener);
+    calm();
+}
+
+/* The first event comes at once, however early; and without a clock all do. */
+static void
+pauses_are_of_the_clock(struct test_ctx *t)
+{
+    struct ear a;
+
+    (void)t;
+    listen_to(&a);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(5), 0);
+    CHECK_EQ(a.told, 1);
+    (void)kva_pressure_update(0, LIMIT);
+    CHECK_EQ(kva_pressure_tell(6), 0);
+    CHECK_EQ(a.told, 2);
+    (void)kva_pressure_update(850, LIMIT);
+    CHECK_EQ(kva_pressure_tell(7), SECOND + 5);
+    CHECK_EQ(a.told, 2);
+    CHECK_EQ(kva_pressure_tell(0), 0);
     CHECK_EQ(a.told, 3);
     kva_pressure_unlisten(&a.listener);
     calm();
@@ -386,6 +540,54 @@ teller(void *arg)
     return NULL;
 }
 
+static unsigned entered, leave, left;
+
+static void
+hear_slowly(void *arg, enum kva_pressure level)
+{
+    (void)arg;
+    (void)level;
+    __atomic_store_n(&entered, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&leave, __ATOMIC_ACQUIRE) == 0) {
+        kva_port_relax();
+    }
+    for (unsigned i = 0; i < 100; i++) {
+        kva_port_relax();
+    }
+    __atomic_store_n(&left, 1, __ATOMIC_RELEASE);
+}
+
+static void *
+tell_once(void *arg)
+{
+    (void)arg;
+    (void)kva_pressure_tell(0);
+    return NULL;
+}
+
+static void
+unlisten_waits_for_the_call(struct test_ctx *t)
+{
+    calm();
+    for (unsigned long n = 0; n < t->count; n++) {
+        struct kva_pressure_listener l = { .fn = hear_slowly };
+        pthread_t thread;
+
+        entered = leave = left = 0;
+        kva_pressure_listen(&l);
+        (void)kva_pressure_update(990, LIMIT);
+        CHECK_EQ(pthread_create(&thread, NULL, tell_once, NULL), 0);
+        while (__atomic_load_n(&entered, __ATOMIC_ACQUIRE) == 0) {
+            kva_port_relax();
+        }
+        __atomic_store_n(&leave, 1, __ATOMIC_RELEASE);
+        kva_pressure_unlisten(&l);
+        CHECK_EQ(__atomic_load_n(&left, __ATOMIC_ACQUIRE), 1);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        calm();
+    }
+}
+
 struct counted {
     struct kva_pressure_listener listener;
     unsigned live; /* 0: must not be called */
@@ -430,7 +632,12 @@ const struct test pressure_tests[] = {
     TEST("pressure", bounds_of_ones_own),
     TEST("pressure", small_limits),
     TEST("pressure", clocks_are_read_before),
+    TEST("pressure", one_takes_another_off),
+    TEST("pressure", levels_change_meanwhile),
+    TEST("pressure", pauses_are_of_the_clock),
+    TEST("pressure", who_comes_is_told_the_next),
     TEST("pressure", misuse_is_told),
+    TEST_COUNT("pressure", unlisten_waits_for_the_call, 10, 200, 2000),
     TEST_COUNT("pressure", unlisten_while_told, 300, 10000, 1000000),
     TEST_END,
 };
