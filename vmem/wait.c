@@ -338,9 +338,7 @@ queue_append(struct kva__waitq *q, struct kva__waiter *w)
     if (q->last != NULL) {
         q->last->next = w;
     } else {
-        q->first = w;
-        q->passed = 0;
-        q->turn++;
+        q->first = w; /* passed and turn: queue_remove has seen to them */
         q->prev = NULL;
         q->next = wait.first;
         if (q->next != NULL) {

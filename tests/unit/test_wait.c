@@ -15,6 +15,7 @@
 #include "tests/misuse/digest.h"
 #include "tests/unit/tower.h"
 #include "vmem/vmem_store.h"
+#include "vmem/wait.h"
 
 #define Q ((size_t)4096)
 #define BASE ((uintptr_t)0x40000000)
@@ -231,6 +232,34 @@ what_is_left_goes_to_the_next(struct test_ctx *t)
     arena_end(vm);
 }
 
+/* So does what lies before what was taken. */
+static void
+both_sides_go_to_the_next(struct test_ctx *t)
+{
+    static const size_t quanta[3] = { 2, 6, 8 };
+    struct sleeper s[3];
+    uintptr_t a = 0;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = arena_full(17);
+    quanta_free(vm, 0, 16);
+    CHECK_EQ(vmem_alloc(vm, 16 * Q, VM_NOSLEEP, &a), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        s[i] = sleeper_make(vm, quanta[i]);
+        s[i].rq.minaddr = i == 0 ? BASE + 8 * Q : VMEM_ADDR_MIN;
+        sleeper_start(&s[i]);
+    }
+    vmem_free(vm, a, 16 * Q);
+    sleeper_join(&s[0], 0);
+    CHECK_EQ(s[0].addr, BASE + 8 * Q);
+    sleeper_join(&s[1], 0);
+    sleeper_join(&s[2], 0);
+    check_wakes(vm, 3, 3, 0);
+    arena_end(vm);
+}
+
 /* Only a hole in which the request fits, as it stands. */
 static void
 constraints_are_looked_at(struct test_ctx *t)
@@ -289,7 +318,7 @@ sources_wake_who_imports(struct test_ctx *t)
     CHECK_EQ(vmem_alloc(source, 4 * Q, VM_NOSLEEP, &a), 0);
     CHECK_EQ(vmem_alloc(child[1], 12 * Q, VM_NOSLEEP, &b), 0);
     s[0] = sleeper_make(grandchild, 8);
-    s[1] = sleeper_make(child[0], 3);
+    s[1] = sleeper_make(child[0], 4); /* just what will be free */
     sleeper_start(&s[0]);
     sleeper_start(&s[1]);
     vmem_free(source, a, 4 * Q); /* nothing for the older one */
@@ -300,7 +329,7 @@ sources_wake_who_imports(struct test_ctx *t)
     check_wakes(child[0], 1, 1, 0);
     check_wakes(grandchild, 1, 1, 0);
     vmem_xfree(grandchild, s[0].addr, 8 * Q);
-    vmem_xfree(child[0], s[1].addr, 3 * Q);
+    vmem_xfree(child[0], s[1].addr, 4 * Q);
     CHECK_EQ(vmem_size(source, VMEM_ALLOC), 0);
     vmem_destroy(grandchild);
     vmem_destroy(child[0]);
@@ -345,6 +374,44 @@ quantum_caches_keep_nothing(struct test_ctx *t)
             vmem_destroy(vm);
         }
     }
+}
+
+/* A run that is freed while its piece stays is for whom the quantum caches serve,
+ * and for nobody else. */
+static void
+runs_wake_who_is_cached(struct test_ctx *t)
+{
+    struct sleeper s[2];
+    uintptr_t a[33];
+    unsigned n = 0;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = arena_new(32, 8 * Q);
+    while (vmem_alloc(vm, Q, VM_NOSLEEP, &a[n]) == 0) {
+        n++;
+    }
+    CHECK_GE(n, 4);
+    s[0] = sleeper_make(vm, 1); /* of the arena */
+    s[1] = sleeper_make(vm, 1);
+    s[1].plain = true;
+    sleeper_start(&s[0]);
+    sleeper_start(&s[1]);
+    vmem_free(vm, a[--n], Q);
+    CHECK_EQ(kva_posix_waiters(), 1);
+    sleeper_join(&s[1], 0);
+    CHECK_EQ(s[1].addr, a[n]);
+    check_wakes(vm, 1, 1, 0);
+    CHECK_EQ(kva_posix_waiters(), 1);
+    vmem_free(vm, s[1].addr, Q);
+    while (n > 0) {
+        vmem_free(vm, a[--n], Q);
+    }
+    sleeper_join(&s[0], 0);
+    check_wakes(vm, 2, 2, 0);
+    vmem_xfree(vm, s[0].addr, Q);
+    arena_end(vm);
 }
 
 /* Of the holes of a source those within the bounds of the request wake. */
@@ -572,6 +639,8 @@ the_same_is_denied_once(struct test_ctx *t)
     vmem_xfree(vm, s[5].addr, Q); /* once more, and the last is asked too */
     until_asleep(6);
     CHECK_EQ(larder.have, 1);
+    vmem_retry(vm); /* nobody knows why: all may try */
+    until_asleep(6);
     larder.have = 13;
     vmem_retry(vm);
     for (unsigned i = 0; i < KVA_COUNT(quanta); i++) {
@@ -581,13 +650,255 @@ the_same_is_denied_once(struct test_ctx *t)
         }
     }
     CHECK_EQ(larder.have, 0);
-    /* the first: twice in vain; the last too */
-    check_wakes(vm, 7, 7 + 2 * 2, 2 * 2);
+    /* the first: twice in vain; the last too; and once each of them */
+    check_wakes(vm, 7, 7 + 2 * 2 + 6, 2 * 2 + 6);
     for (unsigned i = 0; i < KVA_COUNT(quanta); i++) {
         if (i != 5) {
             vmem_xfree(vm, s[i].addr, quanta[i] * Q);
         }
     }
+    vmem_destroy(vm);
+}
+
+/* An import function that takes more of the stock for who does not want the best
+ * fit, and one that takes half. */
+static int
+import_best(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+            vmem_addr_t *addr)
+{
+    return import_of_stock(source, (flags & VM_BESTFIT) != 0 ? size : 2 * size,
+                           flags, addr);
+}
+
+static void
+release_best(vmem_t *source, vmem_addr_t addr, vmem_size_t size)
+{
+    release_to_stock(source, addr, size);
+}
+
+static int
+import_half(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+            vmem_addr_t *addr)
+{
+    return import_of_stock(source, size / 2, flags, addr);
+}
+
+static void
+release_half(vmem_t *source, vmem_addr_t addr, vmem_size_t size)
+{
+    release_to_stock(source, addr, size / 2);
+}
+
+/* So much comes back to the stock, which is none for the first and is for the
+ * second one, who wants as much: in another way. */
+static void
+denied_and_served(struct sleeper *denied, struct sleeper *served, vmem_t *vm,
+                  size_t quanta)
+{
+    vmem_addr_t a;
+
+    larder.have = quanta;
+    CHECK_EQ(vmem_xalloc(vm, quanta * Q, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_NOSLEEP | VM_BESTFIT, &a),
+             0);
+    CHECK_EQ(larder.have, 0);
+    sleeper_start(denied);
+    sleeper_start(served);
+    vmem_xfree(vm, a, quanta * Q);
+    sleeper_join(served, 0);
+    CHECK_GE(vmem_cancel(denied->vm, NULL), 1);
+    sleeper_join(denied, KVA_EINTR);
+    vmem_xfree(served->vm, served->addr, served->rq.size);
+    CHECK_EQ(larder.have, quanta);
+}
+
+static void
+another_way_is_tried(struct test_ctx *t)
+{
+    struct sleeper s[2];
+    vmem_t *vm, *half;
+
+    (void)t;
+    PORT(NULL);
+    larder.calls = 0;
+    vm = vmem_create("stock", 0, 0, Q, import_best, release_best, NULL, 0,
+                     VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    s[0] = sleeper_make(vm, 2);
+    s[1] = sleeper_make(vm, 2);
+    s[1].rq.flags |= VM_BESTFIT;
+    denied_and_served(&s[0], &s[1], vm, 2);
+    vmem_destroy(vm);
+
+    vm = vmem_create("stock", 0, 0, Q, import_of_stock, release_to_stock, NULL,
+                     0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    s[0] = sleeper_make(vm, 2); /* asks for more than it needs */
+    s[0].rq.align = 4 * Q;
+    s[1] = sleeper_make(vm, 2);
+    denied_and_served(&s[0], &s[1], vm, 2);
+    half = vmem_create("half", 0, 0, Q, import_half, release_half, vm, 0,
+                       VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(half != NULL);
+    s[0] = sleeper_make(vm, 4);
+    s[1] = sleeper_make(half, 4);
+    denied_and_served(&s[0], &s[1], vm, 2);
+    vmem_destroy(half);
+    vmem_destroy(vm);
+}
+
+/* What goes back to where an import function had it from is for those who import
+ * so, and not for who waits for addresses. */
+static void
+releases_wake_who_imports(struct test_ctx *t)
+{
+    vmem_t *source, *child;
+    struct sleeper s;
+    vmem_addr_t a;
+
+    (void)t;
+    PORT(NULL);
+    source = arena_new(QUANTA, 0);
+    child = vmem_create("paged", 0, 0, Q, import_paged, vmem_free, source, 0,
+                        VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(child != NULL);
+    paged.frames = true;
+    CHECK_EQ(vmem_alloc(child, Q, VM_NOSLEEP, &a), 0);
+    s = sleeper_make(source, QUANTA);
+    sleeper_start(&s);
+    for (unsigned i = 0; i < 3; i++) {
+        vmem_addr_t b;
+
+        CHECK_EQ(vmem_alloc(child, Q, VM_NOSLEEP, &b), 0);
+        vmem_free(child, b, Q);
+        CHECK_EQ(kva_posix_waiters(), 1);
+    }
+    vmem_free(child, a, Q);
+    sleeper_join(&s, 0);
+    check_wakes(source, 1, 1, 0);
+    vmem_destroy(child);
+    arena_end(source);
+}
+
+static void
+no_release(vmem_t *source, vmem_addr_t addr, vmem_size_t size)
+{
+    (void)source;
+    (void)addr;
+    (void)size;
+}
+
+static struct {
+    vmem_t *vm;
+    uintptr_t own; /* of a span, taken, and free when somebody tries */
+    unsigned tries;
+} gift;
+
+/* The second time it has what is wanted, and something is freed meanwhile. */
+static int
+import_and_free(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+                vmem_addr_t *addr)
+{
+    (void)source;
+    (void)flags;
+    if (size != 8 * Q || --gift.tries != 0) {
+        return KVA_ENOMEM;
+    }
+    vmem_xfree(gift.vm, gift.own, 4 * Q);
+    *addr = BASE + 1024 * Q;
+    return 0;
+}
+
+/* He who tries is offered what comes meanwhile, as the oldest; and passes it on
+ * when he does not need it. */
+static void
+what_comes_meanwhile_is_passed_on(struct test_ctx *t)
+{
+    struct sleeper s[2];
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = vmem_create("gift", BASE, 4 * Q, Q, import_and_free, no_release, NULL,
+                     0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    gift.vm = vm;
+    gift.tries = 0;
+    CHECK_EQ(vmem_xalloc(vm, 4 * Q, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_NOSLEEP, &gift.own),
+             0);
+    s[0] = sleeper_make(vm, 8);
+    s[0].rq.minaddr = BASE; /* within the bounds of what is freed, too */
+    s[1] = sleeper_make(vm, 4);
+    sleeper_start(&s[0]);
+    sleeper_start(&s[1]);
+    gift.tries = 1;
+    vmem_retry(vm);
+    sleeper_join(&s[0], 0);
+    CHECK_EQ(s[0].addr, BASE + 1024 * Q);
+    sleeper_join(&s[1], 0);
+    CHECK_EQ(s[1].addr, BASE);
+    vmem_xfree(vm, s[0].addr, 8 * Q);
+    arena_end(vm);
+}
+
+/* What his own import takes and gives back does not wake who waits for what else
+ * it needs: or he would try for ever. */
+static void
+ones_own_import_wakes_nobody(struct test_ctx *t)
+{
+    struct sleeper s;
+    vmem_t *source;
+
+    (void)t;
+    PORT(NULL);
+    source = arena_new(QUANTA, 0);
+    paged.vm = vmem_create("paged", 0, 0, Q, import_paged, vmem_free, source, 0,
+                           VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(paged.vm != NULL);
+    paged.calls = 1000;
+    paged.frames = false;
+    s = sleeper_make(paged.vm, 4);
+    returned = 0;
+    CHECK_EQ(pthread_create(&s.thread, NULL, sleeper_run, &s), 0);
+    while (kva_posix_waiters() != 1 &&
+           __atomic_load_n(&returned, __ATOMIC_RELAXED) == 0) {
+        kva_port_relax();
+    }
+    CHECK_EQ(__atomic_load_n(&returned, __ATOMIC_RELAXED), 0);
+    CHECK_GE(paged.calls, 990);
+    CHECK_EQ(vmem_cancel(paged.vm, NULL), 1);
+    sleeper_join(&s, KVA_EINTR);
+    vmem_destroy(paged.vm);
+    arena_end(source);
+}
+
+/* What all want is a sum that does not wrap. */
+static void
+much_is_wanted(struct test_ctx *t)
+{
+    static struct kva_vmem allowed;
+    struct sleeper s[3];
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = vmem_create("own", 0, 0, Q, import_if_allowed, release_nowhere,
+                     &allowed, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    allowed.qcache_max = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        s[i] = sleeper_make(vm, i == 0 ? 2 : SIZE_MAX / Q / 2 + 1);
+        sleeper_start(&s[i]);
+        CHECK_EQ(kva__wait_wanted(), i == 0   ? 2 * Q
+                                     : i == 1 ? s[1].rq.size + 2 * Q
+                                              : SIZE_MAX);
+    }
+    CHECK_EQ(vmem_cancel(vm, NULL), 3);
+    for (unsigned i = 0; i < 3; i++) {
+        sleeper_join(&s[i], KVA_EINTR);
+    }
+    CHECK_EQ(kva__wait_wanted(), 0);
     vmem_destroy(vm);
 }
 
@@ -741,12 +1052,16 @@ grants_that_feed_the_head_count(struct test_ctx *t)
         vmem_free(vm, a, Q);
         CHECK_EQ(vmem_alloc(stocked, Q, VM_NOSLEEP, &a), 0);
         vmem_free(stocked, a, Q);
+        CHECK_EQ(vmem_xalloc_addr(stocked, BASE + 1026 * Q, Q, VM_NOSLEEP), 0);
+        vmem_xfree(stocked, BASE + 1026 * Q, Q);
     }
     CHECK_EQ(vmem_alloc(source, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
     CHECK_EQ(vmem_alloc(child, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
     CHECK_EQ(vmem_alloc(sibling, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
     CHECK_EQ(vmem_alloc(stocked, Q, VM_NOSLEEP, &a), 0);
     vmem_free(stocked, a, Q);
+    CHECK_EQ(vmem_xalloc_addr(stocked, BASE + 1026 * Q, Q, VM_NOSLEEP), 0);
+    vmem_xfree(stocked, BASE + 1026 * Q, Q);
     vmem_free(source, all, 12 * Q);
     sleeper_join(&s, 0);
     check_wakes(child, 1, 1, 0);
@@ -758,6 +1073,313 @@ grants_that_feed_the_head_count(struct test_ctx *t)
     vmem_destroy(sibling);
     vmem_destroy(child);
     vmem_destroy(source);
+}
+
+/* One quantum, which is there, so many times. */
+static void
+pass(vmem_t *vm, unsigned n)
+{
+    uintptr_t a;
+
+    for (unsigned i = 0; i < n; i++) {
+        CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), 0);
+        vmem_free(vm, a, Q);
+    }
+}
+
+/* Whoever is the head next is passed as often before others are refused. */
+static void
+each_head_is_passed_64_times(struct test_ctx *t)
+{
+    static const size_t eights[2] = { 8, 8 };
+    struct sleeper s[2];
+    uintptr_t a = 0;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = arena_full(16);
+    quanta_free(vm, 15, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        sleepers_start(s, vm, eights, 2);
+        pass(vm, PASS_MAX);
+        CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+        s[0].cookie = s;
+        CHECK_EQ(kva_posix_waiters(), 2);
+        quanta_free(vm, 0, 8);
+        sleeper_join(&s[0], 0);
+        pass(vm, PASS_MAX);
+        CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+        vmem_xfree(vm, s[0].addr, 8 * Q);
+        sleeper_join(&s[1], 0);
+        pass(vm, 2 * PASS_MAX);
+        for (unsigned k = 0; k < 8; k++) { /* as it was */
+            CHECK_EQ(vmem_xalloc_addr(vm, BASE + k * Q, Q, VM_NOSLEEP),
+                     KVA_ENOMEM);
+        }
+        vmem_xfree(vm, s[1].addr, 8 * Q);
+        for (unsigned k = 0; k < 8; k++) {
+            CHECK_EQ(vmem_xalloc_addr(vm, BASE + k * Q, Q, VM_NOSLEEP), 0);
+        }
+    }
+    arena_end(vm);
+}
+
+static struct {
+    vmem_t *vm;
+    struct sleeper *head, *next;
+} leaver;
+
+/* While somebody's import is under way, which comes to nothing, the head goes, or
+ * somebody else comes. */
+static int
+import_while_head_goes(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+                       vmem_addr_t *addr)
+{
+    (void)source;
+    (void)size;
+    (void)flags;
+    (void)addr;
+    if (leaver.head != NULL) {
+        struct sleeper *head = leaver.head;
+
+        leaver.head = NULL;
+        CHECK_EQ(vmem_cancel(leaver.vm, head), 1);
+        sleeper_join(head, KVA_EINTR);
+    }
+    if (leaver.next != NULL) {
+        struct sleeper *next = leaver.next;
+
+        leaver.next = NULL;
+        sleeper_start(next);
+    }
+    return KVA_ENOMEM;
+}
+
+/* A grant that failed did not pass the head that there is by now. */
+static void
+heads_are_told_apart(struct test_ctx *t)
+{
+    struct sleeper s[2];
+    uintptr_t a = 0;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = vmem_create("leaver", BASE, 4 * Q, Q, import_while_head_goes,
+                     no_release, NULL, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    leaver.vm = vm;
+    leaver.head = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        s[i] = sleeper_make(vm, 8);
+        s[i].cookie = &s[i];
+        sleeper_start(&s[i]);
+    }
+    leaver.head = &s[0];
+    CHECK_EQ(vmem_alloc(vm, 5 * Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+    CHECK_PTR(leaver.head, NULL);
+    pass(vm, PASS_MAX);
+    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+    CHECK_EQ(vmem_cancel(vm, NULL), 1);
+    sleeper_join(&s[1], KVA_EINTR);
+    vmem_destroy(vm);
+}
+
+/* What comes to nothing has passed nobody, and who was refused on its account is
+ * let in. */
+static void
+failures_do_not_pass(struct test_ctx *t)
+{
+    struct sleeper s[2];
+    uintptr_t a = 0;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = vmem_create("leaver", BASE, 4 * Q, Q, import_while_head_goes,
+                     no_release, NULL, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(vm != NULL);
+    leaver.vm = vm;
+    leaver.head = NULL;
+    s[0] = sleeper_make(vm, 8);
+    sleeper_start(&s[0]);
+    pass(vm, PASS_MAX - 1);
+    s[1] = sleeper_make(vm, 1);
+    leaver.next = &s[1];
+    CHECK_EQ(vmem_alloc(vm, 5 * Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+    CHECK_EQ(kva_posix_waiters(), 1);
+    sleeper_join(&s[1], 0);
+    CHECK_GE(held_back(vm), 1);
+    CHECK_EQ(vmem_cancel(vm, NULL), 1);
+    sleeper_join(&s[0], KVA_EINTR);
+    vmem_xfree(vm, s[1].addr, Q);
+    vmem_destroy(vm);
+}
+
+/* While the head has others give back what they hold nobody is refused for it:
+ * they may need some to do so. */
+static void
+give_by_taking(vmem_t *vm, vm_flag_t flags)
+{
+    (void)flags;
+    if (vmem_size(vm, VMEM_FREE) != 0) {
+        pass(vm, 2 * PASS_MAX);
+    }
+}
+
+static void
+who_presses_holds_nobody_up(struct test_ctx *t)
+{
+    uintptr_t a = 0;
+    struct sleeper s;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = arena_full(16);
+    quanta_free(vm, 15, 1);
+    vmem_set_reclaim(vm, give_by_taking);
+    s = sleeper_make(vm, 8);
+    sleeper_start(&s);
+    vmem_set_reclaim(vm, NULL);
+    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM); /* but now */
+    CHECK_EQ(vmem_cancel(vm, NULL), 1);
+    sleeper_join(&s, KVA_EINTR);
+    arena_end(vm);
+}
+
+/* An import function that loses the flags, and so that it is the head's. */
+static int
+import_forgetful(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+                 vmem_addr_t *addr)
+{
+    (void)flags;
+    return import_paged(source, size, VM_NOSLEEP, addr);
+}
+
+static int
+import_none(vmem_t *source, vmem_size_t size, vm_flag_t flags,
+            vmem_addr_t *addr)
+{
+    (void)source;
+    (void)size;
+    (void)flags;
+    (void)addr;
+    return KVA_ENOMEM;
+}
+
+/* What is kept for the head is what feeds it: others are told of the rest. */
+static void
+what_does_not_feed_the_head_is_not_kept(struct test_ctx *t)
+{
+    vmem_t *source, *child, *beside;
+    struct sleeper s[2];
+
+    (void)t;
+    PORT(NULL);
+    source = arena_full(16);
+    child = child_new(source);
+    beside = vmem_create("beside", BASE + 1024 * Q, 2 * Q, Q, import_none,
+                         no_release, source, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(beside != NULL);
+    CHECK_EQ(vmem_xalloc_addr(beside, BASE + 1024 * Q, 2 * Q, VM_NOSLEEP), 0);
+    s[0] = sleeper_make(child, 8);
+    s[1] = sleeper_make(beside, 2);
+    sleeper_start(&s[0]);
+    sleeper_start(&s[1]);
+    quanta_free(source, 15, 1);
+    pass(source, PASS_MAX);
+    until_asleep(2);
+    check_wakes(beside, 0, 0, 0);
+    vmem_retry(source); /* for both, one after the other */
+    until_asleep(2);
+    vmem_xfree(beside, BASE + 1024 * Q, 2 * Q);
+    sleeper_join(&s[1], 0);
+    check_wakes(beside, 1, 2, 1);
+    CHECK_EQ(vmem_cancel(child, NULL), 1);
+    sleeper_join(&s[0], KVA_EINTR);
+    vmem_xfree(beside, s[1].addr, 2 * Q);
+    vmem_destroy(beside);
+    vmem_destroy(child);
+    arena_end(source);
+}
+
+/* The head is not refused what it imports, though it was passed often enough that
+ * others are. */
+static void
+head_is_not_refused_for_itself(struct test_ctx *t)
+{
+    vmem_t *source;
+    struct sleeper s;
+    uintptr_t a;
+
+    (void)t;
+    PORT(NULL);
+    source = arena_new(QUANTA, 0);
+    paged.vm = vmem_create("paged", 0, 0, Q, import_forgetful, vmem_free,
+                           source, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(paged.vm != NULL);
+    paged.calls = 1000;
+    paged.frames = false;
+    s = sleeper_make(paged.vm, 4);
+    sleeper_start(&s);
+    for (unsigned i = 0; vmem_alloc(source, Q, VM_NOSLEEP, &a) == 0; i++) {
+        CHECK_LT(i, PASS_MAX);
+        vmem_free(source, a, Q);
+    }
+    paged.frames = true;
+    vmem_retry(paged.vm);
+    sleeper_join(&s, 0);
+    vmem_xfree(paged.vm, s.addr, 4 * Q);
+    vmem_destroy(paged.vm);
+    arena_end(source);
+}
+
+/* A hole that is kept for the head is for the next one when the head is gone;
+ * and so is what was there, and refused, before. */
+static void
+what_was_kept_is_offered(struct test_ctx *t)
+{
+    (void)t;
+    PORT(NULL);
+    for (unsigned kept = 0; kept < 2; kept++) {
+        vmem_t *vm = arena_full(16);
+        struct sleeper s[2];
+
+        s[0] = sleeper_make(vm, 8);
+        s[1] = sleeper_make(vm, kept ? 2 : 1);
+        s[0].cookie = s;
+        sleeper_start(&s[0]);
+        if (kept) {
+            sleeper_start(&s[1]);
+        }
+        quanta_free(vm, 15, 1);
+        pass(vm, PASS_MAX);
+        if (kept) {
+            quanta_free(vm, 14, 1);
+        } else {
+            sleeper_start(&s[1]); /* refused */
+        }
+        CHECK_EQ(kva_posix_waiters(), 2);
+        CHECK_EQ(vmem_cancel(vm, s), 1);
+        sleeper_join(&s[0], KVA_EINTR);
+        CHECK_EQ(kva_posix_waiters(), 0);
+        sleeper_join(&s[1], 0);
+        check_wakes(vm, 2, 1, 0);
+        for (unsigned i = 0; i < 2; i++) { /* nothing is kept any more */
+            s[i] = sleeper_make(vm, 8);
+            s[i].cookie = &s[i];
+            sleeper_start(&s[i]);
+        }
+        CHECK_EQ(vmem_cancel(vm, &s[0]), 1);
+        sleeper_join(&s[0], KVA_EINTR);
+        CHECK_EQ(kva_posix_waiters(), 1);
+        CHECK_EQ(vmem_cancel(vm, NULL), 1);
+        sleeper_join(&s[1], KVA_EINTR);
+        check_wakes(vm, 4, 1, 0);
+        arena_end(vm);
+    }
 }
 
 /* Who is held back gets what is there as soon as the head is gone, whether it
@@ -823,6 +1445,92 @@ tick_and_wake(void *arg, const void *channel)
     kva_port_wake(channel);
 }
 
+static struct {
+    vmem_t *vm;
+    enum {
+        WOKEN_CANCELLED,
+        WOKEN_INTERRUPTED, /* by the port */
+        CANCELLED_IN_VAIN,
+        WOKEN_IN_VAIN,
+        IN_VAIN,
+        WAYS
+    } way;
+} meanwhile;
+
+/* Somebody is about to sleep: he is woken, cancelled, and refused. */
+static void
+all_at_once(void *arg, const void *channel)
+{
+    vmem_t *vm = meanwhile.vm;
+
+    (void)arg;
+    (void)channel;
+    CHECK_EQ(kva__wait_wanted(), Q);
+    switch (meanwhile.way) {
+    case WOKEN_CANCELLED:
+        quanta_free(vm, 0, 1);
+        CHECK_EQ(vmem_cancel(vm, NULL), 1);
+        CHECK_EQ(vmem_cancel(vm, NULL), 0);
+        CHECK_EQ(kva__wait_wanted(), 0);
+        break;
+    case WOKEN_INTERRUPTED:
+        quanta_free(vm, 0, 1);
+        (void)kva_posix_cancel_waits();
+        break;
+    case CANCELLED_IN_VAIN:
+        CHECK_EQ(vmem_cancel(vm, NULL), 1);
+        CHECK_EQ(kva__wait_in_vain(1), 0);
+        break;
+    case WOKEN_IN_VAIN:
+        quanta_free(vm, 0, 1);
+        CHECK_EQ(kva__wait_in_vain(1), 0);
+        break;
+    default: /* the third time in a row */
+        CHECK_EQ(kva__wait_in_vain(0), 0);
+        CHECK_EQ(kva__wait_in_vain(3), 0);
+        CHECK_EQ(kva__wait_in_vain(3), 0);
+        kva__wait_progress();
+        CHECK_EQ(kva__wait_in_vain(3), 0);
+        CHECK_EQ(kva__wait_in_vain(3), 0);
+        CHECK_EQ(kva__wait_in_vain(3), 1);
+        CHECK_EQ(kva__wait_in_vain(3), 0);
+    }
+}
+
+/* Who was cancelled has nothing, though he was woken as well; a port's
+ * interruption of a wait is none for who was woken; and who was either is not
+ * refused for passes in vain. */
+static void
+one_end_of_several(struct test_ctx *t)
+{
+    static const int err[WAYS] = { KVA_EINTR, 0, KVA_EINTR, 0, KVA_ENOMEM };
+    uintptr_t a = 0;
+
+    (void)t;
+    PORT(NULL);
+    for (unsigned i = 0; i < WAYS; i++) {
+        meanwhile.vm = arena_full(4);
+        meanwhile.way = i;
+        kva_posix_wait_hook(all_at_once, NULL);
+        CHECK_EQ(vmem_alloc(meanwhile.vm, Q, VM_SLEEP, &a), err[i]);
+        kva_posix_wait_hook(NULL, NULL);
+        if (i == WOKEN_CANCELLED) {
+            CHECK_EQ(vmem_alloc(meanwhile.vm, Q, VM_NOSLEEP, &a), 0);
+        }
+        CHECK_EQ(a, BASE);
+        arena_end(meanwhile.vm);
+    }
+}
+
+static void
+never(void *arg, const void *channel)
+{
+    (void)arg;
+    (void)channel;
+    tick.calls++;
+    (void)kva_posix_cancel_waits();
+}
+
 /* The moment is fixed at the start: waking up does not put it off. */
 static void
 waits_time_out(struct test_ctx *t)
@@ -847,6 +1555,9 @@ waits_time_out(struct test_ctx *t)
     CHECK_EQ(vmem_xalloc_timed(vm, &rq, 1000, NULL, &a), KVA_ETIMEDOUT);
     CHECK_EQ(tick.calls, 1);
     check_wakes(vm, 2, 0, 0);
+    kva_posix_wait_hook(never, NULL);
+    tick.calls = 0;
+    CHECK_EQ(vmem_xalloc_timed(vm, &rq, UINT64_MAX, NULL, &a), KVA_EINTR);
     rq.flags = VM_NOSLEEP; /* has no patience at all */
     CHECK_EQ(vmem_xalloc_timed(vm, &rq, 1000, NULL, &a), KVA_ENOMEM);
     CHECK_EQ(tick.calls, 1);
@@ -892,15 +1603,6 @@ waits_are_cancelled(struct test_ctx *t)
     check_wakes(vm, 4, 1, 0);
     vmem_destroy(other);
     arena_end(vm);
-}
-
-static void
-never(void *arg, const void *channel)
-{
-    (void)arg;
-    (void)channel;
-    tick.calls++;
-    (void)kva_posix_cancel_waits();
 }
 
 static int
@@ -1078,6 +1780,8 @@ pool_limits_are_fair(struct test_ctx *t)
         CHECK_EQ(pthread_create(&g[i].thread, NULL, getter_run, &g[i]), 0);
         until_asleep(i + 1);
     }
+    CHECK_EQ(kva__wait_wanted(), 0); /* no memory */
+    CHECK_EQ(kva__wait_in_vain(1), 0);
     for (unsigned i = 0; i < 3; i++) {
         kva_pool_put(&pp, object[i]);
         CHECK_EQ(kva_posix_waiters(), 3 - i);
@@ -1099,21 +1803,36 @@ const struct test wait_tests[] = {
     TEST("wait", first_in_first_out),
     TEST("wait", too_small_wakes_nobody),
     TEST("wait", what_is_left_goes_to_the_next),
+    TEST("wait", both_sides_go_to_the_next),
     TEST("wait", constraints_are_looked_at),
     TEST("wait", sources_wake_who_imports),
     TEST("wait", quantum_caches_keep_nothing),
+    TEST("wait", runs_wake_who_is_cached),
     TEST("wait", imports_are_constrained_too),
     TEST("wait", limits_are_waited_for),
     TEST("wait", retry_is_told),
     TEST("wait", another_hole_is_remembered),
     TEST("wait", the_same_is_denied_once),
+    TEST("wait", another_way_is_tried),
+    TEST("wait", releases_wake_who_imports),
+    TEST("wait", what_comes_meanwhile_is_passed_on),
+    TEST("wait", ones_own_import_wakes_nobody),
+    TEST("wait", much_is_wanted),
     TEST("wait", arenas_are_not_ended_under_waiters),
     TEST("wait", tags_are_waited_for),
     TEST("wait", head_is_passed_64_times),
+    TEST("wait", each_head_is_passed_64_times),
+    TEST("wait", heads_are_told_apart),
+    TEST("wait", failures_do_not_pass),
+    TEST("wait", who_presses_holds_nobody_up),
+    TEST("wait", what_does_not_feed_the_head_is_not_kept),
+    TEST("wait", head_is_not_refused_for_itself),
+    TEST("wait", what_was_kept_is_offered),
     TEST("wait", grants_that_feed_the_head_count),
     TEST("wait", who_was_held_back_is_next),
     TEST("wait", waits_time_out),
     TEST("wait", waits_are_cancelled),
+    TEST("wait", one_end_of_several),
     TEST("wait", hopeless_ones_fail_at_once),
     TEST("wait", abort_means_at_once),
     TEST("wait", pool_caches_keep_nothing),
