@@ -163,7 +163,6 @@ kva_lru_insert(struct kva_lru *lru, struct kva_lru_page *page)
     irq = kva_port_lock(&lru->lock);
     listed = page->listed;
     if (!listed) {
-        page->tried = false;
         link_hot(lru, page);
         look_at_share(lru, page->object);
     }
@@ -241,9 +240,6 @@ next_page(struct kva_lru *lru)
     if (object != NULL) {
         page = object->cold;
     }
-    while (page != NULL && page->tried) { /* by somebody else's pass */
-        page = page->hotter;
-    }
     return page;
 }
 
@@ -264,11 +260,9 @@ try_page(struct kva_lru *lru, struct kva_lru_page *page, kva_irq_t *irq)
         unlink_page(lru, page);
         link_hot(lru, page);
         large_remove(lru, object);
-        lru->busy++;
         return 0;
     }
     take_off(lru, page);
-    lru->released++;
     kva_port_unlock(&lru->lock, *irq);
     bytes = lru->release(lru->arg, page);
     lru->unlock(lru->arg, object);
@@ -305,7 +299,7 @@ clean(void *arg, struct kva_want *want)
             break;
         }
         done += try_page(lru, page, &irq);
-        want->work -= want->work == KVA_WORK_ALL ? 0 : 1u;
+        want->work--;
     }
     want->promised = lru->promised;
     kva_port_unlock(&lru->lock, irq);

@@ -71,7 +71,6 @@ struct kva_lru {
     size_t pages;                 /* (l) */
     struct kva_lru_object *large; /* (l) found above their share */
     size_t promised;              /* (l) in the call under way */
-    unsigned long released, busy; /* (l) pages */
     struct kva_cleaner cleaner;
 };
 

@@ -83,7 +83,7 @@ clean(void *arg, struct kva_want *want)
         wake(sh);
     }
     want->promised = promise(sh);
-    want->work -= want->work == KVA_WORK_ALL ? 0 : n;
+    want->work -= n;
     kva_port_unlock(&sh->lock, irq);
     if (n != 0 && sh->request != NULL) {
         sh->request(sh->arg, n);

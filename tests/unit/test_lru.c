@@ -66,6 +66,14 @@ release(void *arg, struct kva_lru_page *page)
     return KVA_PAGE_SIZE;
 }
 
+static size_t
+count_only(void *arg, struct kva_lru_page *page)
+{
+    (void)arg;
+    (void)page;
+    return KVA_PAGE_SIZE;
+}
+
 static void
 world_up(struct world *w, unsigned share)
 {
@@ -162,6 +170,8 @@ as_the_naive_list(struct test_ctx *t)
         w.object[test_rand_below(t, OBJECTS)].locked =
             test_rand_below(t, 2) == 0;
         if (!w.page[i].in) {
+            kva_lru_touch(&w.lru, &w.page[i].lru); /* is not on the list */
+            CHECK_EQ(kva_lru_pages(&w.lru), w.n);
             insert(&w, i);
         } else if (test_rand_below(t, 2) == 0) {
             touch(&w, i);
@@ -254,6 +264,130 @@ too_large_shares(struct test_ctx *t)
     world_down(&w);
 }
 
+/* An object that has too many since others have less is found when a page of it
+ * is used. */
+static void
+shares_are_looked_at_when_used(struct test_ctx *t)
+{
+    static struct world w;
+
+    (void)t;
+    world_up(&w, 50);
+    for (unsigned i = 0; i < 22; i++) { /* the last ten are of one */
+        w.page[i].lru.object = &w.object[i < 12 ? 1 + i % 7 : 0].lru;
+        insert(&w, i);
+    }
+    for (unsigned i = 4; i < 12; i++) {
+        take_out(&w, i);
+    }
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+    CHECK_EQ(w.released[0], 0); /* the coldest */
+    naive_remove(&w, 0);
+    touch(&w, 15);
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+    CHECK_EQ(w.released[1], 12); /* the coldest of that one */
+    naive_remove(&w, 12);
+    world_down(&w);
+}
+
+/* An object whose last page was removed is its owner's again. */
+static void
+last_pages_take_the_object_along(struct test_ctx *t)
+{
+    static struct world w;
+    struct kva_lru_page page[3];
+    struct object *o = calloc(1, sizeof(*o));
+
+    (void)t;
+    CHECK(o != NULL);
+    world_up(&w, 50);
+    for (unsigned i = 0; i < 3; i++) {
+        page[i] = (struct kva_lru_page){ .object = &o->lru };
+        kva_lru_insert(&w.lru, &page[i]);
+    }
+    CHECK(o->lru.large);
+    for (unsigned i = 0; i < 3; i++) {
+        kva_lru_remove(&w.lru, &page[i]);
+    }
+    CHECK(!o->lru.large);
+    CHECK_PTR(w.lru.large, NULL);
+    free(o);
+    CHECK_EQ(kva_reclaim(1), 0);
+    kva_lru_fini(&w.lru);
+}
+
+/* Percent of more than a hundred pages, to the page. */
+static void
+shares_of_many(struct test_ctx *t)
+{
+    static struct kva_lru_page page[350];
+    static struct world w;
+
+    (void)t;
+    world_up(&w, 20);
+    w.lru.release = count_only;
+    for (unsigned i = 0; i < 350; i++) { /* one may have 70, and has 71 */
+        page[i].object = &w.object[i < 350 - 71 ? 1 + i % 7 : 0].lru;
+        kva_lru_insert(&w.lru, &page[i]);
+    }
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+    CHECK_EQ(w.object[0].lru.pages, 70);
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE); /* 70 of 349 are too many */
+    CHECK_EQ(w.object[0].lru.pages, 69);
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE); /* but 69 of 348 are not */
+    CHECK_EQ(w.object[0].lru.pages, 69);
+    CHECK(!page[0].listed);
+    CHECK(w.object[0].lru.large); /* it may be again when others have less */
+    for (unsigned i = 350 - 69; i < 350 - 35; i++) {
+        kva_lru_remove(&w.lru, &page[i]);
+    }
+    kva_lru_touch(&w.lru, &page[340]);
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+    CHECK(w.object[0].lru.large); /* with 35 of 313 */
+    for (unsigned i = 350 - 35; i < 350 - 30; i++) {
+        kva_lru_remove(&w.lru, &page[i]);
+    }
+    CHECK_EQ(kva_reclaim(1), KVA_PAGE_SIZE);
+    CHECK(!w.object[0].lru.large); /* 30 of 307 are half of what it may have */
+    for (unsigned i = 0; i < 350; i++) {
+        kva_lru_remove(&w.lru, &page[i]);
+    }
+    kva_lru_fini(&w.lru);
+}
+
+/* Promises are a sum that does not wrap. */
+static size_t
+promise_too_much(void *arg, struct kva_lru_page *page)
+{
+    struct world *w = arg;
+
+    (void)release(arg, page);
+    if (w->nreleased == 1) {
+        return KVA_PAGE_SIZE;
+    }
+    kva_lru_promise(&w->lru, SIZE_MAX);
+    kva_lru_promise(&w->lru, KVA_PAGE_SIZE);
+    return 0;
+}
+
+static void
+promises_do_not_wrap(struct test_ctx *t)
+{
+    static struct world w;
+
+    (void)t;
+    world_up(&w, 0);
+    w.lru.release = promise_too_much;
+    for (unsigned i = 0; i < 40; i++) {
+        insert(&w, i);
+    }
+    CHECK_EQ(kva_reclaim(4 * KVA_PAGE_SIZE), KVA_PAGE_SIZE);
+    CHECK_EQ(w.nreleased, 2);
+    naive_remove(&w, w.released[0]);
+    naive_remove(&w, w.released[1]);
+    world_down(&w);
+}
+
 /* Dirty pages are written out, and come later: no more of them than is wanted,
  * unless what was freed so far did not do. */
 static size_t
@@ -269,7 +403,9 @@ put_out(void *arg, struct kva_lru_page *page)
 static void
 promised_pages_count(struct test_ctx *t)
 {
-    struct kva_want want = { .bytes = 5 * KVA_PAGE_SIZE, .work = KVA_WORK_ALL };
+    struct kva_want want = { .bytes = 5 * KVA_PAGE_SIZE,
+                             .work = KVA_WORK_ALL,
+                             .urgency = KVA_URGENCY_MEDIUM };
     static struct world w;
 
     (void)t;
@@ -324,20 +460,27 @@ misuse_is_told(struct test_ctx *t)
 static void
 some_stay(struct test_ctx *t)
 {
-    static struct world w;
+    struct kva_lru_page page[12];
+    struct kva_lru lru = { .name = "pages",
+                           .trylock = trylock,
+                           .unlock = unlock,
+                           .release = count_only,
+                           .cleaner.retain = 5 * KVA_PAGE_SIZE + 1 };
+    struct object o = { .locked = false };
+    size_t work = KVA_WORK_ALL;
 
     (void)t;
-    world_up(&w, 0);
-    w.lru.cleaner.retain = 5 * KVA_PAGE_SIZE;
+    kva_lru_init(&lru);
+    CHECK_EQ(lru.cleaner.stage, KVA_STAGE_PAGES);
     for (unsigned i = 0; i < 12; i++) {
-        insert(&w, i);
+        page[i] = (struct kva_lru_page){ .object = &o.lru };
+        kva_lru_insert(&lru, &page[i]);
     }
     CHECK_EQ(kva_reclaim(SIZE_MAX), 7 * KVA_PAGE_SIZE);
-    CHECK_EQ(kva_lru_pages(&w.lru), 5);
-    for (unsigned i = 0; i < 7; i++) {
-        naive_remove(&w, w.released[i]);
-    }
-    world_down(&w);
+    CHECK_EQ(kva_lru_pages(&lru), 5);
+    CHECK_EQ(kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work),
+             5 * KVA_PAGE_SIZE);
+    kva_lru_fini(&lru);
 }
 
 /* ---- threads ------------------------------------------------------------ */
@@ -470,7 +613,11 @@ const struct test lru_tests[] = {
     TEST_COUNT("lru", as_the_naive_list, 3000, 100000, 3000000),
     TEST("lru", too_large_a_share),
     TEST("lru", too_large_shares),
+    TEST("lru", shares_are_looked_at_when_used),
+    TEST("lru", last_pages_take_the_object_along),
+    TEST("lru", shares_of_many),
     TEST("lru", promised_pages_count),
+    TEST("lru", promises_do_not_wrap),
     TEST("lru", misuse_is_told),
     TEST("lru", some_stay),
     TEST_COUNT("lru", passes_meet_users, 1000, 30000, 1000000),
