@@ -240,6 +240,16 @@ arenas_have_one_behind(struct test_ctx *t)
 static bool seen_marked, entered;
 
 static void
+leave_without(void *arg)
+{
+    (void)arg;
+    CHECK_PANIC(kva_reserve_leave(),
+                "kva_reserve_leave: task current: 0x0: expected a task that is "
+                "marked, found none that can be");
+    entered = true;
+}
+
+static void
 look(void *arg)
 {
     (void)arg;
@@ -289,6 +299,10 @@ marks_nest(struct test_ctx *t)
         kva_reserve_leave(),
         "kva_reserve_leave: task current: 0x0: expected a task that is marked, "
         "found one that is not");
+    entered = false;
+    kva_posix_interrupt_set(leave_without, NULL);
+    kva_posix_interrupt();
+    CHECK(entered);
 }
 
 /* ---- metadata ------------------------------------------------------------- */
@@ -675,12 +689,49 @@ constructors_may_fail(struct test_ctx *t)
     tower_end();
 }
 
+/* What is kept is anybody's memory and no page of the reserve, whoever asks; less
+ * than none is none; and at its limit a pool makes no slabs for nothing. */
+static void
+reserves_are_not_filled_from_theirs(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    struct kva_pool_stat st;
+    struct kva_pool pp;
+    void *p;
+
+    (void)t;
+    start();
+    CHECK_EQ(pool_init(&pp, 2000, 0, 0, 0, "empty", NULL, KVA_IPL_NONE), 0);
+    hoard_all(&h);
+    CHECK_EQ(pool_setreserve(&pp, 4), KVA_ENOMEM);
+    CHECK_EQ(kva_reserve_enter(), 0);
+    CHECK_EQ(pool_setreserve(&pp, 5), KVA_ENOMEM);
+    kva_reserve_leave();
+    CHECK_EQ(used(), 0);
+    CHECK_EQ(pool_setreserve(&pp, -1), 0);
+    pool_stat(&pp, &st);
+    CHECK_EQ(st.reserve_wanted, 0);
+    CHECK_EQ(st.slabs, 0);
+    pool_sethardlimit(&pp, 1, NULL, 0);
+    p = pool_get(&pp, PR_NOWAIT | PR_RESERVE);
+    CHECK(p != NULL);
+    CHECK_PTR(pool_get(&pp, PR_NOWAIT | PR_RESERVE), NULL);
+    pool_stat(&pp, &st);
+    CHECK_EQ(st.slabs, 1);
+    CHECK_EQ(st.objects_out, 1);
+    pool_put(&pp, p);
+    pool_destroy(&pp);
+    hoard_end(&h);
+    tower_end();
+}
+
 /* Pools that have none say so. */
 static void
 some_have_no_reserve(struct test_ctx *t)
 {
     struct hoard h = { .n = 0 };
-    pool_cache_t pc;
+    struct kva_pool_stat st;
+    pool_cache_t pc, fw = NULL;
 
     (void)t;
     start();
@@ -688,8 +739,19 @@ some_have_no_reserve(struct test_ctx *t)
                          NULL, NULL, NULL);
     CHECK(pc != NULL);
     CHECK_EQ(pool_cache_setreserve(pc, 4), KVA_ENOTSUP);
+    if (kva_pool_debug_set("firewall=walled", NULL) == 0) {
+        fw = pool_cache_init(64, 0, 0, 0, "walled", NULL, KVA_IPL_NONE, NULL,
+                             NULL, NULL);
+        CHECK(fw != NULL);
+        CHECK_EQ(pool_cache_setreserve(fw, 4), KVA_ENOTSUP);
+        pool_cache_destroy(fw);
+        CHECK_EQ(kva_pool_debug_set("", NULL), 0);
+    }
     hoard_all(&h);
     CHECK_PTR(pool_cache_get(pc, PR_NOWAIT | PR_RESERVE), NULL);
+    pool_cache_stat(pc, &st);
+    CHECK_EQ(st.slabs, 0);
+    CHECK_EQ(used(), 0);
     hoard_end(&h);
     pool_cache_destroy(pc);
     tower_end();
@@ -1069,6 +1131,56 @@ the_entitled_are_refused(struct test_ctx *t)
     tower_end();
 }
 
+static void
+never(void *arg, const void *channel)
+{
+    (void)arg;
+    (void)channel;
+    nap.naps++;
+    (void)kva_posix_cancel_waits();
+}
+
+/* Who may wait does not when there is something, takes one, and neither waits for
+ * a constructor that fails, nor at a limit at which he said that he would not. */
+static void
+waits_are_not_for_nothing(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    struct kva_pool_stat st;
+    struct kva_pool pp;
+    pool_cache_t pc;
+    void *p;
+
+    (void)t;
+    start();
+    kva_posix_clock_virtual(true);
+    pc = cache(200, true);
+    CHECK_EQ(pool_init(&pp, 2000, 0, 0, 0, "limited", NULL, KVA_IPL_NONE), 0);
+    hoard_all(&h);
+    nap.naps = 0;
+    kva_posix_wait_hook(never, NULL);
+    ctor_fails = true;
+    CHECK_PTR(pool_cache_get(pc, PR_WAITOK | PR_RESERVE), NULL);
+    ctor_fails = false;
+    CHECK_EQ(nap.naps, 0);
+    p = pool_get(&pp, PR_WAITOK | PR_RESERVE);
+    CHECK(p != NULL && of_reserve(p));
+    pool_stat(&pp, &st);
+    CHECK_EQ(st.objects_out, 1);
+    pool_sethardlimit(&pp, 1, NULL, 0);
+    CHECK_PTR(pool_get(&pp, PR_WAITOK | PR_LIMITFAIL | PR_RESERVE), NULL);
+    CHECK_EQ(nap.naps, 0);
+    CHECK_PTR(pool_get(&pp, PR_WAITOK | PR_RESERVE), NULL);
+    CHECK_EQ(nap.naps, 1);
+    kva_posix_wait_hook(NULL, NULL);
+    pool_put(&pp, p);
+    pool_destroy(&pp);
+    pool_cache_destroy(pc);
+    hoard_end(&h);
+    kva_posix_clock_virtual(false);
+    tower_end();
+}
+
 /* At the hard limit, with objects in the reserve: asleep until a put, and not
  * refused, as it is not memory that is missing. */
 static void
@@ -1111,7 +1223,9 @@ the_limit_is_slept_at(struct test_ctx *t)
 /* One that sleeps for a page. */
 struct sleeper {
     pthread_t thread;
+    size_t bytes;
     vm_flag_t flags;
+    bool mark; /* its task is marked */
     vmem_addr_t va;
     int err;
     bool done;
@@ -1122,17 +1236,23 @@ sleep_for_page(void *arg)
 {
     struct sleeper *s = arg;
 
-    s->err = vmem_alloc(kmem_arena, P, VM_SLEEP | s->flags, &s->va);
+    if (s->mark) {
+        CHECK_EQ(kva_reserve_enter(), 0);
+    }
+    s->err = vmem_alloc(kmem_arena, s->bytes, VM_SLEEP | s->flags, &s->va);
+    if (s->mark) {
+        kva_reserve_leave();
+    }
     __atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
     return NULL;
 }
 
 static void
-sleeper_begin(struct sleeper *s, vm_flag_t flags)
+sleeper_begin_for(struct sleeper *s, vm_flag_t flags, bool mark, size_t bytes)
 {
     size_t before = kva_posix_waiters();
 
-    *s = (struct sleeper){ .flags = flags };
+    *s = (struct sleeper){ .bytes = bytes, .flags = flags, .mark = mark };
     CHECK_EQ(pthread_create(&s->thread, NULL, sleep_for_page, s), 0);
     while (kva_posix_waiters() == before) {
         kva_port_relax();
@@ -1140,23 +1260,28 @@ sleeper_begin(struct sleeper *s, vm_flag_t flags)
 }
 
 static void
+sleeper_begin(struct sleeper *s, vm_flag_t flags, bool mark)
+{
+    sleeper_begin_for(s, flags, mark, P);
+}
+
+static void
 sleeper_end(struct sleeper *s)
 {
     CHECK_EQ(pthread_join(s->thread, NULL), 0);
     CHECK_EQ(s->err, 0);
-    vmem_free(kmem_arena, s->va, P);
+    vmem_free(kmem_arena, s->va, s->bytes);
 }
 
 /* A page of the reserve that is freed is for the entitled one of those who wait
  * for pages, behind whom of the others he may be; these get what is everybody's. */
 static void
-a_free_wakes_the_entitled(struct test_ctx *t)
+free_for_the_entitled(bool mark)
 {
     struct hoard h = { .n = 0 };
     struct sleeper ordinary, entitled;
     vmem_addr_t mine[8];
 
-    (void)t;
     start_with(40, KVA_COUNT(mine), 4);
     kva_posix_clock_virtual(true);
     hoard_all(&h);
@@ -1164,8 +1289,8 @@ a_free_wakes_the_entitled(struct test_ctx *t)
         CHECK_EQ(vmem_alloc(kmem_arena, P, VM_NOSLEEP | VM_RESERVE, &mine[i]),
                  0);
     }
-    sleeper_begin(&ordinary, 0);
-    sleeper_begin(&entitled, VM_RESERVE);
+    sleeper_begin(&ordinary, 0, false);
+    sleeper_begin(&entitled, mark ? 0 : VM_RESERVE, mark);
     vmem_free(kmem_arena, mine[0], P);
     CHECK_EQ(pthread_join(entitled.thread, NULL), 0);
     CHECK_EQ(entitled.err, 0);
@@ -1175,6 +1300,47 @@ a_free_wakes_the_entitled(struct test_ctx *t)
     for (unsigned i = 0; i < KVA_COUNT(mine); i++) {
         vmem_free(kmem_arena, mine[i], P);
     }
+    hoard_end(&h);
+    sleeper_end(&ordinary);
+    kva_posix_clock_virtual(false);
+    tower_end();
+}
+
+static void
+a_free_wakes_the_entitled(struct test_ctx *t)
+{
+    (void)t;
+    free_for_the_entitled(false);
+    kva_posix_fini();
+    free_for_the_entitled(true);
+}
+
+/* Others are held back for who has waited long, but not who is entitled: he has
+ * what was never meant for that one. */
+static void
+the_entitled_pass_the_head(struct test_ctx *t)
+{
+    struct hoard h = { .n = 0 };
+    struct sleeper ordinary;
+    unsigned passed = 0;
+    vmem_addr_t a;
+
+    (void)t;
+    start_with(40, 8, 4);
+    kva_posix_clock_virtual(true);
+    hoard_all(&h);
+    sleeper_begin_for(&ordinary, 0, false, 4 * P);
+    a = h.page[--h.n];
+    do {
+        kva_wired_free(a, P);
+        while (kva_posix_waiters() == 0) { /* it looks, and sleeps again */
+            kva_port_relax();
+        }
+        CHECK_LT(passed++, 100);
+    } while (kva_wired_alloc(P, 0, VM_NOSLEEP, &a) == 0);
+    CHECK_EQ(vmem_alloc(kmem_arena, P, VM_NOSLEEP, &a), KVA_ENOMEM);
+    CHECK_EQ(vmem_alloc(kmem_arena, P, VM_NOSLEEP | VM_RESERVE, &a), 0);
+    vmem_free(kmem_arena, a, P);
     hoard_end(&h);
     sleeper_end(&ordinary);
     kva_posix_clock_virtual(false);
@@ -1275,6 +1441,7 @@ const struct test reserve_tests[] = {
     TEST("reserve", kmem_and_malloc_too),
     TEST("reserve", cleaners_may_allocate),
     TEST("reserve", constructors_may_fail),
+    TEST("reserve", reserves_are_not_filled_from_theirs),
     TEST("reserve", some_have_no_reserve),
     TEST_COUNT("reserve", reserve_reaches_nobody_else, 20000, 100000, 1000000),
     TEST("reserve", debug_modes_have_reserves),
@@ -1283,8 +1450,10 @@ const struct test reserve_tests[] = {
 #if KVA_TIER >= 3
     TEST("reserve", a_put_wakes),
     TEST("reserve", the_entitled_are_refused),
+    TEST("reserve", waits_are_not_for_nothing),
     TEST("reserve", the_limit_is_slept_at),
     TEST("reserve", a_free_wakes_the_entitled),
+    TEST("reserve", the_entitled_pass_the_head),
     TEST_COUNT("reserve", threads_share_a_cache, 2000, 20000, 200000),
 #endif
     TEST_END
