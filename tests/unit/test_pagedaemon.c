@@ -164,6 +164,55 @@ from_level_to_level(struct test_ctx *t)
     end();
 }
 
+/* Who is about to sleep for it does not. */
+static void
+do_not_sleep(void *arg, const void *channel)
+{
+    (void)arg;
+    (void)channel;
+    (void)kva_posix_cancel_waits();
+}
+
+static enum kva_urgency urgency[8];
+
+static size_t
+note_urgency(void *arg, struct kva_want *want)
+{
+    struct hoard *h = arg;
+
+    CHECK_LT(h->calls, KVA_COUNT(urgency));
+    urgency[h->calls++] = want->urgency;
+    return 0;
+}
+
+/* Who waits asks as one who waits, and again when he is in the queue; and as if
+ * there were no other way only when that did not do. */
+static void
+urgency_rises(struct test_ctx *t)
+{
+    static const enum kva_urgency expected[] = { KVA_URGENCY_MEDIUM,
+                                                 KVA_URGENCY_MEDIUM,
+                                                 KVA_URGENCY_OOM };
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start_with_miser(&h);
+    h.cleaner.clean = note_urgency;
+    h.calls = 0;
+    kva_posix_wait_hook(do_not_sleep, NULL);
+    CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_SLEEP, &addr),
+             KVA_EINTR);
+    kva_posix_wait_hook(NULL, NULL);
+    CHECK_EQ(h.calls, KVA_COUNT(expected));
+    for (unsigned i = 0; i < KVA_COUNT(expected); i++) {
+        CHECK_EQ(urgency[i], expected[i]);
+    }
+    hoard_end(&h);
+    end();
+}
+
 static struct hoard *hoarder;
 static unsigned hooked;
 
@@ -247,6 +296,54 @@ waiters_take_in_proportion(struct test_ctx *t)
     CHECK_GE(h.calls, 2);
     CHECK_GE(h.n + 2 * (8 + 16), had);
     vmem_xfree(kmem_arena, addr, 8 * P);
+    hoard_end(&h);
+    end();
+}
+
+static size_t wants[16]; /* of a pass each, as it comes to a hoard first */
+static unsigned nwants;
+static unsigned long passes;
+
+static size_t
+note_wants(void *arg, struct kva_want *want)
+{
+    struct kva_reclaim_stat st;
+
+    kva_reclaim_stat(&st);
+    if (nwants == 0 || st.passes != passes) {
+        CHECK_LT(nwants, KVA_COUNT(wants));
+        wants[nwants++] = want->bytes;
+        passes = st.passes;
+    }
+    return hoard_clean(arg, want);
+}
+
+/* If what comes back never does, it is twice as much that is asked for each time
+ * that he tried in the queue, and no more. */
+static void
+waiters_ask_for_more_each_time(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start(LIMIT);
+    hoard_add(&h);
+    h.cleaner.clean = note_wants;
+    hoard_up_to(&h, LIMIT);
+    nwants = 0;
+    kva_posix_fault_arm(KVA_POSIX_PAGE_GET, 1, true);
+    kva_posix_wait_hook(do_not_sleep, NULL);
+    CHECK_EQ(vmem_xalloc(kmem_arena, 8 * P, 0, 0, 0, VMEM_ADDR_MIN,
+                         VMEM_ADDR_MAX, VM_SLEEP, &addr),
+             KVA_EINTR);
+    kva_posix_wait_hook(NULL, NULL);
+    kva_posix_fault_reset();
+    CHECK_GE(nwants, 5);
+    CHECK_EQ(wants[0], 8 * P);
+    for (unsigned i = 1; i < 5; i++) {
+        CHECK_EQ(wants[i], (8 * P) << (i - 1));
+    }
     hoard_end(&h);
     end();
 }
@@ -712,8 +809,10 @@ as_a_thread(struct test_ctx *t)
 const struct test pagedaemon_tests[] = {
 #if KVA_TIER >= 3
     TEST("pagedaemon", from_level_to_level),
+    TEST("pagedaemon", urgency_rises),
     TEST("pagedaemon", for_a_waiter),
     TEST("pagedaemon", waiters_take_in_proportion),
+    TEST("pagedaemon", waiters_ask_for_more_each_time),
     TEST("pagedaemon", more_than_the_limit_is_not_waited_for),
     TEST("pagedaemon", no_hang),
     TEST("pagedaemon", pauses_are_kept),

@@ -470,6 +470,10 @@ limits_are_waited_for(struct test_ctx *t)
     }
     s = sleeper_make(child, 9);
     CHECK_EQ(vmem_xalloc_timed(child, &s.rq, 0, NULL, &s.addr), KVA_ENOMEM);
+    s = sleeper_make(child, 8); /* all of it may be waited for */
+    sleeper_start(&s);
+    CHECK_EQ(vmem_cancel(child, NULL), 1);
+    sleeper_join(&s, KVA_EINTR);
     s = sleeper_make(child, 3);
     sleeper_start(&s);
     for (unsigned i = 0; i < 3; i++) {
@@ -477,7 +481,7 @@ limits_are_waited_for(struct test_ctx *t)
         vmem_free(child, a[i], Q);
     }
     sleeper_join(&s, 0);
-    check_wakes(child, 1, 3, 2);
+    check_wakes(child, 2, 3, 2);
     vmem_xfree(child, s.addr, 3 * Q);
     CHECK_EQ(vmem_alloc(child, 3 * Q, VM_NOSLEEP, &a[0]), 0);
     s = sleeper_make(child, 2);
@@ -1656,13 +1660,39 @@ hopeless_ones_fail_at_once(struct test_ctx *t)
 }
 
 static unsigned reclaims;
+static vm_flag_t reclaim_flags; /* of all calls */
 
 static void
 count_reclaims(vmem_t *vm, vm_flag_t flags)
 {
     (void)vm;
-    (void)flags;
     reclaims++;
+    reclaim_flags |= flags;
+}
+
+/* A reclaim function has the flags of the request, and no private ones, even if
+ * it is for an import of who waits. */
+static void
+reclaim_has_public_flags(struct test_ctx *t)
+{
+    vmem_t *source, *child;
+    struct sleeper s;
+
+    (void)t;
+    PORT(NULL);
+    source = arena_full(16);
+    child = child_new(source);
+    vmem_set_reclaim(source, count_reclaims);
+    reclaims = 0;
+    reclaim_flags = 0;
+    s = sleeper_make(child, 4);
+    sleeper_start(&s);
+    CHECK_GT(reclaims, 0);
+    CHECK_EQ(reclaim_flags & ~(VM_SLEEP | VM_NOSLEEP | VM_INSTANTFIT), 0);
+    CHECK_EQ(vmem_cancel(child, NULL), 1);
+    sleeper_join(&s, KVA_EINTR);
+    vmem_destroy(child);
+    arena_end(source);
 }
 
 static void
@@ -1835,6 +1865,7 @@ const struct test wait_tests[] = {
     TEST("wait", one_end_of_several),
     TEST("wait", hopeless_ones_fail_at_once),
     TEST("wait", abort_means_at_once),
+    TEST("wait", reclaim_has_public_flags),
     TEST("wait", pool_caches_keep_nothing),
     TEST("wait", pool_limits_are_fair),
     TEST_END
