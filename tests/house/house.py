@@ -8,7 +8,8 @@ plant is a small tree, the port's headers and a file or two with one violation.
 A check that cannot fail is worth nothing.
 
 Each script prints a line for each test and, last, "N passed, N failed".
-KVA_TEST_TIER=quick makes the slower ones look at fewer configurations.
+KVA_TEST_TIER=merge makes the slower ones look at fewer configurations, and
+=quick at fewer still.
 """
 import concurrent.futures
 import os
@@ -28,6 +29,7 @@ TOWER = ["port", "vmem", "reclaim", "kva", "pool", "kmem", "malloc_compat"]
 OPTIONAL = {"port/pages": "vmem"}
 MEMORY_FUNCTIONS = {"memcpy", "memmove", "memset", "memcmp"}
 QUICK = os.environ.get("KVA_TEST_TIER") == "quick"
+MERGE = os.environ.get("KVA_TEST_TIER") == "merge"
 
 REPORT_LINES = 40
 

@@ -24,7 +24,7 @@ HEADER = ["-DKVA_CONFIG_SLAB_LOOKUP=2"]
 
 def compile_all(root, out, gcc, tier, options):
     """The core and the skeleton as one relocatable object each."""
-    flags = ["-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
+    flags = ["-O0", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
              f"-DKVA_TIER={tier}", *options]
     whole = {}
     skeleton = sorted(pathlib.Path(root, "port/skeleton").glob("*.c"))
