@@ -479,6 +479,6 @@ const struct test bounds_tests[] = {
     TEST_COUNT("bounds", bounded_past_misaligned_holes, 1000, 100000, 1000000),
     TEST_COUNT("bounds", bounded_best_fit, 1000, 100000, 1000000),
     TEST_COUNT("bounds", constant_without_constraints, 1000, 100000, 1000000),
-    TEST_COUNT("bounds", growth_is_gradual, 10000, 100000, 1000000),
+    TEST_LEAST("bounds", growth_is_gradual, 3000, 10000, 100000, 1000000),
     TEST_END
 };
