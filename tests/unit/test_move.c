@@ -248,6 +248,7 @@ survivors_come_together(struct test_ctx *t)
     CHECK_GE(r.spans, 1);
     CHECK_EQ(r.calls, r.moves);
     CHECK_LE(r.moves, items_live());
+    CHECK_GT(r.bytes, 0);
     CHECK_LE(arena_bytes(), before / 2);
     CHECK_LE(arena_bytes(), items_bytes() * 5 / 2);
     client_check();
@@ -365,7 +366,7 @@ static void
 third_later_is_a_no(struct test_ctx *t)
 {
     struct kva_pool_evacuation r;
-    unsigned stuck = 0;
+    unsigned stuck = 0, most = 0;
 
     client_start(0);
     client_thin(t, 10);
@@ -377,9 +378,11 @@ third_later_is_a_no(struct test_ctx *t)
                 stuck =
                     kva__slab_stuck(kva__slab_of((uintptr_t)client.item[i]));
                 CHECK_LE(stuck, KVA__SLAB_STUCK);
+                most = stuck > most ? stuck : most;
             }
         }
     }
+    CHECK_EQ(most, KVA__SLAB_STUCK);
     CHECK_EQ(r.calls, 0); /* every span has a slab that said so three times */
     client_end();
 }
@@ -400,6 +403,82 @@ objects_go_meanwhile(struct test_ctx *t)
     CHECK_GE(r.spans, 1); /* and so they run empty */
     client.put_first = false;
     client_end();
+}
+
+/* ---- misuse, and calls within calls ------------------------------------- */
+
+static enum kva_pool_move within_answer;
+
+/* From within a callback there is no evacuation, and somebody who has put the
+ * object must not say yes. */
+static enum kva_pool_move
+move_within(void *arg, void *from, void *to)
+{
+    struct kva_pool_evacuation r = { .spans = 7 };
+
+    (void)to;
+    client.calls++;
+    CHECK(!pool_evacuate(SIZE_MAX, &r));
+    CHECK_EQ(r.spans, 0);
+    CHECK_EQ(r.calls, 0);
+    if (within_answer == KVA_MOVE_YES) {
+        pool_cache_put(*(pool_cache_t *)arg, from);
+    }
+    return within_answer;
+}
+
+static void
+misuse_is_told(struct test_ctx *t)
+{
+    static void *object[40000];
+    struct kva_pool_evacuation r;
+    pool_cache_t pc;
+    void *first;
+
+    tower_start(0);
+    pc = pool_cache_init(200, 0, 0, 0, "within", NULL, KVA_IPL_NONE, NULL, NULL,
+                         NULL);
+    CHECK(pc != NULL);
+    CHECK_EQ(pool_cache_set_move(pc, move_within, &pc), 0);
+    first = pool_cache_get(pc, PR_NOWAIT);
+    object[0] =
+        pool_cache_get(pc, PR_NOWAIT); /* of the same slab, which stays */
+    pool_cache_move_notify(pc, first);
+    pool_cache_put(pc, first);
+    pool_cache_invalidate(pc);
+    CHECK_PANIC(pool_cache_move_notify(pc, first),
+                "pool_cache_move_notify: cache within: 0x%lx: expected a live "
+                "object, found a free one",
+                (unsigned long)(uintptr_t)first);
+    pool_cache_put(pc, object[0]);
+    for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+        object[i] = pool_cache_get(pc, PR_NOWAIT);
+        CHECK(object[i] != NULL);
+    }
+    for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+        if (test_rand_below(t, 10) != 0) {
+            pool_cache_put(pc, object[i]);
+        }
+    }
+    (void)pool_cache_reclaim(pc);
+    client.calls = 0;
+    within_answer = KVA_MOVE_UNKNOWN;
+    (void)pool_evacuate(1, &r);
+    CHECK_EQ(client.calls, 1);
+    within_answer = KVA_MOVE_YES;
+#if KVA_CONFIG_CHECKS /* else what is in a magazine looks as if it were live */
+    {
+        struct kva_posix_catch bad;
+
+        if (KVA_POSIX_TRY(&bad)) {
+            (void)pool_evacuate(1, &r);
+            kva_posix_catch_end(&bad);
+            FAIL("nobody says that the object is not live");
+        }
+        CHECK_HAS(bad.message, "pool_evacuate: cache within: 0x");
+        CHECK_EQ(client.calls, 2);
+    }
+#endif
 }
 
 /* A target whose constructor fails, and no memory for targets: nothing is
@@ -716,6 +795,7 @@ const struct test move_tests[] = {
     TEST("move", answers_are_kept),
     TEST("move", third_later_is_a_no),
     TEST("move", objects_go_meanwhile),
+    TEST("move", misuse_is_told),
     TEST("move", targets_fail),
     TEST("move", budget_is_kept),
     TEST("move", calls_are_work),

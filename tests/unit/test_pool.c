@@ -604,6 +604,117 @@ drain_hook_is_called(struct test_ctx *t)
     tower_end();
 }
 
+static void
+put_cached(void *arg, int flags)
+{
+    void **object = arg;
+
+    (void)flags;
+    if (object[1] != NULL) {
+        kva_pool_cache_put(object[0], object[1]);
+        object[1] = NULL;
+    }
+}
+
+static void
+drain_hook_of_a_cache(struct test_ctx *t)
+{
+    void *object[2];
+    pool_cache_t pc;
+
+    (void)t;
+    tower_start(0);
+    pc = kva_pool_cache_init(192, 0, 0, 0, "hook", NULL, KVA_IPL_NONE, NULL,
+                             NULL, NULL);
+    CHECK(pc != NULL);
+    object[0] = pc;
+    pool_cache_set_drain_hook(pc, put_cached, object);
+    object[1] = kva_pool_cache_get(pc, PR_NOWAIT);
+    CHECK(object[1] != NULL);
+    CHECK(pool_cache_reclaim(pc));
+    CHECK_PTR(object[1], NULL);
+    object[1] = kva_pool_cache_get(pc, PR_NOWAIT);
+    CHECK(object[1] != NULL);
+    (void)kva_reclaim(SIZE_MAX); /* the cache's cleaner */
+    CHECK_PTR(object[1], NULL);
+    CHECK_EQ(slabs_of(&pc->slabs), 0);
+    kva_pool_cache_destroy(pc);
+    tower_end();
+}
+
+/* What is wanted is given, in whole slabs, and no more; where empty slabs do,
+ * magazines keep what they have. */
+static void
+no_more_than_is_wanted(struct test_ctx *t)
+{
+    static void *object[2000];
+    struct kva_pool_stat before, after;
+    struct kva_pool pp;
+    pool_cache_t pc;
+    size_t slabs;
+
+    (void)t;
+    tower_start(0);
+    kva_pool_init(&pp, 192, 0, 0, 0, "pool", NULL, KVA_IPL_NONE);
+    pc = kva_pool_cache_init(192, 0, 0, 0, "cache", NULL, KVA_IPL_NONE, NULL,
+                             NULL, NULL);
+    CHECK(pc != NULL);
+    kva_pool_sethiwat(&pp, KVA_COUNT(object));
+    kva_pool_cache_sethiwat(pc, KVA_COUNT(object));
+    for (unsigned k = 0; k < 2; k++) {
+        for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+            object[i] = k == 0 ? kva_pool_get(&pp, PR_NOWAIT)
+                               : kva_pool_cache_get(pc, PR_NOWAIT);
+            CHECK(object[i] != NULL);
+        }
+        for (unsigned i = 0; i < KVA_COUNT(object); i++) {
+            if (k == 0) {
+                kva_pool_put(&pp, object[i]);
+            } else {
+                kva_pool_cache_put(pc, object[i]);
+            }
+        }
+    }
+    slabs = slabs_of(&pp);
+    CHECK_GT(slabs, 50);
+    kva_pool_cache_stat(pc, &before);
+    CHECK_GT(before.slabs_empty, 50);
+    CHECK_GT(before.objects_cached, 0);
+    CHECK_EQ(pool_cache_drain(pc, 1, 0), pp.slab_bytes);
+    kva_pool_cache_stat(pc, &after);
+    CHECK_EQ(after.slabs, before.slabs - 1);
+    CHECK_EQ(after.objects_cached, before.objects_cached);
+    CHECK_GE(kva_reclaim(2 * pp.slab_bytes), 2 * pp.slab_bytes);
+    kva_pool_cache_stat(pc, &after);
+    CHECK_GE(slabs_of(&pp) + after.slabs + 8, slabs + before.slabs);
+    kva_pool_destroy(&pp);
+    kva_pool_cache_destroy(pc);
+    tower_end();
+}
+
+/* What is kept by marks goes with the pool. */
+static void
+marks_end_with_the_pool(struct test_ctx *t)
+{
+    struct kva_pool pp;
+    pool_cache_t pc;
+
+    (void)t;
+    tower_start(0);
+    kva_pool_init(&pp, 192, 0, 0, 0, "marked", NULL, KVA_IPL_NONE);
+    pc = kva_pool_cache_init(192, 0, 0, 0, "marked", NULL, KVA_IPL_NONE, NULL,
+                             NULL, NULL);
+    CHECK(pc != NULL);
+    kva_pool_setlowat(&pp, 100);
+    kva_pool_cache_setlowat(pc, 100);
+    kva_pool_update();
+    CHECK_GT(slabs_of(&pp), 1);
+    CHECK_GT(slabs_of(&pc->slabs), 1);
+    kva_pool_destroy(&pp);
+    kva_pool_cache_destroy(pc);
+    tower_end();
+}
+
 #define BUILT 0x6275696cu
 
 struct builder {
@@ -1001,6 +1112,9 @@ const struct test pool_tests[] = {
     TEST("pool", limit_waits_for_a_put),
     TEST("pool", limit_of_a_cache_sees_through_magazines),
     TEST("pool", drain_hook_is_called),
+    TEST("pool", drain_hook_of_a_cache),
+    TEST("pool", no_more_than_is_wanted),
+    TEST("pool", marks_end_with_the_pool),
     TEST("pool", constructed_state_is_kept),
     TEST("pool", refused_construction_loses_nothing),
     TEST("pool", zeroed_on_request),
