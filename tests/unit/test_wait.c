@@ -80,6 +80,8 @@ static void
 arena_end(vmem_t *vm)
 {
     CHECK_PTR(vmem_check(vm), NULL);
+    CHECK_EQ(vm->detour, 0); /* who waited has left nothing closed */
+    CHECK(!kva__mag_arena_closed(vm));
     if (vm->qcache_max == 0) {
         vmem_xfreeall(vm);
     }
@@ -1221,6 +1223,17 @@ failures_do_not_pass(struct test_ctx *t)
     vmem_destroy(vm);
 }
 
+static unsigned reclaims;
+static vm_flag_t reclaim_flags; /* of all calls */
+
+static void
+count_reclaims(vmem_t *vm, vm_flag_t flags)
+{
+    (void)vm;
+    reclaims++;
+    reclaim_flags |= flags;
+}
+
 /* While the head has others give back what they hold nobody is refused for it:
  * they may need some to do so. */
 static void
@@ -1247,7 +1260,10 @@ who_presses_holds_nobody_up(struct test_ctx *t)
     s = sleeper_make(vm, 8);
     sleeper_start(&s);
     vmem_set_reclaim(vm, NULL);
-    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM); /* but now */
+    vmem_set_reclaim(vm, count_reclaims);
+    reclaims = 0;
+    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM); /* but now, */
+    CHECK_EQ(reclaims, 0); /* and nobody is asked for what there is */
     CHECK_EQ(vmem_cancel(vm, NULL), 1);
     sleeper_join(&s, KVA_EINTR);
     arena_end(vm);
@@ -1619,6 +1635,71 @@ xalloc_with(vmem_t *vm, size_t quanta, size_t align, size_t nocross,
                        VM_SLEEP, &a);
 }
 
+static struct {
+    pthread_t who;
+    struct sleeper *sleeper;
+    unsigned calls;
+} presser;
+
+/* Somebody queues up while another one has others give back what they hold. */
+static void
+press_and_start(vmem_t *vm, vm_flag_t flags)
+{
+    (void)vm;
+    (void)flags;
+    if (pthread_equal(pthread_self(), presser.who) != 0 &&
+        presser.calls++ == 0) {
+        sleeper_start(presser.sleeper);
+    }
+}
+
+/* He may have been turned away on that account: so it is done once more for him.
+ */
+static void
+who_came_meanwhile_is_pressed_for(struct test_ctx *t)
+{
+    struct sleeper s;
+    uintptr_t a;
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = arena_full(4);
+    s = sleeper_make(vm, 1);
+    presser.who = pthread_self();
+    presser.sleeper = &s;
+    presser.calls = 0;
+    vmem_set_reclaim(vm, press_and_start);
+    CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a), KVA_ENOMEM);
+    CHECK_EQ(presser.calls, 2);
+    CHECK_EQ(vmem_cancel(vm, NULL), 1);
+    sleeper_join(&s, KVA_EINTR);
+    arena_end(vm);
+}
+
+/* What quantum caches hold is anybody's who needs it as a whole. */
+static void
+caches_are_pressed(struct test_ctx *t)
+{
+    uintptr_t a[64];
+    vmem_t *vm;
+
+    (void)t;
+    PORT(NULL);
+    vm = arena_new(64, 8 * Q);
+    for (unsigned i = 0; i < 64; i++) {
+        CHECK_EQ(vmem_alloc(vm, Q, VM_NOSLEEP, &a[i]), 0);
+    }
+    for (unsigned i = 0; i < 64; i++) {
+        vmem_free(vm, a[i], Q);
+    }
+    CHECK_EQ(vmem_xalloc(vm, 64 * Q, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_NOSLEEP, &a[0]),
+             0);
+    vmem_xfree(vm, a[0], 64 * Q);
+    arena_end(vm);
+}
+
 /* What no free can make possible. */
 static void
 hopeless_ones_fail_at_once(struct test_ctx *t)
@@ -1657,17 +1738,6 @@ hopeless_ones_fail_at_once(struct test_ctx *t)
     vmem_destroy(vm[2]);
     vmem_destroy(vm[1]);
     vmem_destroy(vm[0]);
-}
-
-static unsigned reclaims;
-static vm_flag_t reclaim_flags; /* of all calls */
-
-static void
-count_reclaims(vmem_t *vm, vm_flag_t flags)
-{
-    (void)vm;
-    reclaims++;
-    reclaim_flags |= flags;
 }
 
 /* A reclaim function has the flags of the request, and no private ones, even if
@@ -1863,6 +1933,8 @@ const struct test wait_tests[] = {
     TEST("wait", waits_time_out),
     TEST("wait", waits_are_cancelled),
     TEST("wait", one_end_of_several),
+    TEST("wait", who_came_meanwhile_is_pressed_for),
+    TEST("wait", caches_are_pressed),
     TEST("wait", hopeless_ones_fail_at_once),
     TEST("wait", abort_means_at_once),
     TEST("wait", reclaim_has_public_flags),
