@@ -853,6 +853,33 @@ floors_of_pools(struct test_ctx *t)
     tower_end();
 }
 
+/* A floor of an arena is pages that it keeps in its quantum caches. */
+static void
+floors_of_arenas(struct test_ctx *t)
+{
+    static vmem_addr_t page[200];
+    const struct kva_supply *supply;
+    size_t work = KVA_WORK_ALL, least;
+
+    (void)t;
+    tower_start(0);
+    supply = kva__reclaim_supply();
+    (void)kva_pool_drain_all();
+    least = supply->used();
+    for (unsigned i = 0; i < KVA_COUNT(page); i++) {
+        CHECK_EQ(vmem_alloc(kmem_arena, P, VM_NOSLEEP, &page[i]), 0);
+    }
+    CHECK_EQ(kva_reclaim_retain("kmem_arena", 16 * P), 1);
+    for (unsigned i = 0; i < KVA_COUNT(page); i++) {
+        vmem_free(kmem_arena, page[i], P);
+    }
+    (void)kva_reclaim(SIZE_MAX);
+    CHECK_GE(supply->used(), least + 16 * P);
+    (void)kva_reclaim_pass(SIZE_MAX, KVA_URGENCY_OOM, &work);
+    CHECK_EQ(supply->used(), least);
+    tower_end();
+}
+
 #endif
 
 const struct test cleaners_tests[] = {
@@ -871,6 +898,7 @@ const struct test cleaners_tests[] = {
     TEST("cleaners", who_waits_holds_the_lock),
     TEST_COUNT("cleaners", in_proportion, 10, 300, 10000),
     TEST_COUNT("cleaners", floors_of_pools, 20, 300, 10000),
+    TEST("cleaners", floors_of_arenas),
 #endif
     TEST_END
 };
