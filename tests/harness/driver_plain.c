@@ -24,6 +24,7 @@ static const char usage[] =
     "Run the tests named, or all of this program.\n"
     "  --list          list them and their counts\n"
     "  --suite SUITE   as naming SUITE\n"
+    "  --threads       only those with counts in which threads meet\n"
     "  --tier TIER     least, quick, merge or long (KVA_TEST_TIER; quick)\n"
     "  --seed N        of all random numbers (KVA_TEST_SEED; the clock)\n"
     "  --count N       repeat each test N times (KVA_TEST_COUNT; by tier)\n"
@@ -47,7 +48,7 @@ struct driver {
     size_t npatterns;
     const char *json_path;
     FILE *json;
-    bool list, no_fork, verbose, times, timeout_set;
+    bool list, threads, no_fork, verbose, times, timeout_set;
     unsigned timeout;
     unsigned long passed, failed, skipped;
     double cpu; /* of all tests */
@@ -117,6 +118,8 @@ options(struct driver *d, int argc, char **argv)
             exit(0);
         } else if (strcmp(a, "--list") == 0) {
             d->list = true;
+        } else if (strcmp(a, "--threads") == 0) {
+            d->threads = true;
         } else if (strcmp(a, "--no-fork") == 0) {
             d->no_fork = true;
         } else if (strcmp(a, "--times") == 0) {
@@ -146,7 +149,8 @@ selected(const struct driver *d, const struct test *test)
     for (size_t i = 0; i < d->npatterns; i++) {
         named = named || test_matches(test, d->pattern[i]);
     }
-    return named && test_count(test, &d->options) != 0;
+    return named && (test->threads || !d->threads) &&
+           test_count(test, &d->options) != 0;
 }
 
 /* A name that no row has is an error, not an empty success. */

@@ -267,6 +267,6 @@ reserve_under_signals(struct test_ctx *t)
 }
 
 const struct test stress_intr_tests[] = {
-    TEST_COUNT("stress_intr", reserve_under_signals, 2000, 60000, 3000000),
+    TEST_THREADS("stress_intr", reserve_under_signals, 0, 2000, 60000, 3000000),
     TEST_END
 };

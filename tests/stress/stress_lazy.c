@@ -176,8 +176,9 @@ waiters_are_woken(struct test_ctx *t)
 }
 
 const struct test stress_lazy_tests[] = {
-    TEST_LEAST("stress_lazy", threads_free_lazily, 500, 4000, 100000, 2000000),
-    TEST_LEAST("stress_lazy", threads_in_want, 500, 4000, 100000, 2000000),
-    TEST_LEAST("stress_lazy", waiters_are_woken, 300, 2000, 40000, 500000),
+    TEST_THREADS("stress_lazy", threads_free_lazily, 500, 4000, 100000,
+                 2000000),
+    TEST_THREADS("stress_lazy", threads_in_want, 500, 4000, 100000, 2000000),
+    TEST_THREADS("stress_lazy", waiters_are_woken, 300, 2000, 40000, 500000),
     TEST_END
 };

@@ -147,7 +147,8 @@ threads_share_everything(struct test_ctx *t)
     tower_end();
 }
 
-const struct test stress_object_tests[] = { TEST_COUNT("stress_objects",
-                                                       threads_share_everything,
-                                                       4000, 20000, 1000000),
-                                            TEST_END };
+const struct test stress_object_tests[] = {
+    TEST_THREADS("stress_objects", threads_share_everything, 0, 4000, 20000,
+                 1000000),
+    TEST_END
+};

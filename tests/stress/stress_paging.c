@@ -273,6 +273,6 @@ paging_at_once(struct test_ctx *t)
 }
 
 const struct test stress_paging_tests[] = {
-    TEST_COUNT("stress", a_page_gets_one_frame, 240, 2400, 24000),
-    TEST_COUNT("stress", paging_at_once, 0, 10000, 400000), TEST_END
+    TEST_THREADS("stress", a_page_gets_one_frame, 0, 240, 2400, 24000),
+    TEST_THREADS("stress", paging_at_once, 0, 0, 10000, 400000), TEST_END
 };

@@ -535,9 +535,9 @@ interrupts_trade_objects(struct test_ctx *t)
 }
 
 const struct test stress_trade_tests[] = {
-    TEST_COUNT("stress_objects", threads_trade_objects, 4000, 1000000,
-               10000000),
-    TEST_COUNT("stress_objects", interrupts_trade_objects, 20000, 400000,
-               10000000),
+    TEST_THREADS("stress_objects", threads_trade_objects, 0, 4000, 1000000,
+                 10000000),
+    TEST_THREADS("stress_objects", interrupts_trade_objects, 0, 20000, 400000,
+                 10000000),
     TEST_END
 };

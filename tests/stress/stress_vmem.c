@@ -647,17 +647,17 @@ wired_memory(struct test_ctx *t)
 }
 
 const struct test stress_vmem_tests[] = {
-    TEST_COUNT("stress", quantum_caches, 40000, 1000000, 20000000),
-    TEST_COUNT("stress", pieces_in_parts, 40000, 1000000, 20000000),
-    TEST_COUNT("stress", too_few_slots, 20000, 400000, 10000000),
-    TEST_LEAST("stress", scarce_memory, 2000, 20000, 400000, 10000000),
-    TEST_COUNT("stress", without_quantum_caches, 20000, 400000, 10000000),
-    TEST_COUNT("stress", interrupts, 20000, 400000, 10000000),
-    TEST_COUNT("stress", interrupts_in_hits, 20000, 400000, 10000000),
-    TEST_COUNT("stress", sleepers, 4000, 100000, 2000000),
-    TEST_COUNT("stress", sleepers_and_drainers, 4000, 100000, 2000000),
-    TEST_COUNT("stress", sleepers_and_parts, 4000, 100000, 2000000),
-    TEST_LEAST("stress", sleepers_and_pushers, 500, 2000, 40000, 500000),
-    TEST_LEAST("stress", wired_memory, 2000, 20000, 300000, 5000000),
+    TEST_THREADS("stress", quantum_caches, 0, 40000, 1000000, 20000000),
+    TEST_THREADS("stress", pieces_in_parts, 0, 40000, 1000000, 20000000),
+    TEST_THREADS("stress", too_few_slots, 0, 20000, 400000, 10000000),
+    TEST_THREADS("stress", scarce_memory, 2000, 20000, 400000, 10000000),
+    TEST_THREADS("stress", without_quantum_caches, 0, 20000, 400000, 10000000),
+    TEST_THREADS("stress", interrupts, 0, 20000, 400000, 10000000),
+    TEST_THREADS("stress", interrupts_in_hits, 0, 20000, 400000, 10000000),
+    TEST_THREADS("stress", sleepers, 0, 4000, 100000, 2000000),
+    TEST_THREADS("stress", sleepers_and_drainers, 0, 4000, 100000, 2000000),
+    TEST_THREADS("stress", sleepers_and_parts, 0, 4000, 100000, 2000000),
+    TEST_THREADS("stress", sleepers_and_pushers, 500, 2000, 40000, 500000),
+    TEST_THREADS("stress", wired_memory, 2000, 20000, 300000, 5000000),
     TEST_END
 };

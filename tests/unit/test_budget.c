@@ -1113,8 +1113,8 @@ const struct test budget_tests[] = {
     TEST_COUNT("budget", nodes_are_enough, 3000, 10000, 15000),
 #if KVA_TIER >= 3
     TEST("budget", prepare_waits),
-    TEST_COUNT("budget", nobody_eats_the_reserve, 1000, 5000, 20000),
-    TEST_COUNT("budget", nobody_eats_the_nodes, 300, 1000, 5000),
+    TEST_THREADS("budget", nobody_eats_the_reserve, 0, 1000, 5000, 20000),
+    TEST_THREADS("budget", nobody_eats_the_nodes, 0, 300, 1000, 5000),
 #endif
     TEST_END
 };

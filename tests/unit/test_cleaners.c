@@ -891,7 +891,7 @@ const struct test cleaners_tests[] = {
     TEST("cleaners", promises_are_believed_once),
     TEST("cleaners", every_stage_may_fail),
     TEST_COUNT("cleaners", they_come_and_go, 1000, 30000, 1000000),
-    TEST_COUNT("cleaners", leaving_meets_passes, 300, 5000, 100000),
+    TEST_THREADS("cleaners", leaving_meets_passes, 0, 300, 5000, 100000),
 #if KVA_TIER >= 3
     TEST("cleaners", cleaners_allocate),
     TEST("cleaners", blocked_until_its_timeout),

@@ -21,7 +21,7 @@ trace_add(void *arg)
 static struct test_report
 run(void (*body)(struct test_ctx *))
 {
-    const struct test row = { "inner", "row", body, 1, 2, 3, 0 };
+    const struct test row = { "inner", "row", body, 1, 2, 3, 0, false };
     const struct test_options o = { .tier = TEST_MERGE, .seed = 7 };
     struct test_report report;
 

@@ -463,7 +463,7 @@ const struct test malloc_limit_tests[] = {
     TEST("malloc_limit", few_pass_the_oldest),
     TEST("malloc_limit", a_new_limit_is_for_sleepers_too),
     TEST("malloc_limit", a_wait_can_be_cancelled),
-    TEST_COUNT("malloc_limit", threads_never_pass_the_limit, 2000, 50000,
-               1000000),
+    TEST_THREADS("malloc_limit", threads_never_pass_the_limit, 0, 2000, 50000,
+                 1000000),
     TEST_END
 };

@@ -802,6 +802,6 @@ const struct test move_tests[] = {
     TEST("move", marks_hold),
     TEST("move", refusals),
     TEST_COUNT("move", model_with_moves, 40000, 400000, 4000000),
-    TEST_COUNT("move", others_get_and_put, 3000, 100000, 1000000),
+    TEST_THREADS("move", others_get_and_put, 0, 3000, 100000, 1000000),
     TEST_END
 };

@@ -822,7 +822,7 @@ const struct test pagedaemon_tests[] = {
     TEST("pagedaemon", what_lies_deep),
     TEST("pagedaemon", who_sleeps_makes_short_passes),
     TEST("pagedaemon", woken_by_who_waits),
-    TEST_COUNT("pagedaemon", as_a_thread, 1000, 30000, 1000000),
+    TEST_THREADS("pagedaemon", as_a_thread, 0, 1000, 30000, 1000000),
 #endif
     TEST_END
 };

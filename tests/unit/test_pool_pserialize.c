@@ -467,8 +467,8 @@ const struct test pool_pserialize_tests[] = {
     TEST("pool_pserialize", destructors_run_after_the_barrier),
     TEST("pool_pserialize", limit_reaches_what_waits),
     TEST_COUNT("pool_pserialize", refused_pages_lose_nothing, 5, 1, 1),
-    TEST_COUNT("pool_pserialize", readers_find_what_was_made, 3000, 100000,
-               1000000),
+    TEST_THREADS("pool_pserialize", readers_find_what_was_made, 0, 3000, 100000,
+                 1000000),
 #endif
     TEST_END
 };

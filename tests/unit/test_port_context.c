@@ -487,16 +487,17 @@ barrier_orders_the_other_side(struct test_ctx *t)
 }
 
 const struct test port_context_tests[] = {
-    TEST_COUNT("port", locks_exclude, 10000, 100000, 10000000),
+    TEST_THREADS("port", locks_exclude, 0, 10000, 100000, 10000000),
     TEST("port", lock_misuse_is_reported),
     TEST("port", ranks_are_checked),
     TEST("port", early_opening_is_reported),
     TEST("port", interrupts_wait_for_the_mask),
     TEST("port", thread_locks_refuse_interrupts),
-    TEST_COUNT("port", interrupts_do_not_deadlock, 10000, 300000, 30000000),
-    TEST_COUNT("port", slots_have_one_owner, 10, 100, 10000),
-    TEST_COUNT("port", driver_names_its_slot, 1000, 100000, 10000000),
+    TEST_THREADS("port", interrupts_do_not_deadlock, 0, 10000, 300000,
+                 30000000),
+    TEST_THREADS("port", slots_have_one_owner, 0, 10, 100, 10000),
+    TEST_THREADS("port", driver_names_its_slot, 0, 1000, 100000, 10000000),
     TEST("port", barrier_can_be_missing),
-    TEST_COUNT("port", barrier_orders_the_other_side, 300, 3000, 1000000),
+    TEST_THREADS("port", barrier_orders_the_other_side, 0, 300, 3000, 1000000),
     TEST_END
 };

@@ -348,8 +348,8 @@ wait_misuse_is_reported(struct test_ctx *t)
 
 const struct test port_sleep_tests[] = {
     TEST("port", wake_reaches_its_channel),
-    TEST_COUNT("port", wakes_are_not_lost, 1000, 20000, 1000000),
-    TEST_LEAST("port", wake_meets_the_release, 200, 2000, 10000, 500000),
+    TEST_THREADS("port", wakes_are_not_lost, 0, 1000, 20000, 1000000),
+    TEST_THREADS("port", wake_meets_the_release, 200, 2000, 10000, 500000),
     TEST("port", real_clock_times_out),
     TEST("port", virtual_clock_times_out),
     TEST("port", waits_can_be_cancelled),

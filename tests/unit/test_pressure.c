@@ -639,7 +639,7 @@ const struct test pressure_tests[] = {
     TEST("pressure", pauses_are_of_the_clock),
     TEST("pressure", who_comes_is_told_the_next),
     TEST("pressure", misuse_is_told),
-    TEST_COUNT("pressure", unlisten_waits_for_the_call, 10, 200, 2000),
-    TEST_COUNT("pressure", unlisten_while_told, 300, 10000, 1000000),
+    TEST_THREADS("pressure", unlisten_waits_for_the_call, 0, 10, 200, 2000),
+    TEST_THREADS("pressure", unlisten_while_told, 0, 300, 10000, 1000000),
     TEST_END,
 };

@@ -601,7 +601,7 @@ const struct test pressure_file_tests[] = {
     TEST_COUNT("pressure_file", any_text, 300, 10000, 1000000),
     TEST("pressure_file", bad_files),
     TEST("pressure_file", replaced_while_read),
-    TEST_COUNT("pressure_file", replaced_at_once, 100, 3000, 100000),
+    TEST_THREADS("pressure_file", replaced_at_once, 0, 100, 3000, 100000),
     TEST_COUNT("pressure_file", levels_by_a_file, 100, 3000, 100000),
     TEST("pressure_file", the_higher_one),
     TEST("pressure_file", closed_and_full),

@@ -465,7 +465,7 @@ const struct test reclaim_tests[] = {
     TEST("reclaim", floors_have_names),
     TEST("reclaim", cleaners_are_listed),
     TEST("reclaim", misuse_is_told),
-    TEST_COUNT("reclaim", unregister_waits_for_the_call, 10, 200, 2000),
-    TEST_COUNT("reclaim", both_take_it_off, 10, 200, 2000),
+    TEST_THREADS("reclaim", unregister_waits_for_the_call, 0, 10, 200, 2000),
+    TEST_THREADS("reclaim", both_take_it_off, 0, 10, 200, 2000),
     TEST_END
 };

@@ -1433,7 +1433,7 @@ const struct test reserve_tests[] = {
     TEST_COUNT("reserve", limits_are_two, 3000, 20000, 200000),
     TEST("reserve", reserve_is_set),
     TEST("reserve", arenas_have_one_behind),
-    TEST_COUNT("reserve", marks_nest, 200, 2000, 20000),
+    TEST_THREADS("reserve", marks_nest, 0, 200, 2000, 20000),
     TEST("reserve", metadata_is_kept_back),
     TEST("reserve", pool_keeps_a_reserve),
     TEST("reserve", gets_fill_the_reserve),
@@ -1454,7 +1454,7 @@ const struct test reserve_tests[] = {
     TEST("reserve", the_limit_is_slept_at),
     TEST("reserve", a_free_wakes_the_entitled),
     TEST("reserve", the_entitled_pass_the_head),
-    TEST_COUNT("reserve", threads_share_a_cache, 2000, 20000, 200000),
+    TEST_THREADS("reserve", threads_share_a_cache, 0, 2000, 20000, 200000),
 #endif
     TEST_END
 };

@@ -622,8 +622,8 @@ const struct test shrinker_tests[] = {
     TEST("shrinker", the_slow_are_not_dead),
     TEST("shrinker", work_is_spent),
     TEST("shrinker", some_stay),
-    TEST_COUNT("shrinker", accounts_agree, 1000, 30000, 3000000),
-    TEST_COUNT("shrinker", accounts_of_many, 1000, 30000, 1000000),
+    TEST_THREADS("shrinker", accounts_agree, 0, 1000, 30000, 3000000),
+    TEST_THREADS("shrinker", accounts_of_many, 0, 1000, 30000, 1000000),
     TEST("shrinker", wait_times_out),
 #if KVA_TIER >= 3
     TEST("shrinker", waits_have_an_end),
