@@ -608,7 +608,7 @@ moves_clean(void *arg, struct kva_want *want)
     (void)arg;
     (void)pool_evacuate(
         want->work < CLEAN_MOVES ? (unsigned)want->work : CLEAN_MOVES, &result);
-    want->work -= want->work == KVA_WORK_ALL ? 0 : result.calls;
+    want->work -= result.calls;
     return result.bytes;
 }
 
