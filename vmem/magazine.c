@@ -661,7 +661,7 @@ own_rows_make(struct kva__magcache *mc)
     irq = kva_port_lock(&mc->lock);
     if (mc->ncpu == 0 &&
         kva__mag_rows_make(mc->row, store_for(ROW_BYTES), 1, ncpu_default)) {
-        __atomic_store_n(&mc->ncpu, (uint16_t)ncpu_default, __ATOMIC_RELAXED);
+        __atomic_store_n(&mc->ncpu, (uint16_t)ncpu_default, __ATOMIC_RELEASE);
     }
     kva_port_unlock(&mc->lock, irq);
 }

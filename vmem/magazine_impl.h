@@ -29,12 +29,13 @@ struct mag_entry {
     bool in; /* it is the caller's, and the depot is locked */
 };
 
-/* Rows in use.  A quantum cache has none before it is known to be the only one
- * of its size, and may be looked at then. */
+/* Rows in use, which are whole from then on (the counterpart of this load is the
+ * store that makes them more than 0).  A quantum cache has none before it is known
+ * to be the only one of its size, and may be looked at then. */
 static inline unsigned
 slots_of(const struct kva__magcache *mc)
 {
-    return __atomic_load_n(&mc->ncpu, __ATOMIC_RELAXED);
+    return __atomic_load_n(&mc->ncpu, __ATOMIC_ACQUIRE);
 }
 
 static inline uintptr_t *

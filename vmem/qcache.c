@@ -898,7 +898,7 @@ qsize_make(struct kva__qcache *qc, unsigned n)
     irq = kva_port_lock(&qc->lock);
     other = qc->size[n - 1];
     if (other == NULL) {
-        __atomic_store_n(&qs->mc.ncpu, (uint16_t)qc->ncpu, __ATOMIC_RELAXED);
+        __atomic_store_n(&qs->mc.ncpu, (uint16_t)qc->ncpu, __ATOMIC_RELEASE);
         __atomic_store_n(&qc->size[n - 1], qs, __ATOMIC_RELEASE);
     }
     kva_port_unlock(&qc->lock, irq);

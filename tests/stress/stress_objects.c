@@ -147,7 +147,79 @@ threads_share_everything(struct test_ctx *t)
     tower_end();
 }
 
+/* ---- the first get of a cache -------------------------------------------- */
+
+static struct {
+    pool_cache_t pc;     /* to be drained; NULL: none */
+    unsigned long looks; /* of the drainer's; odd: it is at one */
+    bool done;
+} first;
+
+static void *
+first_drainer(void *arg)
+{
+    (void)arg;
+    while (!__atomic_load_n(&first.done, __ATOMIC_ACQUIRE)) {
+        pool_cache_t pc;
+
+        (void)__atomic_add_fetch(&first.looks, 1, __ATOMIC_SEQ_CST);
+        pc = __atomic_load_n(&first.pc, __ATOMIC_SEQ_CST);
+        if (pc != NULL) {
+            (void)kva_pool_cache_drain(pc, SIZE_MAX, 0);
+        }
+        (void)__atomic_add_fetch(&first.looks, 1, __ATOMIC_SEQ_CST);
+        if (pc == NULL) {
+            (void)sched_yield();
+        }
+    }
+    return NULL;
+}
+
+/* Until a look that began before is over. */
+static void
+first_withdraw(void)
+{
+    unsigned long look;
+
+    __atomic_store_n(&first.pc, NULL, __ATOMIC_SEQ_CST);
+    look = __atomic_load_n(&first.looks, __ATOMIC_SEQ_CST);
+    while (look % 2 != 0 &&
+           __atomic_load_n(&first.looks, __ATOMIC_SEQ_CST) == look) {
+        (void)sched_yield();
+    }
+}
+
+/* A cache has its rows from its first get on: whoever drains it just then finds
+ * them whole. */
+static void
+rows_come_while_drained(struct test_ctx *t)
+{
+    pthread_t thread;
+
+    tower_start(0);
+    CHECK_EQ(pthread_create(&thread, NULL, first_drainer, NULL), 0);
+    for (unsigned long i = 0; i < t->count; i++) {
+        pool_cache_t pc = kva_pool_cache_init(64, 0, 0, 0, "first", NULL,
+                                              KVA_IPL_NONE, NULL, NULL, NULL);
+        void *p;
+
+        __atomic_store_n(&first.pc, pc, __ATOMIC_SEQ_CST);
+        for (volatile uint64_t n = test_rand_below(t, 5000); n > 0; n--) {
+        }
+        p = kva_pool_cache_get(pc, PR_NOWAIT);
+        CHECK(p != NULL);
+        kva_pool_cache_put(pc, p);
+        first_withdraw();
+        kva_pool_cache_destroy(pc);
+    }
+    __atomic_store_n(&first.done, true, __ATOMIC_RELEASE);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    tower_end();
+}
+
 const struct test stress_object_tests[] = {
+    TEST_THREADS("stress_objects", rows_come_while_drained, 300, 1000, 20000,
+                 1000000),
     TEST_THREADS("stress_objects", threads_share_everything, 0, 4000, 20000,
                  1000000),
     TEST_END
