@@ -268,7 +268,10 @@ spans_are_asked_behind_each_stage(struct test_ctx *t)
     (void)t;
     kva_reclaim_set_supply(&counted);
     player_add(&p[0], KVA_STAGE_SPANS, HONEST, 0);
+    kva_reclaim_stat(&before);
     CHECK_EQ(kva_reclaim(100), 0);
+    kva_reclaim_stat(&after);
+    CHECK_EQ(after.vain - before.vain, 1);
     CHECK_EQ(p[0].calls, 5 + 1);
     player_add(&p[1], KVA_STAGE_MOVES, HONEST, 70);
     p[0].has = 20;

@@ -96,6 +96,16 @@ hoard_up_to(struct hoard *h, size_t bytes)
     }
 }
 
+static void
+hoard_all(struct hoard *h, vmem_t *vm)
+{
+    while (vmem_xalloc(vm, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX, VM_NOSLEEP,
+                       &h->page[h->n]) == 0) {
+        h->n++;
+        CHECK_LT(h->n, KVA_COUNT(h->page));
+    }
+}
+
 /* All there is is held by somebody who gives nothing. */
 static void
 start_with_miser(struct hoard *h)
@@ -160,6 +170,29 @@ from_level_to_level(struct test_ctx *t)
     CHECK_LT(wired(), LIMIT / 100 * 87 + P);      /* left, */
     CHECK_GE(wired(), LIMIT / 100 * 87 - 17 * P); /* and no more than a span */
     CHECK_EQ(kva_pressure(), KVA_PRESSURE_LOW);
+    hoard_end(&h);
+    end();
+}
+
+/* It goes on until the level is left, which is below the bound and not at it; and
+ * says how many passes that took. */
+static void
+until_the_level_is_left(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat before, after;
+    struct hoard h;
+
+    (void)t;
+    start(100 * P);
+    hoard_add(&h);
+    hoard_up_to(&h, 90 * P);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_MEDIUM);
+    kva_pagedaemon_stat(&before);
+    (void)turns();
+    kva_pagedaemon_stat(&after);
+    CHECK_EQ(kva_pressure(), KVA_PRESSURE_LOW);
+    CHECK_EQ(wired(), 86 * P);
+    CHECK_GE(after.passes - before.passes, 1);
     hoard_end(&h);
     end();
 }
@@ -368,9 +401,17 @@ more_than_the_limit_is_not_waited_for(struct test_ctx *t)
     end();
 }
 
+/* Lines that say that nothing comes back. */
+static void
+count_stuck(void *arg, const char *msg)
+{
+    *(unsigned *)arg += strstr(msg, "bytes wanted, none came back") != NULL;
+}
+
 static void
 no_hang(struct test_ctx *t)
 {
+    unsigned said = 0;
     struct kva_pagedaemon_stat before, after;
     uint64_t pause = KVA_PAGEDAEMON_BACKOFF;
     vmem_addr_t addr;
@@ -379,12 +420,15 @@ no_hang(struct test_ctx *t)
     (void)t;
     start_with_miser(&h);
     kva_pagedaemon_stat(&before);
+    kva_posix_log_set(count_stuck, &said);
     for (unsigned i = 0; i < 5; i++) {
         CHECK_EQ(turns(), pause); /* each time twice as long */
         CHECK_EQ(h.urgency, KVA_URGENCY_OOM);
         kva_posix_clock_advance(pause);
         pause *= 2;
     }
+    kva_posix_log_set(NULL, NULL);
+    CHECK_EQ(said, 1);
     kva_pagedaemon_stat(&after);
     CHECK_EQ(after.stuck - before.stuck, 1);
     CHECK_EQ(after.in_vain, 5);
@@ -483,10 +527,175 @@ machines_begin_anew(struct test_ctx *t)
     end();
     kva_posix_fini();
     start_with_miser(&h);
+    CHECK(!kva__pagedaemon_attended());
+    kva_pagedaemon_stat(&st);
+    CHECK_EQ(st.in_vain, 0);
     CHECK_EQ(turns(), KVA_PAGEDAEMON_BACKOFF); /* a pass, the first in vain */
     CHECK_GT(h.calls, 0);
     kva_pagedaemon_stat(&st);
     CHECK_EQ(st.in_vain, 1);
+    hoard_end(&h);
+    end();
+}
+
+/* What comes back beside the passes ends their pause, but for the first 10 ms of
+ * it, and begins the count anew. */
+static void
+what_comes_ends_the_pause(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat st;
+    uint64_t pause = 0;
+    unsigned calls;
+    struct hoard h;
+
+    (void)t;
+    start_with_miser(&h);
+    for (unsigned i = 0; i < 4; i++) {
+        kva_posix_clock_advance(pause);
+        pause = turns();
+    }
+    CHECK_EQ(pause, 8 * KVA_PAGEDAEMON_BACKOFF);
+    calls = h.calls;
+    vmem_xfree(kmem_arena, h.page[--h.n], P);
+    (void)kva_unmap_flush();
+    CHECK_EQ(kva_pagedaemon_turn(), KVA_PAGEDAEMON_BACKOFF);
+    CHECK_EQ(h.calls, calls);
+    kva_pagedaemon_stat(&st);
+    CHECK_EQ(st.in_vain, 0);
+    kva_posix_clock_advance(KVA_PAGEDAEMON_BACKOFF);
+    CHECK_EQ(turns(), KVA_PAGEDAEMON_BACKOFF);
+    CHECK_GT(h.calls, calls);
+    kva_pagedaemon_stat(&st);
+    CHECK_EQ(st.in_vain, 1);
+    hoard_end(&h);
+    end();
+}
+
+/* Four passes in vain for who sleeps, and then his time is up. */
+static void
+four_in_vain(void *arg, const void *channel)
+{
+    uint64_t pause = 0;
+
+    (void)channel;
+    for (unsigned i = 0; i < 4; i++) {
+        kva_posix_clock_advance(pause);
+        pause = turns();
+    }
+    CHECK_EQ(pause, 8 * KVA_PAGEDAEMON_BACKOFF);
+    *(uint64_t *)arg = pause;
+    kva_posix_clock_advance(KVA_PAGEDAEMON_BACKOFF);
+}
+
+/* When nobody wants anything any more, that ends what was in vain: whoever comes
+ * next has a pass made at once. */
+static void
+who_leaves_takes_his_count_along(struct test_ctx *t)
+{
+    struct vmem_request rq = { .size = P,
+                               .maxaddr = VMEM_ADDR_MAX,
+                               .flags = VM_SLEEP };
+    struct kva_pagedaemon_stat st;
+    vmem_addr_t addr;
+    uint64_t pause = 0;
+    struct hoard h;
+
+    (void)t;
+    start(0);
+    hoard_add(&h);
+    kva_posix_limit_set(256, 0);
+    hoard_all(&h, kmem_arena);
+    h.miser = true;
+    for (unsigned i = 0; i < 2; i++) {
+        kva_posix_wait_hook(four_in_vain, &pause);
+        CHECK_EQ(vmem_xalloc_timed(kmem_arena, &rq, 80 * MS, NULL, &addr),
+                 KVA_ETIMEDOUT);
+        kva_posix_wait_hook(NULL, NULL);
+        CHECK_EQ(kva_pagedaemon_turn(), 0);
+        kva_pagedaemon_stat(&st);
+        CHECK_EQ(st.in_vain, 0);
+    }
+    hoard_end(&h);
+    end();
+}
+
+/* ---- what it is woken for, and by whom it ends ---------------------------- */
+
+static void
+level_told(void *arg, enum kva_pressure level)
+{
+    *(unsigned *)arg += level == KVA_PRESSURE_OOM;
+}
+
+/* An event that was put off is told when it is due, in the pause between passes,
+ * too. */
+static void
+events_are_told_in_time(struct test_ctx *t)
+{
+    unsigned told = 0;
+    struct kva_pressure_listener l = { .fn = level_told, .arg = &told };
+    uint64_t due, ns;
+    struct hoard h;
+
+    (void)t;
+    start_with_miser(&h);
+    kva_pressure_listen(&l);
+    due = kva_port_clock() + 1000 * MS;
+    (void)kva_pagedaemon_turn();
+    CHECK_EQ(told, 1);
+    kva_posix_clock_advance(100 * MS);
+    while (kva_pressure() == KVA_PRESSURE_OOM) {
+        vmem_xfree(kmem_arena, h.page[--h.n], P);
+        (void)kva_unmap_flush();
+    }
+    (void)kva_pagedaemon_turn(); /* of the level that is now */
+    hoard_up_to(&h, LIMIT);
+    while (kva_port_clock() < due) {
+        ns = turns();
+        CHECK_EQ(told, 1);
+        CHECK_GT(ns, 0);
+        CHECK_LE(kva_port_clock() + ns, due);
+        kva_posix_clock_advance(ns);
+    }
+    (void)kva_pagedaemon_turn();
+    CHECK_EQ(told, 2);
+    kva_pressure_unlisten(&l);
+    hoard_end(&h);
+    end();
+}
+
+static void
+let_time_pass(void *arg, const void *channel)
+{
+    (void)arg;
+    (void)channel;
+    hooked++;
+    kva_posix_clock_advance(1000 * MS);
+}
+
+/* A request that fails wakes it, also of who may not sleep. */
+static void
+woken_by_who_fails(struct test_ctx *t)
+{
+    vmem_addr_t addr;
+    struct hoard h;
+
+    (void)t;
+    start(0);
+    hoard_add(&h);
+    kva_posix_limit_set(256, 0);
+    hoard_all(&h, kmem_arena);
+    kva_posix_wait_hook(let_time_pass, NULL);
+    kva_pagedaemon_wait(10 * MS); /* for what was */
+    hooked = 0;
+    kva_pagedaemon_wait(10 * MS);
+    CHECK_EQ(hooked, 1);
+    CHECK_EQ(vmem_xalloc(kmem_arena, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX,
+                         VM_NOSLEEP, &addr),
+             KVA_ENOMEM);
+    kva_pagedaemon_wait(10 * MS);
+    CHECK_EQ(hooked, 1);
+    kva_posix_wait_hook(NULL, NULL);
     hoard_end(&h);
     end();
 }
@@ -704,6 +913,26 @@ who_sleeps_makes_short_passes(struct test_ctx *t)
     }
 }
 
+/* Where nobody is ever refused, no pass is the last before that. */
+static void
+without_patience(struct test_ctx *t)
+{
+    (void)t;
+    kva_pagedaemon_set_patience(0);
+    deep_start(KVA_WORK_ALL);
+    (void)kva_pagedaemon_turn();
+    CHECK_GT(deep.most, 0);
+    CHECK_LE(deep.most, KVA_PAGEDAEMON_WORK);
+    for (unsigned i = 0; i < 100; i++) {
+        kva_posix_clock_advance(1000 * MS);
+        CHECK_GT(kva_pagedaemon_turn(), 1);
+    }
+    CHECK_LT(deep.most, KVA_WORK_ALL);
+    CHECK_GT(deep.most, KVA_WORK_ALL / 64);
+    deep_end();
+    kva_pagedaemon_set_patience(KVA_PAGEDAEMON_PATIENCE);
+}
+
 static void *
 daemon_thread(void *arg)
 {
@@ -721,16 +950,6 @@ give_from_hook(void *arg, const void *channel)
     (void)channel;
     __atomic_store_n(&h->miser, false, __ATOMIC_RELAXED);
     kva_posix_clock_advance(1000 * MS);
-}
-
-static void
-hoard_all(struct hoard *h, vmem_t *vm)
-{
-    while (vmem_xalloc(vm, P, 0, 0, 0, VMEM_ADDR_MIN, VMEM_ADDR_MAX, VM_NOSLEEP,
-                       &h->page[h->n]) == 0) {
-        h->n++;
-        CHECK_LT(h->n, KVA_COUNT(h->page));
-    }
 }
 
 /*
@@ -766,6 +985,32 @@ woken_by_who_waits(struct test_ctx *t)
     CHECK_EQ(pthread_join(thread, NULL), 0);
     kva_posix_wait_hook(NULL, NULL); /* nobody else is there */
     hoard_end(&h);
+    end();
+}
+
+/* One that was stopped may be begun again; in between there is none. */
+static void
+begun_again(struct test_ctx *t)
+{
+    struct kva_pagedaemon_stat before, after;
+    pthread_t thread;
+
+    (void)t;
+    start(LIMIT);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK(!kva__pagedaemon_attended());
+        kva_pagedaemon_stat(&before);
+        CHECK_EQ(pthread_create(&thread, NULL, daemon_thread, NULL), 0);
+        while (kva_posix_waiters() != 1) { /* it has turned, and sleeps */
+            kva_port_relax();
+        }
+        kva_pagedaemon_stat(&after);
+        CHECK_GT(after.turns, before.turns);
+        CHECK(kva__pagedaemon_attended());
+        kva_pagedaemon_stop();
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+    CHECK(!kva__pagedaemon_attended());
     end();
 }
 
@@ -809,6 +1054,7 @@ as_a_thread(struct test_ctx *t)
 const struct test pagedaemon_tests[] = {
 #if KVA_TIER >= 3
     TEST("pagedaemon", from_level_to_level),
+    TEST("pagedaemon", until_the_level_is_left),
     TEST("pagedaemon", urgency_rises),
     TEST("pagedaemon", for_a_waiter),
     TEST("pagedaemon", waiters_take_in_proportion),
@@ -817,11 +1063,17 @@ const struct test pagedaemon_tests[] = {
     TEST("pagedaemon", no_hang),
     TEST("pagedaemon", pauses_are_kept),
     TEST("pagedaemon", machines_begin_anew),
+    TEST("pagedaemon", what_comes_ends_the_pause),
+    TEST("pagedaemon", who_leaves_takes_his_count_along),
+    TEST("pagedaemon", events_are_told_in_time),
+    TEST("pagedaemon", woken_by_who_fails),
     TEST("pagedaemon", what_comes_beside),
     TEST("pagedaemon", who_presses_is_not_refused),
     TEST("pagedaemon", what_lies_deep),
     TEST("pagedaemon", who_sleeps_makes_short_passes),
+    TEST("pagedaemon", without_patience),
     TEST("pagedaemon", woken_by_who_waits),
+    TEST("pagedaemon", begun_again),
     TEST_THREADS("pagedaemon", as_a_thread, 0, 1000, 30000, 1000000),
 #endif
     TEST_END
