@@ -30,7 +30,9 @@
  * The work of a pass is bounded, so one that gave nothing may have looked in the
  * wrong place: pages in use, say, ahead of all that could go.  So the next one
  * looks at four times as much, and the last one before anybody is refused at all
- * there is (priorities of scans, in Linux).
+ * there is (priorities of scans, in Linux).  One that is turned away, as another
+ * one is under way, has looked at nothing and counts all the same: that one may
+ * be stuck in a cleaner, and then all would hang.
  *
  * No wake-up is lost: wake sets a flag under the lock, which the sleeper looks
  * at under it.
@@ -215,7 +217,6 @@ note_progress(bool passed)
 
     daemon.stat.in_vain = 0;
     daemon.stat.passes += passed;
-    daemon.soonest = passed ? 0 : daemon.soonest;
     daemon.not_before = daemon.soonest;
     kva_port_unlock(&daemon.lock, irq);
     if (in_vain) {

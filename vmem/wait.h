@@ -53,7 +53,7 @@ struct kva__waiter {
     bool more;                          /* (w) and another hole came by */
     bool cancelled;                     /* (w) */
     bool refused;                       /* (w) cancelled, there is no memory */
-    bool open;                          /* (w) he has others give back */
+    bool open;                          /* (w) he has others give, or imports */
     struct kva__hole hole;              /* (w) why, if woken */
     struct kva__hole tried;             /* (o) why it last woke up */
     bool trying;                        /* (o) tried is valid */
@@ -160,8 +160,8 @@ void kva__wait_settle(struct kva__waiter *w, struct kva__ticket *ticket,
                       bool granted);
 
 /* While the waiter has others give back what they hold, he is open: nobody is
- * refused for him, as head, and passes in vain do not count for him, as he may
- * hold up the cleaner who gives. */
+ * refused for him, as head, and passes in vain do not count for him, as others'
+ * are turned away by his own. */
 void kva__wait_open(struct kva__waiter *w, bool open);
 
 /*

@@ -116,6 +116,17 @@ start_with_miser(struct hoard *h)
     h->miser = true;
 }
 
+/* No limit, so no level and no refusal that the daemon is told of: the port has no
+ * frames left. */
+static void
+start_without_frames(struct hoard *h)
+{
+    start(0);
+    hoard_add(h);
+    kva_posix_limit_set(256, 0);
+    hoard_all(h, kmem_arena);
+}
+
 static void
 hoard_end(struct hoard *h)
 {
@@ -538,23 +549,31 @@ machines_begin_anew(struct test_ctx *t)
     end();
 }
 
+/* Passes, each behind the pause of the one before. */
+static void
+four_in_vain(void)
+{
+    uint64_t pause = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        kva_posix_clock_advance(pause);
+        pause = turns();
+    }
+    CHECK_EQ(pause, 8 * KVA_PAGEDAEMON_BACKOFF);
+}
+
 /* What comes back beside the passes ends their pause, but for the first 10 ms of
  * it, and begins the count anew. */
 static void
 what_comes_ends_the_pause(struct test_ctx *t)
 {
     struct kva_pagedaemon_stat st;
-    uint64_t pause = 0;
     unsigned calls;
     struct hoard h;
 
     (void)t;
     start_with_miser(&h);
-    for (unsigned i = 0; i < 4; i++) {
-        kva_posix_clock_advance(pause);
-        pause = turns();
-    }
-    CHECK_EQ(pause, 8 * KVA_PAGEDAEMON_BACKOFF);
+    four_in_vain();
     calls = h.calls;
     vmem_xfree(kmem_arena, h.page[--h.n], P);
     (void)kva_unmap_flush();
@@ -571,19 +590,13 @@ what_comes_ends_the_pause(struct test_ctx *t)
     end();
 }
 
-/* Four passes in vain for who sleeps, and then his time is up. */
+/* For who sleeps, and then his time is up. */
 static void
-four_in_vain(void *arg, const void *channel)
+four_and_his_time(void *arg, const void *channel)
 {
-    uint64_t pause = 0;
-
+    (void)arg;
     (void)channel;
-    for (unsigned i = 0; i < 4; i++) {
-        kva_posix_clock_advance(pause);
-        pause = turns();
-    }
-    CHECK_EQ(pause, 8 * KVA_PAGEDAEMON_BACKOFF);
-    *(uint64_t *)arg = pause;
+    four_in_vain();
     kva_posix_clock_advance(KVA_PAGEDAEMON_BACKOFF);
 }
 
@@ -597,17 +610,13 @@ who_leaves_takes_his_count_along(struct test_ctx *t)
                                .flags = VM_SLEEP };
     struct kva_pagedaemon_stat st;
     vmem_addr_t addr;
-    uint64_t pause = 0;
     struct hoard h;
 
     (void)t;
-    start(0);
-    hoard_add(&h);
-    kva_posix_limit_set(256, 0);
-    hoard_all(&h, kmem_arena);
+    start_without_frames(&h);
     h.miser = true;
     for (unsigned i = 0; i < 2; i++) {
-        kva_posix_wait_hook(four_in_vain, &pause);
+        kva_posix_wait_hook(four_and_his_time, NULL);
         CHECK_EQ(vmem_xalloc_timed(kmem_arena, &rq, 80 * MS, NULL, &addr),
                  KVA_ETIMEDOUT);
         kva_posix_wait_hook(NULL, NULL);
@@ -681,10 +690,7 @@ woken_by_who_fails(struct test_ctx *t)
     struct hoard h;
 
     (void)t;
-    start(0);
-    hoard_add(&h);
-    kva_posix_limit_set(256, 0);
-    hoard_all(&h, kmem_arena);
+    start_without_frames(&h);
     kva_posix_wait_hook(let_time_pass, NULL);
     kva_pagedaemon_wait(10 * MS); /* for what was */
     hooked = 0;
@@ -952,11 +958,8 @@ give_from_hook(void *arg, const void *channel)
     kva_posix_clock_advance(1000 * MS);
 }
 
-/*
- * No limit, so no level and no refusal that the daemon is told of: the port has
- * no frames left.  It sleeps when somebody comes to wait, and must be woken by
- * that; else this never ends.
- */
+/* It sleeps when somebody comes to wait, and must be woken by that; else this
+ * never ends. */
 static void
 woken_by_who_waits(struct test_ctx *t)
 {
@@ -965,10 +968,7 @@ woken_by_who_waits(struct test_ctx *t)
     struct hoard h;
 
     (void)t;
-    start(0);
-    hoard_add(&h);
-    kva_posix_limit_set(256, 0);
-    hoard_all(&h, kmem_arena);
+    start_without_frames(&h);
     CHECK_EQ(pthread_create(&thread, NULL, daemon_thread, NULL), 0);
     while (kva_posix_waiters() != 1) { /* until it sleeps */
         kva_port_relax();

@@ -1162,6 +1162,17 @@ import_while_head_goes(vmem_t *source, vmem_size_t size, vm_flag_t flags,
     return KVA_ENOMEM;
 }
 
+static vmem_t *
+leaver_new(void)
+{
+    PORT(NULL);
+    leaver.vm = vmem_create("leaver", BASE, 4 * Q, Q, import_while_head_goes,
+                            no_release, NULL, 0, VM_NOSLEEP, KVA_IPL_NONE);
+    CHECK(leaver.vm != NULL);
+    leaver.head = NULL;
+    return leaver.vm;
+}
+
 /* A grant that failed did not pass the head that there is by now. */
 static void
 heads_are_told_apart(struct test_ctx *t)
@@ -1171,12 +1182,7 @@ heads_are_told_apart(struct test_ctx *t)
     vmem_t *vm;
 
     (void)t;
-    PORT(NULL);
-    vm = vmem_create("leaver", BASE, 4 * Q, Q, import_while_head_goes,
-                     no_release, NULL, 0, VM_NOSLEEP, KVA_IPL_NONE);
-    CHECK(vm != NULL);
-    leaver.vm = vm;
-    leaver.head = NULL;
+    vm = leaver_new();
     for (unsigned i = 0; i < 2; i++) {
         s[i] = sleeper_make(vm, 8);
         s[i].cookie = &s[i];
@@ -1202,12 +1208,7 @@ failures_do_not_pass(struct test_ctx *t)
     vmem_t *vm;
 
     (void)t;
-    PORT(NULL);
-    vm = vmem_create("leaver", BASE, 4 * Q, Q, import_while_head_goes,
-                     no_release, NULL, 0, VM_NOSLEEP, KVA_IPL_NONE);
-    CHECK(vm != NULL);
-    leaver.vm = vm;
-    leaver.head = NULL;
+    vm = leaver_new();
     s[0] = sleeper_make(vm, 8);
     sleeper_start(&s[0]);
     pass(vm, PASS_MAX - 1);
