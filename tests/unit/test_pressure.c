@@ -13,6 +13,7 @@
 
 #include "reclaim/pressure.h"
 #include "tests/harness/test.h"
+#include "tests/unit/slow_call.h"
 #include "vmem/reserve.h"
 
 #define LIMIT ((size_t)1000)
@@ -542,21 +543,11 @@ teller(void *arg)
     return NULL;
 }
 
-static unsigned entered, leave, left;
-
 static void
 hear_slowly(void *arg, enum kva_pressure level)
 {
-    (void)arg;
     (void)level;
-    __atomic_store_n(&entered, 1, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&leave, __ATOMIC_ACQUIRE) == 0) {
-        kva_port_relax();
-    }
-    for (unsigned i = 0; i < 100; i++) {
-        kva_port_relax();
-    }
-    __atomic_store_n(&left, 1, __ATOMIC_RELEASE);
+    slow_call_run(arg);
 }
 
 static void *
@@ -572,19 +563,16 @@ unlisten_waits_for_the_call(struct test_ctx *t)
 {
     calm();
     for (unsigned long n = 0; n < t->count; n++) {
-        struct kva_pressure_listener l = { .fn = hear_slowly };
+        struct slow_call slow = { .left = 0 };
+        struct kva_pressure_listener l = { .fn = hear_slowly, .arg = &slow };
         pthread_t thread;
 
-        entered = leave = left = 0;
         kva_pressure_listen(&l);
         (void)kva_pressure_update(990, LIMIT);
         CHECK_EQ(pthread_create(&thread, NULL, tell_once, NULL), 0);
-        while (__atomic_load_n(&entered, __ATOMIC_ACQUIRE) == 0) {
-            kva_port_relax();
-        }
-        __atomic_store_n(&leave, 1, __ATOMIC_RELEASE);
+        slow_call_let_go(&slow);
         kva_pressure_unlisten(&l);
-        CHECK_EQ(__atomic_load_n(&left, __ATOMIC_ACQUIRE), 1);
+        CHECK(slow_call_left(&slow));
         CHECK_EQ(pthread_join(thread, NULL), 0);
         calm();
     }

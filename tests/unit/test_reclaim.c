@@ -7,6 +7,7 @@
 
 #include "reclaim/reclaim.h"
 #include "tests/unit/printed.h"
+#include "tests/unit/slow_call.h"
 #include "vmem/reserve.h"
 
 struct owner {
@@ -233,21 +234,11 @@ who_comes_is_asked_later(struct test_ctx *t)
 
 /* ---- unregistering waits for a call that runs --------------------------- */
 
-static unsigned entered, leave, left;
-
 static size_t
 clean_slowly(void *arg, struct kva_want *want)
 {
-    (void)arg;
     (void)want;
-    __atomic_store_n(&entered, 1, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&leave, __ATOMIC_ACQUIRE) == 0) {
-        kva_port_relax();
-    }
-    for (unsigned i = 0; i < 100; i++) {
-        kva_port_relax();
-    }
-    __atomic_store_n(&left, 1, __ATOMIC_RELEASE);
+    slow_call_run(arg);
     return 0;
 }
 
@@ -263,18 +254,15 @@ static void
 unregister_waits_for_the_call(struct test_ctx *t)
 {
     for (unsigned long n = 0; n < t->count; n++) {
-        struct kva_cleaner cl = { .clean = clean_slowly };
+        struct slow_call slow = { .left = 0 };
+        struct kva_cleaner cl = { .clean = clean_slowly, .arg = &slow };
         pthread_t thread;
 
-        entered = leave = left = 0;
         kva_reclaim_register(&cl);
         CHECK_EQ(pthread_create(&thread, NULL, reclaimer, NULL), 0);
-        while (__atomic_load_n(&entered, __ATOMIC_ACQUIRE) == 0) {
-            kva_port_relax();
-        }
-        __atomic_store_n(&leave, 1, __ATOMIC_RELEASE);
+        slow_call_let_go(&slow);
         kva_reclaim_unregister(&cl);
-        CHECK_EQ(__atomic_load_n(&left, __ATOMIC_ACQUIRE), 1);
+        CHECK(slow_call_left(&slow));
         CHECK_EQ(pthread_join(thread, NULL), 0);
     }
 }
@@ -287,6 +275,8 @@ registered(void)
     kva_reclaim_stat(&st);
     return st.cleaners;
 }
+
+static unsigned entered;
 
 /* It wants to leave, and is off already when it says so. */
 static size_t
